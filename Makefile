@@ -1,0 +1,28 @@
+# Everything happens in .venv, made from constraints.txt. PYTHON may name a Python 3.10 or 3.11.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3,$(shell $p --version >/dev/null 2>&1 && command -v $p)))
+BIN := .venv/bin
+DEMO := saved/demo
+
+.PHONY: demo test lint
+
+# Sizes and annealing were chosen on the validation part of ml-100k.
+demo: .venv/installed
+	rm -rf $(DEMO)
+	$(BIN)/python run_recbole.py --model=MultVAE --dataset=ml-100k --val_interval="{'rating': '[4,inf)'}" \
+	    --mlp_hidden_size=[] --latent_dimension=200 --total_anneal_steps=5000 --train_batch_size=50 \
+	    --valid_metric=NDCG@10 --checkpoint_dir=$(DEMO)
+	$(BIN)/python -m recbole_multvae.recommend $(DEMO)/*.pth --user=1
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The stamp is written last: an installation that was cut short is made again.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[test,lint]
+	touch $@

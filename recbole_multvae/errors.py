@@ -1,0 +1,21 @@
+"""The errors a user can cause. Each message is one sentence: what was found, what was expected, what to do."""
+
+
+class MultVAEError(ValueError):
+    """The base of every error below."""
+
+
+class ConfigurationError(MultVAEError):
+    """A configuration key is misspelt or its value is outside its range."""
+
+
+class CheckpointError(MultVAEError):
+    """A checkpoint is damaged, is not one of RecBole's, or holds something that loading would have to execute."""
+
+
+class DataError(MultVAEError):
+    """The data lack something that was asked for: a file, a user, an item."""
+
+
+class UnsupportedVersionError(ImportError):
+    """The installed RecBole is not one that this package was tested with."""

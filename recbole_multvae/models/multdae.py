@@ -1,0 +1,53 @@
+r"""Mult-DAE, the denoising auto-encoder of the Mult-VAE paper (Liang et al., WWW 2018, section 2.2.3).
+
+.. math:: \mathcal L_u = \log p_\theta(x_u \mid g_\phi(\text{dropout}(x_u / \lVert x_u \rVert_2)))
+
+One tanh layer between the items and back, and an L2 penalty of the weights instead of the KL term; sizes and the scale of
+the penalty follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from recbole_multvae.layers import SparseEncoder, mlp
+from recbole_multvae.models.base import ClickAutoEncoder
+from recbole_multvae.objectives import multinomial_nll
+from recbole_multvae.settings import Settings
+
+
+class MultDAESettings(Settings):
+    """The settings of :class:`MultDAE`."""
+
+    reg_weight: float = Field(ge=0, description="a number, 0 or more")
+
+
+class MultDAE(ClickAutoEncoder):
+    """Mult-DAE: encoder I-H-K, decoder K-H-I, tanh between all layers, multinomial likelihood, L2 penalty."""
+
+    settings_class = MultDAESettings
+    settings: MultDAESettings
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
+        self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], self.settings.dropout_prob)
+        self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
+        # The authors' code: lam = 0.01 / batch_size, and lam * ||W||^2 beside the mean over the users of a batch.
+        self.l2 = self.settings.reg_weight / config["train_batch_size"]
+
+    def encode(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """Tanh of the encoder's output, [B, K]."""
+        return torch.tanh(self.encoder(items, offsets, self.generator))
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """The negative log-likelihood, the mean over the users of the batch, and the L2 penalty of the weights."""
+        items, offsets = self.history(interaction[self.USER_ID])
+        self.update += 1
+        weights = [weight for name, weight in self.named_parameters() if name.endswith("weight")]
+        penalty = torch.stack([weight.square().sum() for weight in weights]).sum()
+        return multinomial_nll(self(items, offsets), items, offsets) + self.l2 * penalty

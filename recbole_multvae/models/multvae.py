@@ -1,0 +1,68 @@
+r"""Mult-VAE (Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018).
+
+The click vector x_u of a user is encoded into a Gaussian, of which the decoder makes a distribution over the items:
+
+.. math::
+    h_u &= g_\phi(\text{dropout}(x_u / \lVert x_u \rVert_2)), \quad (\mu_u, \log \sigma_u^2) = h_u        & (4) \\
+    z_u &= \mu_u + \epsilon \odot \sigma_u, \quad \epsilon \sim \mathcal N(0, I_K)   & \text{(section 2.2.1)} \\
+    \mathcal L_u &= \mathbb E_q[\log p(x_u | z_u)] - \beta \, \mathrm{KL}(q(z_u | x_u) \,\|\, p(z_u))    & (6)
+
+At test time z_u = mu_u, and items are ranked by the decoder's logits f(z_u) (section 2.4). The sizes, the initial weights
+and the schedule of beta follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from recbole_multvae.layers import SparseEncoder, mlp
+from recbole_multvae.models.base import ClickAutoEncoder
+from recbole_multvae.objectives import annealed_beta, gaussian_kl, multinomial_nll
+from recbole_multvae.settings import Settings
+
+
+class MultVAESettings(Settings):
+    """The settings of :class:`MultVAE`."""
+
+    anneal_cap: float = Field(ge=0, le=1, description="a number from 0 to 1")
+    total_anneal_steps: int = Field(ge=0, description="an integer, 0 or more")
+
+
+class MultVAE(ClickAutoEncoder):
+    """Mult-VAE: encoder I-H-2K, decoder K-H-I, multinomial likelihood, annealed KL."""
+
+    settings_class = MultVAESettings
+    settings: MultVAESettings
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
+        self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], self.settings.dropout_prob)
+        self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
+
+    def posterior(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and the log-variance of q(z_u | x_u), [B, K] each."""
+        mu, logvar = self.encoder(items, offsets, self.generator).chunk(2, dim=1)
+        return mu, logvar
+
+    def encode(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """The mean of q(z_u | x_u), [B, K]."""
+        return self.posterior(items, offsets)[0]
+
+    def sample(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Draw z_u = mu + epsilon * sigma with epsilon ~ N(0, I), [B, K]."""
+        epsilon = torch.randn(mu.shape, generator=self.generator, device=mu.device)
+        return mu + epsilon * torch.exp(0.5 * logvar)
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """The negative annealed ELBO, the mean over the users of the batch. Advances the schedule of beta."""
+        items, offsets = self.history(interaction[self.USER_ID])
+        mu, logvar = self.posterior(items, offsets)
+        logits = self.decoder(self.sample(mu, logvar))
+        beta = annealed_beta(self.update, self.settings.anneal_cap, self.settings.total_anneal_steps)
+        self.update += 1
+        return multinomial_nll(logits, items, offsets) + beta * gaussian_kl(mu, logvar)

@@ -1,0 +1,145 @@
+"""The only file that reaches into RecBole's internals. Importing the package calls :func:`register`.
+
+RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) looks up everything by name in places of its own, and offers no hook:
+
+* a model is a module of ``recbole.model.*`` (``recbole/utils/utils.py:get_model``): we enter ours in ``sys.modules``;
+* default YAML is read from RecBole's ``properties`` only (``recbole/config/configurator.py``): we add ours;
+* the loader of auto-encoders is chosen from a literal table (``recbole/data/utils.py:get_dataloader``): we extend it;
+* ``torch.load`` refuses RecBole's checkpoints since torch 2.6: RecBole's own calls of it get :func:`.checkpoint.load`;
+* a checkpoint lacks the order of users, without which a resumed run is another run: ``Trainer.fit`` tells the model.
+
+Other models take RecBole's own path through each of these, but for the safe loading of checkpoints.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import recbole
+import torch
+from recbole.config import Config
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.trainer import Trainer
+from recbole.utils import argument_list
+
+from recbole_multvae import checkpoint
+from recbole_multvae.data import BatchedFullSortEvalDataLoader, ClickUserDataLoader
+from recbole_multvae.errors import UnsupportedVersionError
+from recbole_multvae.models import FAMILY, ClickAutoEncoder
+from recbole_multvae.settings import check_keys
+
+RECBOLE_VERSION = "1.2.1"
+
+_PACKAGE = Path(__file__).parent
+#: Where the default YAML is: inside the package when it is installed, beside it in a checkout.
+PROPERTIES = next((p for p in (_PACKAGE / "properties", _PACKAGE.parent / "properties") if p.is_dir()), _PACKAGE)
+_RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
+
+#: Keys that RecBole reads but that stand in no list and no YAML of its own.
+_RUN_TIME_KEYS = {
+    *("model", "dataset", "config_files", "config_file_list", "device", "eval_type", "single_spec", "verbose"),
+    *("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"),
+    *("neg_sampling", "training_neg_sample_num"),
+}
+
+
+def register() -> None:
+    """Make RecBole know the family. Doing it twice does nothing.
+
+    Raises:
+        UnsupportedVersionError: another RecBole than 1.2.1 is installed.
+    """
+    if recbole.__version__ != RECBOLE_VERSION:
+        raise UnsupportedVersionError(
+            f"recbole-multvae works with RecBole {RECBOLE_VERSION}, but {recbole.__version__} is installed: "
+            f"pip install recbole=={RECBOLE_VERSION}"
+        )
+    for model in FAMILY:
+        sys.modules[f"recbole.model.general_recommender.{model.__name__.lower()}"] = sys.modules[model.__module__]
+    _wrap(Config, "_update_internal_config_dict", _family_defaults)
+    _wrap(Config, "_load_internal_config_dict", _key_check)
+    for module in ("recbole.data.utils", "recbole.data"):
+        _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
+    _wrap(Trainer, "fit", _followed_fit)
+    _wrap(torch.serialization, "load", _safe_load)
+    torch.load = torch.serialization.load
+
+
+def _wrap(owner: Any, name: str, wrapper: Any) -> None:
+    """Replace ``owner.name`` by ``wrapper(original, ...)``, once."""
+    original = getattr(owner, name)
+    if hasattr(original, "_multvae"):
+        return
+
+    @functools.wraps(original)
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    replacement._multvae = True  # type: ignore[attr-defined]
+    setattr(owner, name, replacement)
+
+
+def _is_family(model_class: Any) -> bool:
+    return isinstance(model_class, type) and issubclass(model_class, ClickAutoEncoder)
+
+
+def _family_defaults(original: Any, config: Config, file: str) -> Any:
+    """After RecBole's overall.yaml, read the YAML of our model and of the models it derives from."""
+    result = original(config, file)
+    if Path(file).name == "overall.yaml" and _is_family(config.model_class):
+        for cls in reversed(config.model_class.__mro__):
+            path = PROPERTIES / "model" / f"{cls.__name__}.yaml"
+            if path.is_file():
+                original(config, str(path))
+    return result
+
+
+def _key_check(original: Any, config: Config, model: str, model_class: Any, dataset: str) -> None:
+    """Once the defaults are known, look for misspelt keys and for values out of range."""
+    original(config, model, model_class, dataset)
+    if _is_family(model_class):
+        settings = model_class.settings_class
+        check_keys(config.external_config_dict, settings.model_fields, _recbole_keys(), _keys_in_yaml("model/*.yaml"))
+        settings.from_config({**config.internal_config_dict, **config.external_config_dict})
+
+
+def _recbole_keys() -> set[str]:
+    arguments = (
+        argument_list.general_arguments + argument_list.training_arguments
+        + argument_list.evaluation_arguments + argument_list.dataset_arguments
+    )  # fmt: skip
+    return {*arguments, *_RUN_TIME_KEYS} | _keys_in_yaml("overall.yaml") | _keys_in_yaml("dataset/[ms]*.yaml")
+
+
+@functools.cache
+def _keys_in_yaml(pattern: str) -> frozenset[str]:
+    files = _RECBOLE_PROPERTIES.glob(pattern)
+    return frozenset(key for file in files for key in re.findall(r"^(\w+)\s*:", file.read_text("utf-8"), re.MULTILINE))
+
+
+def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
+    loader = original(config, phase)
+    if not _is_family(config.model_class):
+        return loader
+    if phase == "train":
+        return ClickUserDataLoader
+    return BatchedFullSortEvalDataLoader if loader is FullSortEvalDataLoader else loader
+
+
+def _followed_fit(original: Any, trainer: Trainer, train_data: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(trainer.model, ClickAutoEncoder):
+        trainer.model.follow(train_data)
+    return original(trainer, train_data, *args, **kwargs)
+
+
+def _safe_load(original: Any, *args: Any, **kwargs: Any) -> Any:
+    # Frame 0 is this function, 1 is _wrap's.
+    caller = sys._getframe(2).f_globals.get("__name__", "")
+    if caller.startswith("recbole.") and not kwargs.keys() & {"weights_only", "pickle_module"}:
+        return checkpoint.load(*args, **kwargs)
+    return original(*args, **kwargs)

@@ -1,0 +1,170 @@
+"""Configuration, data, training, evaluation: the command line of RecBole's run_recbole.py, for its models and ours.
+
+The steps, their order and their random seeds are those of ``recbole.quick_start.run_recbole`` in RecBole 1.2.1; its module
+is not imported, because it imports ray, which only hyper-parameter search needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import recbole
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.data.transform import construct_transform
+from recbole.utils import get_environment, get_flops, get_model, get_trainer, init_logger, init_seed, set_color
+
+from recbole_multvae.cli import run_command
+from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.models import FAMILY
+
+
+def run(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+) -> dict[str, Any]:
+    """Train and evaluate a model in this process.
+
+    Args:
+        model: the name of a model, RecBole's or ours; None reads it from the configuration.
+        dataset: the name of a data set; None reads it from the configuration.
+        config_file_list: paths of YAML files.
+        config_dict: further configuration keys.
+        saved: whether to save the best model and to test it rather than the last.
+
+    Returns:
+        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, as RecBole returns them.
+
+    Raises:
+        ConfigurationError: a key is misspelt or out of range.
+        DataError: RecBole cannot read the data set.
+    """
+    config = Config(model, dataset, config_file_list, config_dict)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    logger = getLogger()
+    logger.info(sys.argv)
+    logger.info(config)
+
+    data = _create_dataset(config)
+    logger.info(data)
+    train_data, valid_data, test_data = data_preparation(config, data)
+
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    logger.info(network)
+    flops = get_flops(network, data, config["device"], logger, construct_transform(config))
+    logger.info(set_color("FLOPs", "blue") + f": {flops}")
+
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+    show_progress = config["show_progress"]
+    best_score, best_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
+    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=show_progress)
+
+    logger.info(f"The running environment of this training is as follows:\n{get_environment(config).draw()}")
+    logger.info(set_color("best valid ", "yellow") + f": {best_result}")
+    logger.info(set_color("test result", "yellow") + f": {test_result}")
+    if not config["single_spec"]:
+        torch.distributed.destroy_process_group()
+    return {
+        "best_valid_score": best_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_result,
+        "test_result": test_result,
+    }
+
+
+def _create_dataset(config: Config) -> Any:
+    try:
+        return create_dataset(config)
+    except (ValueError, OSError) as error:
+        raise DataError(f"Cannot read the data set {config['dataset']} in {config['data_path']}: {error}") from error
+
+
+def _run_process(local_rank: int, arguments: dict[str, Any], distributed: dict[str, Any]) -> None:
+    run(**arguments, config_dict={**distributed, "local_rank": local_rank})
+
+
+def run_processes(arguments: dict[str, Any], nproc: int, world_size: int, ip: str, port: str, group_offset: int) -> None:
+    """Train in ``nproc`` processes, one a GPU, as part of a group of ``world_size``.
+
+    Raises:
+        ConfigurationError: there are fewer GPUs than processes.
+    """
+    if torch.cuda.device_count() < nproc:
+        raise ConfigurationError(
+            f"--nproc={nproc} needs as many CUDA devices, and there are {torch.cuda.device_count()}: "
+            "train in one process, or lower --nproc."
+        )
+    world_size = nproc if world_size == -1 else world_size
+    distributed = {"nproc": nproc, "world_size": world_size, "ip": ip, "port": port, "offset": group_offset}
+    torch.multiprocessing.spawn(_run_process, args=(arguments, distributed), nprocs=nproc)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Train and evaluate a model of RecBole or of the Mult-VAE family.",
+        epilog="Any configuration key can be set with --key=value, for example: "
+        "--model=MultVAE --dataset=ml-100k --epochs=20 --learning_rate=0.001",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", "-m", default="MultVAE", help="name of the model (default: %(default)s)")
+    parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
+    parser.add_argument("--config_files", help="paths of YAML files, separated by spaces")
+    parser.add_argument("--nproc", type=int, default=1, help="number of processes on this machine")
+    parser.add_argument("--ip", default="localhost", help="address of the master node")
+    parser.add_argument("--port", default="5678", help="port of the master node")
+    parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
+    parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
+    return parser
+
+
+def _check(args: argparse.Namespace, files: list[str], extra: list[str]) -> None:
+    """Find what RecBole would answer with a traceback, or pass over in silence."""
+    for argument in extra:
+        if not argument.startswith("--") or argument.count("=") != 1:
+            raise ConfigurationError(f"The argument {argument!r} is not understood: write --key=value.")
+    for file in files:
+        if not Path(file).is_file():
+            raise ConfigurationError(f"--config_files names {file!r}, but there is no such file.")
+    names = _model_names()
+    if args.model not in names:
+        folded = {name.lower(): name for name in names}
+        alike = get_close_matches(args.model.lower(), folded, n=1)
+        hint = f"did you mean {folded[alike[0]]}?" if alike else f"expected one of {', '.join(sorted(names))}."
+        raise ConfigurationError(f"--model={args.model} is neither one of RecBole's models nor one of ours: {hint}")
+
+
+def _model_names() -> set[str]:
+    """The models of RecBole, read off its files without importing them, and ours."""
+    files = (Path(recbole.__file__).parent / "model").glob("*_recommender/*.py")
+    classes = {name for file in files for name in re.findall(r"^class (\w+)", file.read_text("utf-8"), re.MULTILINE)
+               if name.lower() == file.stem}  # fmt: skip
+    return classes | {model.__name__ for model in FAMILY}
+
+
+def _run(args: argparse.Namespace, extra: list[str]) -> None:
+    files = args.config_files.split() if args.config_files else []
+    _check(args, files, extra)
+    arguments = {"model": args.model, "dataset": args.dataset, "config_file_list": files}
+    if args.nproc == 1 and args.world_size <= 0:
+        run(**arguments)
+    else:
+        run_processes(arguments, args.nproc, args.world_size, args.ip, args.port, args.group_offset)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    args, extra = _parser().parse_known_args(argv)
+    return run_command(lambda: _run(args, extra))

@@ -1,0 +1,8 @@
+"""The command line of RecBole's own run_recbole.py, which also knows MultVAE and MultDAE."""
+
+import sys
+
+from recbole_multvae.runner import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Small data sets in RecBole's format, whose right answer is obvious by eye, and configurations for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_seed
+
+import recbole_multvae  # noqa: F401  (registers the models)
+
+#: No noise in the logs.
+QUIET = {"show_progress": False, "state": "ERROR", "use_gpu": False}
+#: Small enough to train in a blink.
+QUICK = {**QUIET, "epochs": 2, "train_batch_size": 8, "latent_dimension": 4, "mlp_hidden_size": [6], "data_path": "."}
+
+
+@pytest.fixture(autouse=True)
+def _no_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # RecBole's Config reads sys.argv, and RecBole writes logs and checkpoints into the working folder.
+    monkeypatch.setattr(sys, "argv", ["test"])
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def write_dataset(tmp_path: Path) -> Callable[[str, Iterable[tuple[str, str]]], None]:
+    """Write (user, item) pairs as a data set that ``data_path: .`` finds."""
+
+    def write(name: str, pairs: Iterable[tuple[str, str]]) -> None:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        rows = "".join(f"{user}\t{item}\n" for user, item in pairs)
+        (folder / f"{name}.inter").write_text("user_id:token\titem_id:token\n" + rows)
+
+    return write
+
+
+def block_pairs(users: int = 40, items: int = 20) -> list[tuple[str, str]]:
+    """Two groups of users; each clicks most of its own half of the items and none of the other half."""
+    half = items // 2
+    return [
+        (f"u{u}", f"i{i}") for u in range(users) for i in range(items) if (u % 2 == 0) == (i < half) and (7 * u + 3 * i) % 5
+    ]
+
+
+@pytest.fixture
+def blocks(write_dataset: Callable[..., None]) -> str:
+    """The name of a block-structured data set."""
+    write_dataset("blocks", block_pairs())
+    return "blocks"
+
+
+class Experiment:
+    """What RecBole's quick start makes on its way: configuration, data, model and trainer."""
+
+    def __init__(self, model: str, dataset: str = "blocks", defaults: dict[str, Any] = QUICK, **keys: Any) -> None:
+        self.config = Config(model, dataset, config_dict={**defaults, **keys})
+        init_seed(self.config["seed"], self.config["reproducibility"])
+        self.dataset = create_dataset(self.config)
+        self.train_data, self.valid_data, self.test_data = data_preparation(self.config, self.dataset)
+        init_seed(self.config["seed"], self.config["reproducibility"])
+        self.model = get_model(model)(self.config, self.train_data._dataset).to(self.config["device"])
+        self.trainer = get_trainer(self.config["MODEL_TYPE"], model)(self.config, self.model)
+
+    def fit(self) -> Any:
+        return self.trainer.fit(self.train_data, self.valid_data, verbose=False)

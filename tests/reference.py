@@ -1,0 +1,93 @@
+"""An independent transcription of Mult-VAE and Mult-DAE into NumPy, from the paper's equations, dense and in float64.
+
+Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018. Nothing here is shared with the package:
+the gradients are written out by hand, the click matrix is dense, and the noise and the dropout mask are arguments.
+
+``X`` [B, I] clicks, ``M`` [B, I] dropout mask (0 or 1), ``E`` [B, K] noise. A layer is a pair (W [d_in, d_out], b [d_out]).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Layer = tuple[np.ndarray, np.ndarray]
+
+
+def forward_mlp(h: np.ndarray, layers: list[Layer]) -> list[np.ndarray]:
+    """The input of every layer, then the output: tanh between layers, none after the last."""
+    inputs = [h]
+    for n, (W, b) in enumerate(layers):
+        a = inputs[-1] @ W + b
+        inputs.append(np.tanh(a) if n < len(layers) - 1 else a)
+    return inputs
+
+
+def backward_mlp(d_out: np.ndarray, inputs: list[np.ndarray], layers: list[Layer]) -> tuple[np.ndarray, list[Layer]]:
+    """The gradient of the input and of every layer, from the gradient of the output."""
+    gradients: list[Layer] = []
+    d = d_out
+    for n in reversed(range(len(layers))):
+        if n < len(layers) - 1:
+            d = d * (1 - inputs[n + 1] ** 2)
+        gradients.insert(0, (inputs[n].T @ d, d.sum(axis=0)))
+        d = d @ layers[n][0].T
+    return d, gradients
+
+
+def normalise(X: np.ndarray) -> np.ndarray:
+    """x_u / ||x_u||, and 0 where there is no click."""
+    norm = np.sqrt((X**2).sum(axis=1, keepdims=True))
+    return np.divide(X, norm, out=np.zeros_like(X), where=norm > 0)
+
+
+def log_softmax(F: np.ndarray) -> np.ndarray:
+    F = F - F.max(axis=1, keepdims=True)
+    return F - np.log(np.exp(F).sum(axis=1, keepdims=True))
+
+
+def multinomial(F: np.ndarray, X: np.ndarray) -> tuple[float, np.ndarray]:
+    """Equation 2, negated, the mean over users; and its gradient with respect to the logits."""
+    B = len(X)
+    log_pi = log_softmax(F)
+    return -(X * log_pi).sum() / B, (X.sum(axis=1, keepdims=True) * np.exp(log_pi) - X) / B
+
+
+def kl(mu: np.ndarray, logvar: np.ndarray) -> float:
+    """KL(N(mu, sigma^2) || N(0, 1)) = log(1/sigma) + (sigma^2 + mu^2)/2 - 1/2, summed over K, the mean over users."""
+    sigma = np.sqrt(np.exp(logvar))
+    return (np.log(1 / sigma) + (sigma**2 + mu**2) / 2 - 0.5).sum(axis=1).mean()
+
+
+def beta(step: int, cap: float, total: int) -> float:
+    """The KL weight of the update that comes after ``step`` others."""
+    return cap if total == 0 or step / total > cap else step / total
+
+
+def multvae(
+    X: np.ndarray, M: np.ndarray, keep: float, E: np.ndarray, encoder: list[Layer], decoder: list[Layer], weight: float
+) -> tuple[float, np.ndarray, list[Layer], list[Layer]]:
+    """Equation 6, negated, the mean over users. Returns the loss, the logits and the gradients of both networks."""
+    B, K = len(X), E.shape[1]
+    enc = forward_mlp(normalise(X) * M / keep, encoder)
+    mu, logvar = enc[-1][:, :K], enc[-1][:, K:]
+    sigma = np.exp(logvar / 2)
+    dec = forward_mlp(mu + E * sigma, decoder)
+    nll, d_logits = multinomial(dec[-1], X)
+    dz, d_decoder = backward_mlp(d_logits, dec, decoder)
+    d_mu = dz + weight * mu / B
+    d_logvar = dz * E * sigma / 2 + weight * (sigma**2 - 1) / (2 * B)
+    _, d_encoder = backward_mlp(np.hstack([d_mu, d_logvar]), enc, encoder)
+    return nll + weight * kl(mu, logvar), dec[-1], d_encoder, d_decoder
+
+
+def multdae(
+    X: np.ndarray, M: np.ndarray, keep: float, encoder: list[Layer], decoder: list[Layer], l2: float
+) -> tuple[float, np.ndarray, list[Layer], list[Layer]]:
+    """The negative log-likelihood, the mean over users, plus l2 * ||W||^2. One network: tanh also on the latent layer."""
+    layers = encoder + decoder
+    net = forward_mlp(normalise(X) * M / keep, layers)
+    nll, d_logits = multinomial(net[-1], X)
+    _, gradients = backward_mlp(d_logits, net, layers)
+    gradients = [(dW + 2 * l2 * W, db) for (dW, db), (W, _) in zip(gradients, layers, strict=True)]
+    penalty = l2 * sum((W**2).sum() for W, _ in layers)
+    return nll + penalty, net[-1], gradients[: len(encoder)], gradients[len(encoder) :]

@@ -1,0 +1,57 @@
+"""The import direction of the package, and that only one file reaches into RecBole."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "recbole_multvae"
+
+
+def imports(file: Path) -> set[str]:
+    """The modules that a file imports, as written."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("name", ["layers.py", "objectives.py"])
+def test_maths_knows_neither_recbole_nor_siblings(name: str) -> None:
+    assert not [module for module in imports(PACKAGE / name) if module.startswith(("recbole", "recbole_multvae"))]
+
+
+def test_models_know_the_maths_the_base_and_settings_only() -> None:
+    allowed = {"recbole_multvae." + name for name in ("layers", "objectives", "models.base", "settings")}
+    for file in (PACKAGE / "models").glob("mult*.py"):
+        ours = {module for module in imports(file) if module.startswith("recbole")}
+        assert ours <= allowed, file
+
+
+def test_nothing_imports_the_runner_or_the_exporter() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        found = imports(file)
+        assert not any(module.startswith("multvae_export") for module in found), file
+        if file.name not in ("__main__.py", "runner.py"):
+            assert "recbole_multvae.runner" not in found, file
+
+
+def test_only_registration_changes_recbole() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        if file.name == "registration.py":
+            continue
+        tree = ast.parse(file.read_text("utf-8"))
+        calls = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+        assert "setattr" not in calls, file
+        assert "sys.modules" not in file.read_text("utf-8"), file
+
+
+def test_files_are_short() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        assert len(file.read_text("utf-8").splitlines()) < 350, file

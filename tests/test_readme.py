@@ -1,0 +1,79 @@
+"""The README's commands and its script do what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_multvae.models import FAMILY
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def run(command: str, cwd: Path) -> str:
+    """Run a command in a shell whose ``python`` is this one."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(command, shell=True, cwd=cwd, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a bare clone: nothing is installed from it."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("Makefile", "run_recbole.py", "constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("recbole_multvae", "properties"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+def test_readme_is_short_and_starts_with_a_command() -> None:
+    lines = README.splitlines()
+    assert len(lines) < 110
+    assert lines.index("make demo    # installs into .venv (6 GB: torch from the registry is the CUDA build), trains, recommends by title") < 15  # fmt: skip  # noqa: E501
+
+
+def test_make_demo(clone: Path) -> None:
+    # The environment is this one, and up to date.
+    (clone / ".venv").mkdir(exist_ok=True)
+    out = run(f"make demo --old-file=.venv/installed BIN={Path(sys.executable).parent}", clone)
+    liked, recommended = out.split("MultVAE recommends")
+    assert "User 1 of ml-100k liked 131 items" in liked
+    assert len(recommended.strip().splitlines()) == 10
+
+
+@pytest.mark.parametrize("block", [block for block in blocks("bash") if not block.startswith("make")])
+def test_commands(block: str, clone: Path) -> None:
+    shutil.rmtree(clone / "saved", ignore_errors=True)
+    for command in block.strip().splitlines():
+        run(command, clone)
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_script(block: str, clone: Path) -> None:
+    (clone / "script.py").write_text(block)
+    run("python script.py", clone)
+
+
+@pytest.mark.parametrize("model", FAMILY)
+def test_table_of_keys_is_complete_and_its_defaults_are_those_of_the_yaml(model: type) -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
+    defaults = yaml.safe_load((ROOT / "properties" / "model" / f"{model.__name__}.yaml").read_text())
+    assert set(model.settings_class.model_fields) < set(rows)
+    for key, value in defaults.items():
+        if key != "train_neg_sample_args":
+            assert str(value) in rows[key], key
