@@ -23,6 +23,7 @@ lint: .venv/installed
 
 # The stamp is written last: an installation that was cut short is made again.
 .venv/installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv: 6 GB, a few minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[test,lint]
 	touch $@

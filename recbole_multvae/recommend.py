@@ -88,11 +88,12 @@ def _show(path: str, user: str, k: int) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``multvae-recommend``. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="multvae-recommend", description=__doc__)
-    parser.add_argument("checkpoint", help="a .pth file, as RecBole saves it")
+    parser.add_argument("checkpoint", nargs="+", help="a .pth file, as RecBole saves it; of several, the newest is used")
     parser.add_argument("--user", required=True, help="the user's token in the data set")
     parser.add_argument("-k", type=int, default=10, help="how many items (default: %(default)s)")
     args = parser.parse_args(argv)
-    return run_command(lambda: _show(args.checkpoint, args.user, args.k))
+    newest = max(args.checkpoint, key=lambda path: Path(path).stat().st_mtime if Path(path).exists() else 0)
+    return run_command(lambda: _show(newest, args.user, args.k))
 
 
 if __name__ == "__main__":

@@ -29,11 +29,8 @@ from recbole.utils import argument_list
 
 from recbole_multvae import checkpoint
 from recbole_multvae.data import BatchedFullSortEvalDataLoader, ClickUserDataLoader
-from recbole_multvae.errors import UnsupportedVersionError
 from recbole_multvae.models import FAMILY, ClickAutoEncoder
 from recbole_multvae.settings import check_keys
-
-RECBOLE_VERSION = "1.2.1"
 
 _PACKAGE = Path(__file__).parent
 #: Where the default YAML is: inside the package when it is installed, beside it in a checkout.
@@ -49,16 +46,7 @@ _RUN_TIME_KEYS = {
 
 
 def register() -> None:
-    """Make RecBole know the family. Doing it twice does nothing.
-
-    Raises:
-        UnsupportedVersionError: another RecBole than 1.2.1 is installed.
-    """
-    if recbole.__version__ != RECBOLE_VERSION:
-        raise UnsupportedVersionError(
-            f"recbole-multvae works with RecBole {RECBOLE_VERSION}, but {recbole.__version__} is installed: "
-            f"pip install recbole=={RECBOLE_VERSION}"
-        )
+    """Make RecBole know the family. Doing it twice does nothing."""
     for model in FAMILY:
         sys.modules[f"recbole.model.general_recommender.{model.__name__.lower()}"] = sys.modules[model.__module__]
     _wrap(Config, "_update_internal_config_dict", _family_defaults)
