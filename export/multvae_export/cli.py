@@ -1,0 +1,87 @@
+"""The command ``multvae-export``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+
+from multvae_export import __version__
+from multvae_export.convert import CONTRACT_VERSION, IO, OPSETS
+from multvae_export.errors import ExportError
+from multvae_export.export import Exported, export
+
+EXAMPLES = """
+examples:
+  multvae-export saved/MultVAE-Nov-21-2026_04-10-34.pth model.onnx
+  multvae-export model.pth model.onnx --io ids --k-default 20
+  multvae-export saved/MultiVAE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="multvae-export",
+        description="Turn a checkpoint of MultVAE, MultDAE, or RecBole's MultiVAE or MultiDAE into one verified ONNX file.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="MODEL.pth", help="a checkpoint of RecBole's Trainer; it is never executed")
+    parser.add_argument("path", metavar="MODEL.onnx", help="where to write; replaced only by a verified file")
+    parser.add_argument("--io", choices=IO, default="tokens", help="what goes in and out (default: %(default)s)")
+    parser.add_argument("--opset", type=int, default=OPSETS[-1], help=f"{OPSETS[0]} to {OPSETS[-1]} (default: %(default)s)")
+    parser.add_argument("--k-default", type=int, metavar="K", help="make the input k optional, with this value")
+    parser.add_argument(
+        "--atol", type=float, default=1e-4, metavar="A", help="largest difference of a score (default: %(default)s)"
+    )
+    parser.add_argument("--no-verify", action="store_true", help="write without proof")
+    parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, for item tokens that a "
+                        "checkpoint of RecBole's own models lacks")  # fmt: skip
+    parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}, contract {CONTRACT_VERSION}")
+    return parser
+
+
+def _report(exported: Exported, io: str, seconds: float) -> None:
+    model = exported.model
+    sizes = "-".join(map(str, model.sizes))
+    metrics = "".join(f", {name} {value:g}" for name, value in model.metrics.items())
+    print(f"  {model.name} {sizes}, trained on {model.dataset}{metrics}")
+    for name, figures in exported.checks:
+        print(f"  \N{CHECK MARK} {name}: {figures}")
+    if not exported.checks:
+        print("  ! not verified")
+    for file in exported.files:
+        print(f"Wrote {file}: {file.stat().st_size / 1e6:.1f} MB, --io {io}, in {seconds:.1f} s")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    args = _parser().parse_args(argv)
+    start = time.perf_counter()
+    try:
+        exported = export(
+            args.checkpoint,
+            args.path,
+            io=args.io,
+            opset=args.opset,
+            k_default=args.k_default,
+            atol=args.atol,
+            check=not args.no_verify,
+            dataset_path=args.dataset_path,
+            progress=lambda message: print(f"{message} ..."),
+        )
+    except (ExportError, OSError) as error:
+        if args.verbose:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _report(exported, args.io, time.perf_counter() - start)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

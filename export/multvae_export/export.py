@@ -1,0 +1,87 @@
+"""The one function that the command line calls: a checkpoint in, a verified ONNX file out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from multvae_export.convert import to_onnx, write
+from multvae_export.errors import OptionError
+from multvae_export.model import Model, from_checkpoint, load_tokens
+from multvae_export.reader import read
+from multvae_export.verify import verify
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: the ONNX file.
+        files: all files of the export: more than one where the weights pass 2 GB.
+        model: what it was made from.
+        checks: the name and the figures of every check that passed; empty if none was asked for.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    model: Model
+    checks: tuple[tuple[str, str], ...]
+
+
+def export(
+    checkpoint: str | Path,
+    path: str | Path,
+    *,
+    io: str = "tokens",
+    opset: int = 18,
+    k_default: int | None = None,
+    atol: float = 1e-4,
+    check: bool = True,
+    dataset_path: str | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Exported:
+    """Turn a checkpoint into one verified ONNX file.
+
+    The file is written beside its target and renamed when every check has passed: whatever fails, nothing is left at the
+    target, and what stood there before stays.
+
+    Args:
+        checkpoint: a ``.pth`` of RecBole's ``Trainer``. It is never executed.
+        path: where to write.
+        io: ``tokens`` (the data set's item tokens in and out), ``ids`` (RecBole's ids) or ``dense`` (multi-hot in, all out).
+        opset: 16, 17 or 18.
+        k_default: the value of the input ``k`` for a caller who gives none; None makes it required.
+        atol: the largest difference of a score from torch's.
+        check: whether to verify.
+        dataset_path: the folder that holds the data set's folder, for RecBole's own models: theirs have no tokens.
+        progress: called with a sentence before each step.
+
+    Raises:
+        ExportError: one type for each way to fail.
+    """
+    checkpoint, path = Path(checkpoint), Path(path)
+    if atol <= 0:
+        raise OptionError(f"--atol={atol:g} is not allowed: expected more than 0.")
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
+    progress(f"Reading {checkpoint}")
+    tokens = partial(load_tokens, str(checkpoint), dataset_path) if dataset_path else None
+    model = from_checkpoint(read(checkpoint), tokens)
+    progress("Writing the graph")
+    checks: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".multvae-export-") as folder:
+        written = Path(folder) / path.name
+        write(to_onnx(model, io, opset, k_default), written)
+        if check:
+            progress("Verifying against torch and onnxruntime")
+            verify(written, model, io, opset, atol, lambda name, figures: checks.append((name, figures)))
+        # The graph last: whoever sees it finds its weights.
+        parts = sorted(Path(folder).iterdir(), key=lambda part: part == written)
+        for part in parts:
+            os.replace(part, path.parent / part.name)
+    return Exported(path, tuple(path.parent / part.name for part in parts), model, tuple(checks))

@@ -1,0 +1,200 @@
+"""The proof that a written file does what the model does: every check must pass before the file counts.
+
+Each check returns the figures that the tool prints, or raises :class:`VerificationError` with what was found and expected.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from multvae_export.convert import OPSETS
+from multvae_export.errors import VerificationError
+from multvae_export.model import Model
+
+KERNELS = json.loads(Path(__file__).with_name("cuda_kernels.json").read_text("utf-8"))
+#: The two look-ups that run on the CPU even in a CUDA session.
+STRING_LOOK_UPS = {"LabelEncoder", "Gather"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of histories, as RecBole item ids with 0 for padding and -1 for an unknown item, and how many items to ask."""
+
+    name: str
+    history: np.ndarray
+    k: int
+
+
+def cases(n_items: int, longest: int | None = None) -> Iterator[Case]:
+    """Histories of every kind, and several batch sizes. Seeded: the same file is always proved by the same histories.
+
+    Args:
+        n_items: C, the catalogue with the padding item.
+        longest: the longest history to try; by default half the catalogue, at most 2,000.
+    """
+    rng = np.random.default_rng(0)
+    longest = min(2000, max(1, (n_items - 1) // 2)) if longest is None else longest
+
+    def some(rows: int, length: int) -> np.ndarray:
+        return rng.integers(1, n_items, (rows, length))
+
+    yield Case("empty history", np.zeros((1, 1), np.int64), 10)
+    yield Case("history of length zero", np.zeros((2, 0), np.int64), 10)
+    yield Case("one item", some(1, 1), 10)
+    yield Case("longest history", rng.permutation(np.arange(1, n_items))[None, :longest], 10)
+    yield Case("repeated items", np.repeat(some(2, 5), 3, axis=1), 10)
+    yield Case("unknown and padded items", np.where(rng.random((4, 20)) < 0.5, some(4, 20), [[-1, 0] * 10]), 10)
+    yield Case("whole catalogue seen", np.arange(1, n_items)[None], 3)
+    for batch in (2, 7, 64):
+        yield Case(f"batch of {batch}", np.where(rng.random((batch, 30)) < 0.7, some(batch, 30), 0), 20)
+    yield Case("k = 1", some(3, 10), 1)
+    yield Case("k = all", some(2, 10), n_items - 1)
+    yield Case("k above the catalogue", some(2, 10), n_items + 5)
+
+
+class File:
+    """An exported file, opened with onnxruntime, and the model it was made from."""
+
+    def __init__(self, path: Path, model: Model, io: str, opset: int, atol: float) -> None:
+        self.path, self.model, self.io, self.opset, self.atol = path, model, io, opset, atol
+        try:
+            self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
+            raise VerificationError(f"onnxruntime cannot open the file: {error}") from error
+
+    def run(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
+        """Item ids [B, k] and scores [B, k] of a case; for the dense form the ids are those of a stable sort."""
+        if self.io == "dense":
+            clicks = self.model.scorer.clicks(torch.from_numpy(case.history)).numpy()
+            (scores,) = self.session.run(None, {"x": clicks})
+            return np.broadcast_to(np.arange(scores.shape[1]), scores.shape), scores
+        history: np.ndarray = case.history
+        if self.io == "tokens":
+            table = np.array(["", *self.model.tokens[1:], "an unknown item \N{BALLOT X}"], dtype=object)
+            history = table[history]
+        items, scores = self.session.run(None, {"history": history, "k": np.array([case.k])})
+        if self.io == "tokens":
+            ids = {"": 0} | {token: n for n, token in enumerate(self.model.tokens) if n}
+            items = np.array([ids[token] for token in items.flat], np.int64).reshape(items.shape)
+        return items, scores
+
+    def expected(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Torch's item ids [B, k] and scores [B, k], and the scores of all items with the seen ones at -inf, [B, C]."""
+        scorer, history = self.model.scorer, torch.from_numpy(case.history)
+        clicks = scorer.clicks(history)
+        logits = scorer.logits(clicks)
+        if self.io == "dense":
+            return np.broadcast_to(np.arange(scorer.n_items), logits.shape), logits.numpy(), logits.numpy()
+        items, scores = scorer.rank(history, case.k)
+        return items.numpy(), scores.numpy(), logits.masked_fill(clicks > 0, -torch.inf).numpy()
+
+
+def check_structure(file: File) -> str:
+    """onnx.checker, with shape inference; the opset; the documentation and metadata of the contract."""
+    try:
+        onnx.checker.check_model(file.path, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise VerificationError(f"onnx.checker refuses the file: {error}") from error
+    proto = onnx.load(file.path, load_external_data=False)
+    opset = next(entry.version for entry in proto.opset_import if entry.domain == "")
+    if opset != file.opset or opset not in OPSETS:
+        raise VerificationError(f"the opset is {opset}, expected {file.opset}")
+    undocumented = [value.name for value in (*proto.graph.input, *proto.graph.output) if not value.doc_string]
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    if undocumented or metadata.get("item_tokens_sha256") != file.model.token_digest:
+        raise VerificationError(f"documentation of {undocumented} or the metadata is missing: found {metadata}")
+    return f"opset {opset}, {len(proto.graph.node)} nodes"
+
+
+def check_cuda(file: File) -> str:
+    """No node but the string look-ups needs the CPU in a CUDA session, by the table of CUDA kernels."""
+    proto = onnx.shape_inference.infer_shapes(onnx.load(file.path, load_external_data=False))
+    graph = proto.graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types |= {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output, *graph.value_info)}
+    on_cpu = []
+    for node in graph.node:
+        data = node.input[1 if node.op_type == "Where" else 0]
+        kind = onnx.TensorProto.DataType.Name(types.get(data, 0)).lower()
+        if kind not in KERNELS["kernels"].get(node.op_type, []):
+            on_cpu.append((node.op_type, kind))
+    unexpected = [entry for entry in on_cpu if entry[0] not in STRING_LOOK_UPS or entry[1] != "string"]
+    if unexpected:
+        raise VerificationError(f"{unexpected} have no CUDA kernel, expected none but the string look-ups")
+    return f"{len(graph.node) - len(on_cpu)} nodes have CUDA kernels, {len(on_cpu)} string look-ups stay on the CPU"
+
+
+def check_scores(file: File) -> str:
+    """The scores and the ranking equal torch's on histories of every kind; ranks may differ between equal scores only."""
+    worst, count = 0.0, 0
+    for case in cases(file.model.scorer.n_items):
+        items, scores = file.run(case)
+        want_items, want_scores, everything = file.expected(case)
+        if scores.shape != want_scores.shape or items.shape != want_items.shape:
+            raise VerificationError(f"{case.name}: the shape is {scores.shape}, expected {want_scores.shape}")
+        if np.isnan(scores).any() or (np.isneginf(scores) != np.isneginf(want_scores)).any():
+            raise VerificationError(
+                f"{case.name}: the scores {_head(scores)} hold NaN or -inf where torch has {_head(want_scores)}"
+            )
+        finite = np.isfinite(want_scores)
+        difference = float(np.abs(scores[finite] - want_scores[finite]).max(initial=0))
+        if difference > file.atol:
+            raise VerificationError(
+                f"{case.name}: a score differs by {difference:.2e}, more than --atol={file.atol:g}: "
+                f"found {_head(scores)}, expected {_head(want_scores)}"
+            )
+        _check_ranking(case, items, want_items, want_scores, everything, file.atol)
+        worst, count = max(worst, difference), count + len(scores)
+    return f"{count} histories, largest score difference {worst:.1e}"
+
+
+def _check_ranking(
+    case: Case, items: np.ndarray, want: np.ndarray, want_scores: np.ndarray, everything: np.ndarray, atol: float
+) -> None:
+    # Where the items differ, the one found must be worth the same as the one expected, to torch.
+    found_scores = np.take_along_axis(everything, items, axis=1)
+    tied = np.isclose(found_scores, want_scores, rtol=0, atol=2 * atol) & np.isfinite(want_scores)
+    wrong = (items != want) & ~tied
+    repeated = any(len(set(row[row > 0])) < (row > 0).sum() for row in items)
+    if wrong.any() or repeated:
+        raise VerificationError(f"{case.name}: the ranking is {_head(items)}, expected {_head(want)}")
+
+
+def _head(values: np.ndarray) -> str:
+    return np.array2string(values[0][:5], precision=6)
+
+
+#: What is checked, in order: the words of the report and the check.
+CHECKS: tuple[tuple[str, Callable[[File], str]], ...] = (
+    ("well formed", check_structure),
+    ("equals torch", check_scores),
+    ("runs on a GPU", check_cuda),
+)
+
+
+def verify(path: Path, model: Model, io: str, opset: int, atol: float, report: Callable[[str, str], Any]) -> None:
+    """Run every check on a written file.
+
+    Args:
+        path: the file.
+        model: what it was made from.
+        io: the form of the file.
+        opset: the opset asked for.
+        atol: the largest difference of a score from torch's.
+        report: called with the name and the figures of each check that passed.
+
+    Raises:
+        VerificationError: a check failed.
+    """
+    file = File(path, model, io, opset, atol)
+    for name, check in CHECKS:
+        report(name, check(file))

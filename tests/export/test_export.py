@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from multvae_export import convert, golden
+from multvae_export.cli import main
+from multvae_export.errors import OptionError, VerificationError
+from multvae_export.export import export
+from multvae_export.model import from_checkpoint
+from multvae_export.reader import read
+from recbole.utils.case_study import full_sort_topk
+
+from recbole_multvae.recommend import load_model
+from tests.conftest import QUIET, Experiment
+from tests.export.conftest import MODELS
+
+ROOT = Path(__file__).parent.parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def session(path: str | Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("io", convert.IO)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_in_every_form_is_verified(trained: dict[str, Path], model: str, io: str) -> None:
+    tokens = None if model in ("MultVAE", "MultDAE") else str(trained[model].parent)
+    exported = export(trained[model], "model.onnx", io=io, dataset_path=tokens)
+    assert [name for name, _ in exported.checks] == ["well formed", "equals torch", "runs on a GPU"]
+    assert [path.name for path in Path().iterdir() if path.suffix == ".onnx"] == ["model.onnx"]
+
+
+@pytest.mark.parametrize("opset", convert.OPSETS)
+def test_opsets(checkpoint: Path, opset: int) -> None:
+    export(checkpoint, "model.onnx", opset=opset)
+    assert next(entry.version for entry in onnx.load("model.onnx").opset_import if not entry.domain) == opset
+
+
+def test_scores_are_the_model_s(checkpoint: Path, trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    model, _ = load_model(str(checkpoint))
+    scorer = from_checkpoint(read(checkpoint)).scorer
+    histories = [[], [3], [1, 5, 9], list(range(1, 21))]
+    rows = torch.tensor([history + [0] * (20 - len(history)) for history in histories])
+    torch.testing.assert_close(scorer.logits(scorer.clicks(rows))[:, 1:], model.score_histories(histories)[:, 1:])
+
+
+def test_contract_is_in_the_file(checkpoint: Path) -> None:
+    export(checkpoint, "model.onnx")
+    inputs = {i.name: (i.type, i.shape) for i in session("model.onnx").get_inputs()}
+    outputs = {o.name: (o.type, o.shape) for o in session("model.onnx").get_outputs()}
+    assert inputs == {"history": ("tensor(string)", ["batch", "length"]), "k": ("tensor(int64)", [1])}
+    assert outputs == {"items": ("tensor(string)", ["batch", "k"]), "scores": ("tensor(float)", ["batch", "k"])}
+    proto = onnx.load("model.onnx")
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert metadata["contract_version"] == "1"
+    assert metadata["dataset"] == "blocks"
+    assert json.loads(metadata["model_spec"])["sizes"] == [20, 6, 4, 6, 20]
+    assert json.loads(metadata["metrics"]).keys() == {"mrr@10"}
+    assert {"torch", "onnx", "python"} == json.loads(metadata["tools"]).keys()
+    assert all(value.doc_string for value in (*proto.graph.input, *proto.graph.output))
+
+
+def test_k_has_a_default_if_asked_for(checkpoint: Path) -> None:
+    export(checkpoint, "model.onnx", k_default=4)
+    opened = session("model.onnx")
+    history = np.array([["i1", "i2"]], dtype=object)
+    assert opened.run(None, {"history": history})[0].shape == (1, 4)
+    assert opened.run(None, {"history": history, "k": np.array([2])})[0].shape == (1, 2)
+
+
+def test_large_weights_go_into_a_second_file(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "EXTERNAL_BYTES", 100)
+    monkeypatch.setattr(convert, "INLINE_BYTES", 100)
+    exported = export(checkpoint, "model.onnx")
+    assert {path.name for path in exported.files} == {"model.onnx", "model.onnx.data"}
+    assert Path("model.onnx.data").stat().st_size > 1000
+    assert session("model.onnx").run(None, {"history": np.array([["i1"]], dtype=object), "k": np.array([1])})
+
+
+@pytest.mark.parametrize("broken", ["weight", "mask", "order"])
+def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    change = {
+        "weight": lambda body: body.replace("Gemm(active0, weight1, bias1)", "Gemm(active0, weight1)"),
+        "mask": lambda body: body.replace("Where(seen, lowest, logits)", "Where(seen, logits, logits)"),
+        "order": lambda body: body.replace("largest: int = 1", "largest: int = 0"),
+    }[broken]
+    original = convert._body
+    monkeypatch.setattr(convert, "_body", lambda model, io: change(original(model, io)))
+    with pytest.raises(VerificationError, match=r"expected|where torch has"):
+        export(checkpoint, "model.onnx")
+    assert not list(Path().glob("*.onnx"))
+    assert not list(Path().glob(".multvae*"))
+
+
+def test_operator_without_cuda_kernel_is_noticed(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = convert._body
+    monkeypatch.setattr(
+        convert, "_body", lambda model, io: original(model, io).replace("Tanh(hidden0)", "Softsign(hidden0)")
+    )
+    monkeypatch.setattr("multvae_export.verify.check_scores", lambda file: "")
+    with pytest.raises(VerificationError, match=r"Softsign|differs"):
+        export(checkpoint, "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"io": "text"}, "--io=text is not known: expected tokens, ids, dense"),
+        ({"opset": 9}, "--opset=9 is not supported: expected 16 to 18"),
+        ({"k_default": 0}, "--k-default=0 does not fit"),
+        ({"k_default": 5, "io": "dense"}, "--k-default=5 does not fit"),
+        ({"atol": 0}, "--atol=0 is not allowed"),
+    ],
+)
+def test_options_out_of_range(checkpoint: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        export(checkpoint, "model.onnx", **options)
+    assert not Path("model.onnx").exists()
+
+
+def test_command_prints_what_it_read_wrote_and_proved(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(checkpoint), "model.onnx", "--io", "ids"]) == 0
+    out = capsys.readouterr().out
+    assert "MultVAE 20-6-4-6-20, trained on blocks, mrr@10 " in out
+    assert out.count("\N{CHECK MARK}") == 3
+    assert "largest score difference" in out
+    assert "Wrote model.onnx: " in out
+
+
+def test_command_fails_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["none.pth", "model.onnx"]) == 1
+    assert capsys.readouterr().err == "error: there is no file none.pth\n"
+    assert main(["none.pth", "nowhere/model.onnx"]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_export_needs_neither_recbole_nor_the_plugin(checkpoint: Path) -> None:
+    code = f"""
+import sys
+for name in ("recbole", "recbole_multvae", "pandas", "ray"):
+    sys.modules[name] = None  # Importing it fails.
+from multvae_export.cli import main
+sys.exit(main([{str(checkpoint)!r}, "model.onnx"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path("model.onnx").exists()
+
+
+def test_golden_file_is_what_the_exporter_writes() -> None:
+    golden.main(".")
+    clients = ROOT / "export" / "clients"
+    ours, committed = (json.loads((folder / "golden.json").read_text("utf-8")) for folder in (Path(), clients))
+    for case, expected in zip(ours["cases"], committed["cases"], strict=True):
+        scores, expected_scores = np.array(case.pop("scores"), float), np.array(expected.pop("scores"), float)
+        np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
+    assert ours == committed
+    assert onnx.load("golden.onnx").graph == onnx.load(clients / "golden.onnx").graph
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        "ml-100k",
+        pytest.param("ml-1m", marks=pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not there")),
+    ],
+)
+def test_ranking_is_recbole_s_for_every_user(dataset: str) -> None:
+    experiment = Experiment("MultVAE", dataset, QUIET, epochs=1, data_path=str(SHARED), learning_rate=0.01)
+    experiment.fit()
+    experiment.model.eval()
+    export(experiment.trainer.saved_model_file, "model.onnx")
+    opened = session("model.onnx")
+    tokens = experiment.dataset.field2id_token["item_id"]
+    # In validation RecBole masks what was seen in training, which is the history that the model reads.
+    users = experiment.valid_data.uid_list.numpy()
+    assert len(users) > 900
+    for chunk in np.array_split(users, len(users) // 500 + 1):
+        scores, items = full_sort_topk(chunk, experiment.model, experiment.valid_data, 10)
+        rows = [tokens[seen.numpy()] for seen in experiment.valid_data.uid2history_item[list(chunk)]]
+        history = np.full((len(chunk), max(map(len, rows))), "", dtype=object)
+        for n, row in enumerate(rows):
+            history[n, : len(row)] = row
+        found, values = opened.run(None, {"history": history, "k": np.array([10])})
+        np.testing.assert_allclose(values, scores.detach().numpy(), atol=1e-4)
+        # Where the rankings differ, the scores beside them tie.
+        differ = found != tokens[items.numpy()]
+        gaps = np.minimum(np.diff(values, prepend=np.inf, append=-np.inf)[:, :-1] ** 2, np.diff(values, append=-np.inf) ** 2)
+        assert (gaps[differ] < 1e-8).all()

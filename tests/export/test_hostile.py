@@ -1,0 +1,213 @@
+"""Files that nobody vouches for: none executes, each gets its own sentence, and nothing is written."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import pickle
+import random
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from multvae_export.errors import (
+    DamagedCheckpointError,
+    ExportError,
+    FormatVersionError,
+    NotACheckpointError,
+    TokensError,
+    UnsafeCheckpointError,
+    UnsupportedModelError,
+    WeightsError,
+)
+from multvae_export.export import export
+from multvae_export.model import from_checkpoint
+from multvae_export.reader import read
+from recbole.config import Config
+
+from tests.export.archive import Calls, changed, named_call, pack, parts_of, with_pickle
+
+MARK = "executed"
+TOUCH = f"open({MARK!r}, 'w').close()"
+
+
+class HookedConfig(Config):
+    """A Config with a hook that pickle would call."""
+
+    def __init__(self) -> None:
+        self.final_config_dict: dict[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        Path(MARK).touch()
+
+
+HOSTILE: dict[str, Any] = {
+    "os.system through reduce": Calls(os.system, f"touch {MARK}"),
+    "builtins.eval": Calls(eval, TOUCH),
+    "builtins.exec": Calls(exec, TOUCH),
+    "builtins.open": Calls(open, MARK, "w"),
+    "__import__": Calls(builtins.__import__, "antigravity"),
+    "a nested pickle": {"state_dict": [Calls(pickle.loads, pickle.dumps(Calls(os.system, f"touch {MARK}")))]},
+    "a torch.hub call": Calls(torch.hub.load, "nobody/nothing", "model"),
+    "a Config subclass with a hook": HookedConfig(),
+    "a Config that is called": Calls(Config, "MultVAE", "ml-100k", None, {"seed": TOUCH}),
+    "a getattr chain": Calls(getattr, Calls(getattr, Config, "_load_cmd_line"), "__globals__"),
+    "a dotted name": named_call("recbole.utils.utils", "os.system", f"touch {MARK}"),
+    "a borrowed module": named_call("recbole.data.utils", "pickle", "x"),
+    "a function of RecBole": named_call("recbole.utils.utils", "ensure_dir", MARK),
+    "a numpy loader": named_call("numpy.lib.npyio", "load", "x"),
+    "a torch module": Calls(torch.nn.Linear, 3, 4),
+    "a protocol 0 instance": b"(S'touch " + MARK.encode() + b"'\nios\nsystem\n.",
+    "an object of a class": named_call("subprocess", "Popen", f"touch {MARK}", opcodes=b"t\x81."),
+    "a stack of globals": b"\x80\x02" + b"cos\nsystem\n" * 1000 + b".",
+    "an extension code": b"\x80\x02\x82\x01.",
+    "a build on a function": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_runs_and_nothing_is_written(name: str, checkpoint: Path) -> None:
+    content = HOSTILE[name]
+    path = Path("hostile.pth")
+    if isinstance(content, bytes):
+        with_pickle(checkpoint, content, path)
+    else:
+        torch.save(content, path, pickle_protocol=4)
+    with pytest.raises((UnsafeCheckpointError, DamagedCheckpointError, NotACheckpointError), match=r"hostile.pth is "):
+        export(path, "model.onnx")
+    assert {entry.name for entry in Path().iterdir()} == {"hostile.pth"}
+
+
+def test_refusal_names_what_was_refused() -> None:
+    torch.save(Calls(os.system, "true"), "hostile.pth", pickle_protocol=4)
+    with pytest.raises(UnsafeCheckpointError, match=r"hostile.pth is refused: it refers to posix.system, which RecBole"):
+        read("hostile.pth")
+
+
+def bad(name: str, source: Path) -> Path:
+    """A file that is wrong in a way of its own."""
+    path = Path(f"{name}.pth")
+    data = source.read_bytes()
+    parts = parts_of(source)
+    if name in ("empty", "text", "truncated"):
+        path.write_bytes({"empty": b"", "text": b"hello, world", "truncated": data[: len(data) // 2]}[name])
+    elif name == "missing":
+        path.unlink(missing_ok=True)
+    elif name == "zip bomb":
+        pack(parts | {"archive/data/bomb": bytes(10**7)}, path, zipfile.ZIP_DEFLATED)
+    elif name == "plain zip":
+        pack({"hello.txt": b"hello"}, path)
+    elif name == "plain tensors":
+        torch.save({"weight": torch.ones(3)}, path)
+    elif name == "flipped weight":
+        where = data.index(max(parts.values(), key=len))
+        path.write_bytes(data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :])
+    elif name == "torchscript":
+        pack(parts | {f"{next(iter(parts)).split('/')[0]}/constants.pkl": b""}, path)
+    else:
+        changed(source, path, CHANGES[name])
+    return path
+
+
+def _set(contents: dict[str, Any], part: str, value: Any) -> None:
+    contents["state_dict"][part] = value
+
+
+CHANGES: dict[str, Any] = {
+    "wrong shape": lambda c: _set(c, "decoder.2.weight", torch.zeros(20, 7)),
+    "missing layer": lambda c: c["state_dict"].pop("decoder.0.weight"),
+    "NaN weight": lambda c: c["state_dict"]["decoder.2.weight"].fill_(torch.nan),
+    "a weight that is text": lambda c: _set(c, "encoder.first.weight", "text"),
+    "future format": lambda c: c["other_parameter"].update(format_version=99),
+    "no format": lambda c: c["other_parameter"].pop("format_version"),
+    "missing tokens": lambda c: c["other_parameter"].pop("item_tokens"),
+    "too few tokens": lambda c: c["other_parameter"]["item_tokens"].pop(),
+    "equal tokens": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "i1"),
+    "another model": lambda c: c["config"].final_config_dict.update(model="LightGCN"),
+    "no config": lambda c: c.pop("config"),
+    "a huge stride": lambda c: _set(c, "decoder.2.bias", torch.zeros(1).expand(10**12)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("missing", NotACheckpointError, "there is no file missing.pth"),
+        ("empty", NotACheckpointError, "empty.pth is empty"),
+        ("text", NotACheckpointError, "it begins with b'hell' instead of"),
+        ("plain zip", NotACheckpointError, "is a zip archive, but not one of torch.save: it has 0 data.pkl"),
+        ("plain tensors", NotACheckpointError, "the file has no config and state_dict"),
+        ("no config", NotACheckpointError, "the file has no config and state_dict"),
+        ("truncated", DamagedCheckpointError, "is truncated or damaged"),
+        ("flipped weight", DamagedCheckpointError, "Bad CRC-32"),
+        ("a huge stride", DamagedCheckpointError, "does not fit its storage"),
+        ("zip bomb", UnsafeCheckpointError, "may be a zip bomb"),
+        ("torchscript", UnsafeCheckpointError, "is a TorchScript program"),
+        ("wrong shape", WeightsError, "layer 4 of 4 gives 20 units with 20 biases|takes 7|gives 6"),
+        ("missing layer", WeightsError, "the decoder has 1 layers, mlp_hidden_size=\\[6\\] needs 2"),
+        ("NaN weight", WeightsError, "decoder.2 holds numbers that are not finite"),
+        ("a weight that is text", WeightsError, "encoder.first is not a linear layer"),
+        ("future format", FormatVersionError, "is of format 99, this exporter knows up to 1: update"),
+        ("no format", FormatVersionError, "has no format_version"),
+        ("missing tokens", TokensError, "has no item tokens: name the folder"),
+        ("too few tokens", TokensError, "there are 20 item tokens with padding, and the model has 21 items"),
+        ("equal tokens", TokensError, "not distinct"),
+        ("another model", UnsupportedModelError, "LightGCN cannot be exported: expected one of MultVAE, MultDAE, MultiVAE"),
+    ],
+)
+def test_each_way_to_be_wrong_has_its_own_error(name: str, error: type[ExportError], message: str, checkpoint: Path) -> None:
+    path = bad(name, checkpoint)
+    Path("model.onnx").write_text("what stood here before")
+    with pytest.raises(error, match=message) as caught:
+        export(path, "model.onnx")
+    assert "\n" not in str(caught.value)
+    assert Path("model.onnx").read_text() == "what stood here before"
+
+
+def same(checkpoint: Path, original: Any) -> bool:
+    """Whether a file still holds the original's model."""
+    model = from_checkpoint(read(checkpoint))
+    ours, theirs = ([*scorer.encoder, *scorer.decoder] for scorer in (model.scorer, original.scorer))
+    equal = all(torch.equal(a, b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True))
+    return equal and model.tokens == original.tokens
+
+
+def test_flipped_bytes_of_the_file_are_noticed_or_harmless(checkpoint: Path) -> None:
+    rng = random.Random(0)
+    original = from_checkpoint(read(checkpoint))
+    data = checkpoint.read_bytes()
+    path = Path("flipped.pth")
+    refused = 0
+    for _ in range(1000):
+        flipped = bytearray(data)
+        for _ in range(rng.choice((1, 1, 1, 4, 16))):
+            flipped[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            assert same(path, original), "a flip went unnoticed and changed the model"
+        except ExportError:
+            refused += 1
+    assert refused > 500
+
+
+def test_flipped_bytes_of_the_pickle_never_crash(checkpoint: Path) -> None:
+    # With the check sums made right again: what remains is a pickle and tokens of somebody's choosing.
+    rng = random.Random(0)
+    parts = parts_of(checkpoint)
+    pickled = next(value for name, value in parts.items() if name.endswith("/data.pkl"))
+    refused = written = 0
+    for _ in range(1000):
+        flipped = bytearray(pickled)
+        for _ in range(rng.choice((1, 1, 1, 4, 16))):
+            flipped[rng.randrange(len(pickled))] ^= 1 << rng.randrange(8)
+        path = with_pickle(checkpoint, bytes(flipped), Path("flipped.pth"))
+        try:
+            export(path, "model.onnx", check=written < 50)
+            written += 1
+        except ExportError:
+            refused += 1
+    assert refused > 100
+    assert written > 100
+    assert not Path(MARK).exists()
