@@ -36,7 +36,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     for name in ("Makefile", "run_recbole.py", "constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    for name in ("recbole_multvae", "properties"):
+    for name in ("recbole_multvae", "properties", "export/multvae_export", "export/clients/python"):
         shutil.copytree(ROOT / name, folder / name)
     return folder
 
@@ -44,15 +44,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_readme_is_short_and_starts_with_a_command() -> None:
     lines = README.splitlines()
     assert len(lines) < 110
-    assert lines.index("make demo    # installs into .venv (6 GB: torch from the registry is the CUDA build), trains, recommends by title") < 15  # fmt: skip  # noqa: E501
+    assert next(n for n, line in enumerate(lines) if line.startswith("make demo")) < 15
 
 
 def test_make_demo(clone: Path) -> None:
     # The environment is this one, and up to date.
     (clone / ".venv").mkdir(exist_ok=True)
     out = run(f"make demo --old-file=.venv/installed BIN={Path(sys.executable).parent}", clone)
-    liked, recommended = out.split("MultVAE recommends")
-    assert "User 1 of ml-100k liked 131 items" in liked
+    liked, recommended = out.split("model.onnx recommends")
+    assert liked.count("\N{CHECK MARK}") == 3
+    assert "User 1 of ml-100k liked 163 films" in liked
     assert len(recommended.strip().splitlines()) == 10
 
 

@@ -33,7 +33,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("path", metavar="MODEL.onnx", help="where to write; replaced only by a verified file")
     parser.add_argument("--io", choices=IO, default="tokens", help="what goes in and out (default: %(default)s)")
     parser.add_argument("--opset", type=int, default=OPSETS[-1], help=f"{OPSETS[0]} to {OPSETS[-1]} (default: %(default)s)")
-    parser.add_argument("--k-default", type=int, metavar="K", help="make the input k optional, with this value")
+    parser.add_argument(
+        "--k-default",
+        type=int,
+        metavar="K",
+        help="make the input k optional, with this value (JavaScript runtimes then take no k)",
+    )
     parser.add_argument(
         "--atol", type=float, default=1e-4, metavar="A", help="largest difference of a score (default: %(default)s)"
     )

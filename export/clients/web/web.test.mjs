@@ -1,0 +1,189 @@
+// The built page in a real browser: every case of golden.json, picking films, a phone's width, and no request elsewhere.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const path = (name) => fileURLToPath(new URL(name, import.meta.url));
+const golden = JSON.parse(readFileSync(path("../golden.json"), "utf8"));
+const model = path(`../${golden.model}`);
+const TITLES = [
+  ["7", "Seven Samurai", "1954"], ["42", "Metropolis", "1927"], ["café", "Café Society", "2016"],
+  ["日本", "Tokyo Story", "1953"], ["a b", "A Bout de Souffle, or a title so long that it has to wrap on a phone", "1960"],
+  ["007", "Goldfinger", "1964"], ["x,y", "Alphaville", "1965"], ["99999999999999999999", "Nine", "2009"],
+];
+const ARGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+
+const folder = mkdtempSync(join(tmpdir(), "client-web-"));
+const items = join(folder, "films.item");
+const site = join(folder, "site");
+let browser, server, origin;
+
+const build = (...args) => spawnSync(process.execPath, [path("build.mjs"), ...args], { encoding: "utf8" });
+
+before(async () => {
+  writeFileSync(items, [["item_id:token", "title:token_seq", "release_year:token"], ...TITLES].map((row) => row.join("\t")).join("\n"));
+  assert.equal(build(model, items, site).stderr, "");
+  const serve = ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", site];
+  server = spawn("python3", serve, { stdio: ["ignore", "pipe", "ignore"] });
+  const [greeting] = await once(server.stdout, "data");
+  origin = String(greeting).match(/http:\/\/[\d.]+:\d+/)[0];
+  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGS });
+});
+
+after(async () => {
+  await browser?.close();
+  server?.kill();
+  rmSync(folder, { recursive: true });
+});
+
+/** The page once it is ready, and what it asked for and complained of on the way. */
+async function open(options = {}) {
+  const page = await browser.newPage(options);
+  page.requests = [];
+  page.complaints = [];
+  page.on("request", (request) => page.requests.push(request.url()));
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.complaints.push(message.text()));
+  page.on("pageerror", (error) => page.complaints.push(error.message));
+  await page.goto(origin);
+  return page;
+}
+
+const ranking = (page) => page.locator("#ranking .title").allTextContents();
+
+/** The ranking, once it is another than the one before. */
+async function changed(page, previous) {
+  await page.waitForFunction(
+    (old) => [...document.querySelectorAll("#ranking .title")].map((title) => title.textContent).join() !== old,
+    previous.join(),
+  );
+  return ranking(page);
+}
+
+test("golden cases", async (t) => {
+  const page = await open();
+  const run = ({ history, k }) => page.evaluate(async ([history, k]) => {
+    const { loadModel, recommend } = await import("./recommend.mjs");
+    return recommend(await loadModel("model.onnx"), history, k);
+  }, [history, k]);
+  for (const { name, history, k, items, scores } of golden.cases) {
+    await t.test(`golden: ${name}`, async () => {
+      const found = await run({ history, k });
+      assert.deepEqual(found.items, items);
+      assert.deepEqual(found.scores.map((row) => row.length), scores.map((row) => row.length));
+      found.scores.flat().forEach((score, at) => {
+        const expected = scores.flat()[at] ?? -Infinity;
+        assert.ok(score === expected || Math.abs(score - expected) <= golden.tolerance, `${score}, not ${expected}`);
+      });
+    });
+  }
+  await page.close();
+});
+
+test("picking by keyboard and by click ranks again, and a chip takes it back", async () => {
+  const page = await open();
+  const search = page.getByRole("combobox", { name: "Search titles" });
+  await search.waitFor();
+  const prior = await ranking(page);
+  assert.equal(prior.length, TITLES.length);
+  assert.equal(prior[0], "Café Society");
+
+  await search.fill("CAFE");
+  assert.deepEqual(await page.getByRole("option").allTextContents(), ["Café Society (2016)"]);
+  await search.press("Enter");
+  const one = await changed(page, prior);
+  assert.ok(!one.includes("Café Society"));
+
+  await search.fill("o");
+  await search.press("ArrowDown");
+  assert.equal(await search.getAttribute("aria-activedescendant"), "option-1");
+  await page.getByRole("option", { name: "Metropolis" }).click();
+  const two = await changed(page, one);
+  assert.ok(!two.includes("Café Society") && !two.includes("Metropolis"));
+  assert.equal(two.length, TITLES.length - 2);
+  assert.match(await page.locator("#timing").textContent(), /^8 films ranked in \d+\.\d ms$/);
+
+  await page.getByRole("button", { name: "Remove Metropolis" }).click();
+  assert.deepEqual(await changed(page, two), one);
+  await page.getByRole("button", { name: "Clear all" }).click();
+  assert.deepEqual(await changed(page, one), prior);
+  assert.deepEqual(page.complaints, []);
+  await page.close();
+});
+
+test("the ranking's own buttons pick, up to the last film", async () => {
+  const page = await open();
+  await page.locator("main").waitFor();
+  for (let left = TITLES.length; left > 0; left--) {
+    const before = await ranking(page);
+    await page.getByRole("button", { name: /^Like / }).first().click();
+    assert.equal((await changed(page, before)).length, left - 1);
+  }
+  assert.ok(await page.getByText("You have picked every film there is.").isVisible());
+  await page.close();
+});
+
+test("a phone's width needs no scrolling sideways", async () => {
+  const page = await open({ viewport: { width: 360, height: 740 } });
+  const width = () => page.evaluate(() => document.documentElement.scrollWidth);
+  await page.getByRole("combobox").click();
+  assert.equal(await width(), 360);
+  await page.getByRole("option", { name: "A Bout de Souffle" }).click();
+  await page.getByRole("button", { name: /^Remove A Bout/ }).waitFor();
+  assert.equal(await width(), 360);
+  await page.close();
+});
+
+test("no request leaves the page's origin, and none follows the start", async () => {
+  const page = await open();
+  await page.locator("main").waitFor();
+  const start = page.requests.length;
+  await page.getByRole("button", { name: /^Like / }).first().click();
+  await page.getByRole("button", { name: /^Remove / }).waitFor();
+  assert.equal(page.requests.length, start);
+  assert.deepEqual(page.requests.filter((url) => !url.startsWith(`${origin}/`)), []);
+  assert.deepEqual(page.complaints, []);
+  await page.close();
+});
+
+test("a missing or broken file is said in the page", async () => {
+  for (const [file, response, message] of [
+    ["model.onnx", { status: 404 }, "model.onnx is missing"],
+    ["model.onnx", { body: "not a model" }, "model.onnx is no ONNX model"],
+    ["titles.json", { status: 404 }, "titles.json is missing"],
+    ["titles.json", { body: '{"7": 7}' }, "titles.json is no JSON object"],
+  ]) {
+    const page = await browser.newPage();
+    await page.route(`**/${file}`, (route) => route.fulfill(response));
+    await page.goto(origin);
+    await page.getByRole("heading", { name: "The page cannot start" }).waitFor();
+    assert.ok(await page.getByText(message).isVisible());
+    assert.ok(await page.locator("main").isHidden());
+    await page.close();
+  }
+});
+
+test("build errors", () => {
+  const untitled = join(folder, "untitled.item");
+  writeFileSync(untitled, "item_id:token\tprice:float\n7\t1.5\n");
+  for (const [args, message] of [
+    [["missing.onnx", items, site], /missing\.onnx is missing/],
+    [[model, "missing.item", site], /missing\.item is missing/],
+    [[model, untitled, site], /untitled\.item has the columns/],
+    [[model, items], /An argument is missing/],
+  ]) {
+    const { status, stderr } = build(...args);
+    assert.equal(status, 1);
+    assert.match(stderr, message);
+    assert.equal(stderr.trim().split("\n").length, 1);
+  }
+});
