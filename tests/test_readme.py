@@ -50,7 +50,7 @@ def test_readme_is_short_and_starts_with_a_command() -> None:
 def test_make_demo(clone: Path) -> None:
     # The environment is this one, and up to date.
     (clone / ".venv").mkdir(exist_ok=True)
-    out = run(f"make demo --old-file=.venv/installed BIN={Path(sys.executable).parent}", clone)
+    out = run(f"make --no-print-directory demo --old-file=.venv/installed BIN={Path(sys.executable).parent}", clone)
     liked, recommended = out.split("model.onnx recommends")
     assert liked.count("\N{CHECK MARK}") == 3
     assert "User 1 of ml-100k liked 163 films" in liked
