@@ -15,7 +15,7 @@ from recbole.utils import get_model, init_seed
 
 from recbole_multvae import checkpoint
 from recbole_multvae.cli import run_command
-from recbole_multvae.errors import CheckpointError, DataError
+from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.models import ClickAutoEncoder
 
 
@@ -65,6 +65,8 @@ def recommend(model: ClickAutoEncoder, history: Sequence[int], k: int) -> list[t
 
 
 def _show(path: str, user: str, k: int) -> None:
+    if k < 1:
+        raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
     model, dataset = load_model(path)
     users = dataset.field2token_id[dataset.uid_field]
     if user not in users:

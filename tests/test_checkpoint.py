@@ -4,8 +4,6 @@ import builtins
 import io
 import os
 import pickle
-import zipfile
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -17,25 +15,8 @@ from recbole.utils import ModelType
 
 from recbole_multvae import checkpoint
 from recbole_multvae.errors import CheckpointError
+from tests.archive import Calls, named_call, with_pickle
 from tests.conftest import QUIET, Experiment
-
-
-class Calls:
-    """Pickles as a call of a function with arguments."""
-
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.function, self.arguments
-
-
-def global_chain(module: str, name: str, *arguments: str) -> bytes:
-    """A pickle that looks up ``module.name``, dots and all, and calls it."""
-    text = b"".join(b"X" + len(a).to_bytes(4, "little") + a.encode() for a in (module, name))
-    values = b"".join(b"X" + len(a).to_bytes(4, "little") + a.encode() for a in arguments)
-    return b"\x80\x04" + text + b"\x93(" + values + b"tR."
-
 
 MARK = "executed"
 TOUCH = f"open({MARK!r}, 'w').close()"
@@ -52,11 +33,11 @@ HOSTILE: dict[str, Any] = {
     "config": Calls(Config, "MultVAE", "ml-100k", None, {"seed": f"__import__('os').system('touch {MARK}')"}),
     "getattr": Calls(getattr, "text", "format"),
     "getattr of a class": Calls(getattr, Config, "_convert_config_dict"),
-    "dotted": global_chain("recbole.utils.utils", "os.system", f"touch {MARK}"),
-    "borrowed": global_chain("recbole.utils.utils", "importlib", "os"),
-    "imported": global_chain("recbole.data.utils", "pickle", "x"),
-    "function": global_chain("recbole.utils.utils", "ensure_dir", MARK),
-    "numpy": global_chain("numpy.lib.npyio", "load", "x"),
+    "dotted": named_call("recbole.utils.utils", "os.system", f"touch {MARK}"),
+    "borrowed": named_call("recbole.utils.utils", "importlib", "os"),
+    "imported": named_call("recbole.data.utils", "pickle", "x"),
+    "function": named_call("recbole.utils.utils", "ensure_dir", MARK),
+    "numpy": named_call("numpy.lib.npyio", "load", "x"),
     "module class": Calls(torch.nn.Linear, 3, 4),
 }
 
@@ -65,22 +46,13 @@ HOSTILE: dict[str, Any] = {
 def test_hostile_file_is_refused_and_nothing_runs(name: str) -> None:
     content = HOSTILE[name]
     if isinstance(content, bytes):
-        torch.save({"state_dict": {}}, "hostile.pth")
-        repack("hostile.pth", content)
+        torch.save({"state_dict": {}}, "plain.pth")
+        with_pickle(Path("plain.pth"), content, Path("hostile.pth"))
     else:
         torch.save(content, "hostile.pth", pickle_protocol=4)
     with pytest.raises(CheckpointError, match=r"hostile.pth"):
         checkpoint.load("hostile.pth")
     assert not Path(MARK).exists()
-
-
-def repack(path: str, data_pkl: bytes) -> None:
-    """Replace the pickle inside a file of ``torch.save``."""
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, value in parts.items():
-            archive.writestr(name, data_pkl if name.endswith("data.pkl") else value)
 
 
 def test_refusal_names_what_was_refused_and_what_to_do() -> None:

@@ -74,7 +74,7 @@ def from_checkpoint(checkpoint: Any, tokens: Callable[[], Sequence[str]] | None 
     config = checkpoint.get("config") if isinstance(checkpoint, dict) else None
     keys = config.state.get("final_config_dict") if isinstance(config, Record) else None
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if not isinstance(keys, dict) or not isinstance(state, dict):
+    if not isinstance(keys, dict) or not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise NotACheckpointError("the file has no config and state_dict: it is not a checkpoint of RecBole's Trainer")
     name = keys.get("model")
     if name not in SUPPORTED:
@@ -153,6 +153,10 @@ def _check_tokens(tokens: Any, n_items: int, name: str) -> tuple[str, ...]:
         raise TokensError(f"there are {len(tokens)} item tokens with padding, and the model has {n_items} items.")
     if len(set(tokens)) != len(tokens) or "" in tokens[1:]:
         raise TokensError("the item tokens are not distinct, or one of them is empty.")
+    try:
+        "".join(tokens).encode()
+    except UnicodeEncodeError as error:
+        raise TokensError(f"an item token is not Unicode text: {error}.") from error
     return tuple(tokens)
 
 

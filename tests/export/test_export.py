@@ -129,6 +129,13 @@ def test_options_out_of_range(checkpoint: Path, options: dict[str, Any], message
     assert not Path("model.onnx").exists()
 
 
+def test_checkpoint_is_not_overwritten(checkpoint: Path) -> None:
+    before = checkpoint.read_bytes()
+    with pytest.raises(OptionError, match="is the checkpoint itself"):
+        export(checkpoint, checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
 def test_command_prints_what_it_read_wrote_and_proved(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(checkpoint), "model.onnx", "--io", "ids"]) == 0
     out = capsys.readouterr().out

@@ -27,7 +27,7 @@ from multvae_export.model import from_checkpoint
 from multvae_export.reader import read
 from recbole.config import Config
 
-from tests.export.archive import Calls, changed, named_call, pack, parts_of, with_pickle
+from tests.archive import Calls, changed, named_call, pack, parts_of, with_pickle
 
 MARK = "executed"
 TOUCH = f"open({MARK!r}, 'w').close()"
@@ -125,6 +125,8 @@ CHANGES: dict[str, Any] = {
     "missing tokens": lambda c: c["other_parameter"].pop("item_tokens"),
     "too few tokens": lambda c: c["other_parameter"]["item_tokens"].pop(),
     "equal tokens": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "i1"),
+    "no text": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "\ud800"),
+    "numbered weights": lambda c: c["state_dict"].__setitem__(7, torch.zeros(1)),
     "another model": lambda c: c["config"].final_config_dict.update(model="LightGCN"),
     "no config": lambda c: c.pop("config"),
     "a huge stride": lambda c: _set(c, "decoder.2.bias", torch.zeros(1).expand(10**12)),
@@ -154,6 +156,8 @@ CHANGES: dict[str, Any] = {
         ("missing tokens", TokensError, "has no item tokens: name the folder"),
         ("too few tokens", TokensError, "there are 20 item tokens with padding, and the model has 21 items"),
         ("equal tokens", TokensError, "not distinct"),
+        ("no text", TokensError, "an item token is not Unicode text"),
+        ("numbered weights", NotACheckpointError, "the file has no config and state_dict"),
         ("another model", UnsupportedModelError, "LightGCN cannot be exported: expected one of MultVAE, MultDAE, MultiVAE"),
     ],
 )
