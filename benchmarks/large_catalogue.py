@@ -1,0 +1,49 @@
+"""A catalogue whose weights pass 2 GB: the export goes into two files and is verified as such. Prints time, size and memory.
+
+python benchmarks/large_catalogue.py [--items 500000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from multvae_export.convert import to_onnx, write
+from multvae_export.model import Model
+from multvae_export.scorer import Layer, Scorer
+from multvae_export.verify import verify
+
+
+def random_model(items: int) -> Model:
+    """A 600-200-600 model with random weights."""
+    torch.manual_seed(0)
+
+    def layer(d_in: int, d_out: int) -> Layer:
+        return 0.02 * torch.randn(d_in, d_out), 0.02 * torch.randn(d_out)
+
+    scorer = Scorer((layer(items, 600), layer(600, 200)), (layer(200, 600), layer(600, items)), latent_tanh=False)
+    return Model("MultVAE", scorer, ("[PAD]", *map(str, range(items))), "random", {})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=500_000)
+    model = random_model(parser.parse_args().items)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        path = Path(folder) / "model.onnx"
+        write(to_onnx(model), path)
+        print(f"written in {time.perf_counter() - start:.0f} s")
+        for file in sorted(Path(folder).iterdir()):
+            print(f"  {file.name}: {file.stat().st_size / 1e9:.2f} GB")
+        verify(path, model, "tokens", 18, 1e-4, lambda name, figures: print(f"  {name}: {figures}"))
+    print(f"verified after {time.perf_counter() - start:.0f} s")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+if __name__ == "__main__":
+    main()
