@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "recbole_multvae"
+EXPORTER = Path(__file__).parent.parent / "export" / "multvae_export"
 
 
 def imports(file: Path) -> set[str]:
@@ -52,6 +54,30 @@ def test_only_registration_changes_recbole() -> None:
         assert "sys.modules" not in file.read_text("utf-8"), file
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("scorer", {"torch"}),
+        ("reader", {"torch"}),
+        ("convert", {"numpy", "onnx"}),
+        ("verify", {"numpy", "onnx", "onnxruntime", "torch"}),
+        ("exporter", set()),
+        ("cli", set()),
+    ],
+)
+def test_exporter_s_import_direction(name: str, allowed: set[str]) -> None:
+    packages = {module.split(".")[0] for module in imports(EXPORTER / f"{name}.py")}
+    assert packages - set(sys.stdlib_module_names) - {"multvae_export"} == allowed
+
+
+def test_exporter_imports_recbole_only_to_read_a_data_set() -> None:
+    for file in EXPORTER.glob("*.py"):
+        top = [node for node in ast.parse(file.read_text("utf-8")).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert not [node for node in top if "recbole" in ast.unparse(node)], file
+        if file.name != "model.py":
+            assert not [module for module in imports(file) if module.startswith("recbole")], file
+
+
 def test_files_are_short() -> None:
-    for file in PACKAGE.rglob("*.py"):
+    for file in (*PACKAGE.rglob("*.py"), *EXPORTER.rglob("*.py")):
         assert len(file.read_text("utf-8").splitlines()) < 350, file

@@ -5,7 +5,7 @@
 """
 
 from multvae_export.errors import ExportError
-from multvae_export.export import Exported, export
+from multvae_export.exporter import Exported, export
 
 __version__ = "0.1.0"
 __all__ = ["ExportError", "Exported", "export"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from multvae_export import __version__
 from multvae_export.convert import CONTRACT_VERSION, IO, OPSETS
 from multvae_export.errors import ExportError
-from multvae_export.export import Exported, export
+from multvae_export.exporter import Exported, export
 
 EXAMPLES = """
 examples:

@@ -14,7 +14,7 @@ import torch
 from multvae_export import convert, golden
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, VerificationError
-from multvae_export.export import export
+from multvae_export.exporter import export
 from multvae_export.model import from_checkpoint
 from multvae_export.reader import read
 from recbole.utils.case_study import full_sort_topk

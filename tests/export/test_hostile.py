@@ -22,7 +22,7 @@ from multvae_export.errors import (
     UnsupportedModelError,
     WeightsError,
 )
-from multvae_export.export import export
+from multvae_export.exporter import export
 from multvae_export.model import from_checkpoint
 from multvae_export.reader import read
 from recbole.config import Config
