@@ -69,7 +69,7 @@ def test_wheel_holds_the_package_and_its_yaml_and_nothing_else(wheel: Path) -> N
     assert sources <= set(names)
 
 
-def test_wheel_trains_and_recommends_from_an_empty_folder(python: Path, tmp_path: Path) -> None:
+def test_wheel_trains_recommends_and_exports_from_an_empty_folder(python: Path, tmp_path: Path) -> None:
     where = run(python, "-c", "import recbole_multvae; print(recbole_multvae.__file__)", cwd=tmp_path)
     assert str(python.parent.parent) in where
     flags = ("--model=MultVAE", "--dataset=ml-100k", "--epochs=1", "--show_progress=False")
@@ -79,3 +79,5 @@ def test_wheel_trains_and_recommends_from_an_empty_folder(python: Path, tmp_path
     checkpoint = next(tmp_path.glob("saved/MultVAE-*.pth"))
     out = run(python.parent / "multvae-recommend", checkpoint, "--user=1", cwd=tmp_path)
     assert "MultVAE recommends" in out
+    out = run(python.parent / "multvae-export", checkpoint, "model.onnx", cwd=tmp_path)
+    assert "equals torch" in out
