@@ -69,6 +69,8 @@ def export(
         raise OptionError(f"--atol={atol:g} is not allowed: expected more than 0.")
     if not path.absolute().parent.is_dir():
         raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder: name a file in it.")
     if path.exists() and checkpoint.exists() and path.samefile(checkpoint):
         raise OptionError(f"{path} is the checkpoint itself: name another file for the export.")
     progress(f"Reading {checkpoint}")

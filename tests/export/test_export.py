@@ -150,6 +150,8 @@ def test_command_fails_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "error: there is no file none.pth\n"
     assert main(["none.pth", "nowhere/model.onnx"]) == 1
     assert "there is no folder" in capsys.readouterr().err
+    assert main(["none.pth", "."]) == 1
+    assert capsys.readouterr().err == "error: . is a folder: name a file in it.\n"
 
 
 def test_export_needs_neither_recbole_nor_the_plugin(checkpoint: Path) -> None:
