@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -65,8 +66,8 @@ def export(
         ExportError: one type for each way to fail.
     """
     checkpoint, path = Path(checkpoint), Path(path)
-    if atol <= 0:
-        raise OptionError(f"--atol={atol:g} is not allowed: expected more than 0.")
+    if not 0 < atol < math.inf:  # Not a number is not either.
+        raise OptionError(f"--atol={atol:g} is not allowed: expected a number above 0.")
     if not path.absolute().parent.is_dir():
         raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
     if path.is_dir():

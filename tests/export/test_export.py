@@ -121,6 +121,8 @@ def test_operator_without_cuda_kernel_is_noticed(checkpoint: Path, monkeypatch: 
         ({"k_default": 0}, "--k-default=0 does not fit"),
         ({"k_default": 5, "io": "dense"}, "--k-default=5 does not fit"),
         ({"atol": 0}, "--atol=0 is not allowed"),
+        ({"atol": float("nan")}, "--atol=nan is not allowed"),
+        ({"atol": float("inf")}, "--atol=inf is not allowed"),
     ],
 )
 def test_options_out_of_range(checkpoint: Path, options: dict[str, Any], message: str) -> None:
