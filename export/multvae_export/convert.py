@@ -13,6 +13,7 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -61,14 +62,14 @@ SIGNATURES = {
 
 #: Each position of the history writes its number into the row of the catalogue; the one that stands there in the end is the
 #: one that counts, and what nobody wrote to is unseen.
-SEEN = """
-    known_above = Greater(ids, zero)
-    known_below = Less(ids, n_items)
+SEEN = Template("""
+    known_above = Greater($ids, zero)
+    known_below = Less($ids, n_items)
     known = And(known_above, known_below)
-    item = Where(known, ids, zero)
-    shape = Shape(ids)
-    batch_shape = Shape <start: int = 0, end: int = 1> (ids)
-    length_shape = Shape <start: int = 1, end: int = 2> (ids)
+    item = Where(known, $ids, zero)
+    shape = Shape($ids)
+    batch_shape = Shape <start: int = 0, end: int = 1> ($ids)
+    length_shape = Shape <start: int = 1, end: int = 2> ($ids)
     catalogue_shape = Concat <axis: int = 0> (batch_shape, n_items)
     nobody = ConstantOfShape <value: tensor = int32[1] {-1}> (catalogue_shape)
     length64 = Squeeze(length_shape)
@@ -80,7 +81,7 @@ SEEN = """
     stands = Equal(standing, position)
     counts = And(stands, known)
     seen = Greater(writer, unwritten)
-"""
+""")
 #: The first layer: the sum of the rows of the items, over the square root of their number.
 SPARSE = """
     click = Cast <to: int = 1> (counts)
@@ -103,36 +104,35 @@ DENSE = """
     sum = MatMul(unit, table)
     hidden0 = Add(sum, bias0)
 """
-RANK = """
+RANK = Template("""
     unseen = Where(seen, lowest, logits)
     most = Min(k, n_real)
     scores, best = TopK <axis: int = 1, largest: int = 1, sorted: int = 1> (unseen, most)
     ended = Equal(scores, lowest)
-    best_ids = Where(ended, zero, best)
-"""
+    $items = Where(ended, zero, best)
+""")
 
 
-def _network(model: Model) -> Iterator[str]:
-    """The layers after the first, from ``hidden0`` to ``logits``."""
+def _network(model: Model, output: str) -> Iterator[str]:
+    """The layers after the first, from ``hidden0`` to the output."""
     scorer = model.scorer
     depth, last = len(scorer.encoder), len(scorer.encoder) + len(scorer.decoder) - 1
     for n in range(1, last + 1):
         source = f"hidden{n - 1}"
         if n != depth or scorer.latent_tanh:
-            yield f"active{n - 1} = Tanh({source})"
+            yield f"    active{n - 1} = Tanh({source})"
             source = f"active{n - 1}"
-        yield f"{'logits' if n == last else f'hidden{n}'} = Gemm({source}, weight{n}, bias{n})"
+        yield f"    {output if n == last else f'hidden{n}'} = Gemm({source}, weight{n}, bias{n})"
 
 
 def _body(model: Model, io: str) -> str:
-    network = "\n    ".join(["", *_network(model)])
+    network = "\n".join(_network(model, "scores" if io == "dense" else "logits"))
     if io == "dense":
-        return DENSE + network.replace("logits =", "scores =")
+        return DENSE + network
     if io == "ids":
-        ranked = SEEN.replace("ids", "history") + SPARSE + network + RANK
-        return ranked.replace("best_ids =", "items =")
-    look_up = "\n    ids = LabelEncoder(history)"
-    return look_up + SEEN + SPARSE + network + RANK + "    items = Gather(tokens, best_ids)\n"
+        return SEEN.substitute(ids="history") + SPARSE + network + RANK.substitute(items="items")
+    ranked = SEEN.substitute(ids="ids") + SPARSE + network + RANK.substitute(items="best_ids")
+    return f"\n    ids = LabelEncoder(history){ranked}    items = Gather(tokens, best_ids)\n"
 
 
 def _constants(model: Model, io: str) -> dict[str, Any]:
