@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import platform
 import sys
 import tempfile
@@ -130,8 +131,6 @@ def main() -> None:
     print(f"{machine}, {torch.get_num_threads()} threads, onnxruntime {onnxruntime.__version__}")
     data_path = args.data_path.absolute()
     with tempfile.TemporaryDirectory() as folder:
-        import os
-
         os.chdir(folder)
         make_dataset(Path(folder))
         measure("ml-100k", folder, args.requests)

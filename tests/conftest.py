@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,18 @@ def _no_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def write_inter(path: Path, name: str, pairs: Iterable[tuple[str, str]]) -> None:
+    """Write (user, item) pairs as a data set that ``data_path: path`` finds."""
+    (path / name).mkdir(exist_ok=True)
+    rows = "".join(f"{user}\t{item}\n" for user, item in pairs)
+    (path / name / f"{name}.inter").write_text("user_id:token\titem_id:token\n" + rows)
+
+
 @pytest.fixture
 def write_dataset(tmp_path: Path) -> Callable[[str, Iterable[tuple[str, str]]], None]:
     """Write (user, item) pairs as a data set that ``data_path: .`` finds."""
 
-    def write(name: str, pairs: Iterable[tuple[str, str]]) -> None:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        rows = "".join(f"{user}\t{item}\n" for user, item in pairs)
-        (folder / f"{name}.inter").write_text("user_id:token\titem_id:token\n" + rows)
-
-    return write
+    return partial(write_inter, tmp_path)
 
 
 def block_pairs(users: int = 40, items: int = 20) -> list[tuple[str, str]]:

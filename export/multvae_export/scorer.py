@@ -61,19 +61,23 @@ class Scorer:
                 x = torch.tanh(x)
         return pad(x, (1, 0), value=-torch.inf)
 
-    def rank(self, history: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Rank the unseen items.
-
-        Args:
-            history: RecBole item ids, int64 [B, L].
-            k: how many items; more than the catalogue holds is clamped.
-
-        Returns:
-            ``items`` int64 [B, k] and ``scores`` float32 [B, k], best first, the lower id first between equal scores. Where
-            fewer than k unseen items remain, the rest is padding: id 0 with score -inf.
-        """
+    def unseen(self, history: Tensor) -> Tensor:
+        """The logits of histories of item ids with what was seen at -inf, int64 [B, L] -> float32 [B, C]."""
         clicks = self.clicks(history)
-        scores = self.logits(clicks).masked_fill(clicks > 0, -torch.inf)
-        scores, items = scores.sort(dim=1, descending=True, stable=True)
-        k = min(k, self.n_items - 1)
-        return items[:, :k].masked_fill(scores[:, :k].isneginf(), 0), scores[:, :k]
+        return self.logits(clicks).masked_fill(clicks > 0, -torch.inf)
+
+
+def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Rank the unseen items.
+
+    Args:
+        scores: what :meth:`Scorer.unseen` returns, float32 [B, C].
+        k: how many items; more than the catalogue holds is clamped.
+
+    Returns:
+        ``items`` int64 [B, k] and ``scores`` float32 [B, k], best first, the lower id first between equal scores. Where
+        fewer than k unseen items remain, the rest is padding: id 0 with score -inf.
+    """
+    k = min(k, scores.shape[1] - 1)
+    scores, items = scores.sort(dim=1, descending=True, stable=True)
+    return items[:, :k].masked_fill(scores[:, :k].isneginf(), 0), scores[:, :k]

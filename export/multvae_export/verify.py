@@ -19,6 +19,7 @@ import torch
 from multvae_export.convert import OPSETS
 from multvae_export.errors import VerificationError
 from multvae_export.model import Model
+from multvae_export.scorer import best
 
 KERNELS = json.loads(Path(__file__).with_name("cuda_kernels.json").read_text("utf-8"))
 #: The two look-ups that run on the CPU even in a CUDA session.
@@ -70,32 +71,32 @@ class File:
             self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
             raise VerificationError(f"onnxruntime cannot open the file: {error}") from error
+        self.proto = onnx.load(path, load_external_data=False)
+        # Padding is the first entry; the last, which -1 finds, is an unknown token.
+        self.tokens = np.array(["", *model.tokens[1:], "an unknown item \N{BALLOT X}"], dtype=object)
+        self.ids = {token: n for n, token in enumerate(self.tokens)}
 
     def run(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
-        """Item ids [B, k] and scores [B, k] of a case; for the dense form the ids are those of a stable sort."""
+        """Item ids [B, k] and scores [B, k] of a case; for the dense form all ids in order and their scores, [B, C]."""
         if self.io == "dense":
             clicks = self.model.scorer.clicks(torch.from_numpy(case.history)).numpy()
             (scores,) = self.session.run(None, {"x": clicks})
             return np.broadcast_to(np.arange(scores.shape[1]), scores.shape), scores
-        history: np.ndarray = case.history
-        if self.io == "tokens":
-            table = np.array(["", *self.model.tokens[1:], "an unknown item \N{BALLOT X}"], dtype=object)
-            history = table[history]
+        history = self.tokens[case.history] if self.io == "tokens" else case.history
         items, scores = self.session.run(None, {"history": history, "k": np.array([case.k])})
         if self.io == "tokens":
-            ids = {"": 0} | {token: n for n, token in enumerate(self.model.tokens) if n}
-            items = np.array([ids[token] for token in items.flat], np.int64).reshape(items.shape)
+            items = np.array([self.ids[token] for token in items.flat], np.int64).reshape(items.shape)
         return items, scores
 
     def expected(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Torch's item ids [B, k] and scores [B, k], and the scores of all items with the seen ones at -inf, [B, C]."""
         scorer, history = self.model.scorer, torch.from_numpy(case.history)
-        clicks = scorer.clicks(history)
-        logits = scorer.logits(clicks)
         if self.io == "dense":
-            return np.broadcast_to(np.arange(scorer.n_items), logits.shape), logits.numpy(), logits.numpy()
-        items, scores = scorer.rank(history, case.k)
-        return items.numpy(), scores.numpy(), logits.masked_fill(clicks > 0, -torch.inf).numpy()
+            logits = scorer.logits(scorer.clicks(history)).numpy()
+            return np.broadcast_to(np.arange(scorer.n_items), logits.shape), logits, logits
+        everything = scorer.unseen(history)
+        items, scores = best(everything, case.k)
+        return items.numpy(), scores.numpy(), everything.numpy()
 
 
 def check_structure(file: File) -> str:
@@ -104,7 +105,7 @@ def check_structure(file: File) -> str:
         onnx.checker.check_model(file.path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise VerificationError(f"onnx.checker refuses the file: {error}") from error
-    proto = onnx.load(file.path, load_external_data=False)
+    proto = file.proto
     opset = next(entry.version for entry in proto.opset_import if entry.domain == "")
     if opset != file.opset or opset not in OPSETS:
         raise VerificationError(f"the opset is {opset}, expected {file.opset}")
@@ -117,8 +118,7 @@ def check_structure(file: File) -> str:
 
 def check_cuda(file: File) -> str:
     """No node but the string look-ups needs the CPU in a CUDA session, by the table of CUDA kernels."""
-    proto = onnx.shape_inference.infer_shapes(onnx.load(file.path, load_external_data=False))
-    graph = proto.graph
+    graph = onnx.shape_inference.infer_shapes(file.proto).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     types |= {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output, *graph.value_info)}
     on_cpu = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import QUICK, Experiment, block_pairs
+from tests.conftest import Experiment, block_pairs, write_inter
 
 MODELS = ("MultVAE", "MultDAE", "MultiVAE", "MultiDAE")
 
@@ -18,9 +18,7 @@ MODELS = ("MultVAE", "MultDAE", "MultiVAE", "MultiDAE")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The path of a checkpoint by model; the data set lies beside it, in ``blocks``."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "blocks").mkdir()
-    rows = "".join(f"{user}\t{item}\n" for user, item in block_pairs())
-    (folder / "blocks" / "blocks.inter").write_text("user_id:token\titem_id:token\n" + rows)
+    write_inter(folder, "blocks", block_pairs())
     before, arguments = os.getcwd(), sys.argv
     os.chdir(folder)
     sys.argv = ["test"]
@@ -28,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         paths = {}
         for model in MODELS:
             own = model in ("MultVAE", "MultDAE")
-            experiment = Experiment(model, "blocks", **({} if own else {"train_neg_sample_args": None}), **{**QUICK})
+            experiment = Experiment(model, **({} if own else {"train_neg_sample_args": None}))
             experiment.fit()
             paths[model] = folder / f"{model}.pth"
             shutil.copy(experiment.trainer.saved_model_file, paths[model])
