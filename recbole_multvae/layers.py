@@ -30,10 +30,24 @@ def normalised_clicks(offsets: Tensor) -> Tensor:
     return counts.rsqrt().repeat_interleave(counts)
 
 
-def sparse_dropout(values: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Inverted dropout of the non-zeros, which is dropout of the whole vector: a zero stays zero. [N] -> [N]."""
+def sparse_dropout(
+    items: Tensor, offsets: Tensor, values: Tensor, probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Inverted dropout of the non-zeros, which is dropout of the whole vector: a zero stays zero.
+
+    Args:
+        items: columns of the non-zeros, int64 [N].
+        offsets: int64 [B + 1].
+        values: the non-zeros, float32 [N].
+        probability: of dropping one.
+        generator: draws N numbers.
+
+    Returns:
+        The columns, the offsets and the values of those that are left, the values divided by 1 - ``probability``.
+    """
     kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
-    return values * kept / (1 - probability)
+    left_before = F.pad(kept.cumsum(0), (1, 0))
+    return items[kept], left_before[offsets], values[kept] / (1 - probability)
 
 
 class SparseLinear(nn.Module):
@@ -88,5 +102,5 @@ class SparseEncoder(nn.Module):
         """Encode sparse click vectors. ``generator`` draws the dropout mask in training. Returns [B, dims[-1]]."""
         values = normalised_clicks(offsets)
         if self.training and self.dropout > 0:
-            values = sparse_dropout(values, self.dropout, generator)
+            items, offsets, values = sparse_dropout(items, offsets, values, self.dropout, generator)
         return self.rest(self.first(items, offsets, values))

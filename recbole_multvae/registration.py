@@ -6,7 +6,8 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) looks up everything by name 
 * default YAML is read from RecBole's ``properties`` only (``recbole/config/configurator.py``): we add ours;
 * the loader of auto-encoders is chosen from a literal table (``recbole/data/utils.py:get_dataloader``): we extend it;
 * ``torch.load`` refuses RecBole's checkpoints since torch 2.6: RecBole's own calls of it get :func:`.checkpoint.load`;
-* a checkpoint lacks the order of users, without which a resumed run is another run: ``Trainer.fit`` tells the model.
+* a checkpoint lacks the order of users, without which a resumed run is another run: ``Trainer.fit`` tells the model;
+* the optimiser is torch's slow form of it (``recbole/trainer/trainer.py:_build_optimizer``): ours get the fused one.
 
 Other models take RecBole's own path through each of these, but for the safe loading of checkpoints.
 """
@@ -29,6 +30,7 @@ from recbole.utils import argument_list
 
 from recbole_multvae import checkpoint
 from recbole_multvae.data import BatchedFullSortEvalDataLoader, ClickUserDataLoader
+from recbole_multvae.hardware import keep_freed_memory
 from recbole_multvae.models import FAMILY, ClickAutoEncoder
 from recbole_multvae.settings import check_keys
 
@@ -54,6 +56,7 @@ def register() -> None:
     for module in ("recbole.data.utils", "recbole.data"):
         _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
     _wrap(Trainer, "fit", _followed_fit)
+    _wrap(Trainer, "_build_optimizer", _fused_optimizer)
     _wrap(torch.serialization, "load", _safe_load)
     torch.load = torch.serialization.load
 
@@ -122,7 +125,18 @@ def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
 def _followed_fit(original: Any, trainer: Trainer, train_data: Any, *args: Any, **kwargs: Any) -> Any:
     if isinstance(trainer.model, ClickAutoEncoder):
         trainer.model.follow(train_data)
+        keep_freed_memory()
     return original(trainer, train_data, *args, **kwargs)
+
+
+def _fused_optimizer(original: Any, trainer: Trainer, **kwargs: Any) -> Any:
+    """The optimiser of RecBole's choice, in the form of it that passes over the weights once."""
+    optimizer = original(trainer, **kwargs)
+    if isinstance(trainer.model, ClickAutoEncoder):
+        for group in optimizer.param_groups:
+            if "fused" in group:
+                group["fused"] = True
+    return optimizer
 
 
 def _safe_load(original: Any, *args: Any, **kwargs: Any) -> Any:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data import History
 from recbole_multvae.errors import DataError
+from recbole_multvae.hardware import product_dtype
+from recbole_multvae.objectives import multinomial_nll
 from recbole_multvae.settings import Settings
 
 
@@ -43,6 +45,7 @@ class ClickAutoEncoder(GeneralRecommender):
         self.item_tokens = [str(token) for token in dataset.field2id_token[self.ITEM_ID]]
         self.dataset_name = config["dataset"]
         self.update = 0
+        self.dtype = product_dtype(self.settings.precision, self.device)
         self.generator = torch.Generator(device=self.device).manual_seed(config["seed"] + config["local_rank"])
         self._order: torch.Generator | None = None
         self._saved_order: Tensor | None = None
@@ -50,6 +53,13 @@ class ClickAutoEncoder(GeneralRecommender):
     def encode(self, items: Tensor, offsets: Tensor) -> Tensor:
         """The latent representation used to rank, [B, K], of the histories ``items`` [N], ``offsets`` [B + 1]."""
         raise NotImplementedError
+
+    def negative_log_likelihood(self, z: Tensor, items: Tensor, offsets: Tensor) -> Tensor:
+        """The multinomial's, the mean over users, of latent representations [B, K]. Counts one more update."""
+        self.update += 1
+        output: Any = self.decoder[-1]
+        memory = self.settings.train_memory * 2**20
+        return multinomial_nll(self.decoder[:-1](z), output.weight, output.bias, items, offsets, self.dtype, memory)
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """The logits f(z_u), [B, I], of the histories ``items`` [N], ``offsets`` [B + 1]."""

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from recbole_multvae.layers import SparseEncoder, mlp
 from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.objectives import multinomial_nll
 from recbole_multvae.settings import Settings
 
 
@@ -47,7 +46,6 @@ class MultDAE(ClickAutoEncoder):
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The negative log-likelihood, the mean over the users of the batch, and the L2 penalty of the weights."""
         items, offsets = self.history(interaction[self.USER_ID])
-        self.update += 1
         weights = [weight for name, weight in self.named_parameters() if name.endswith("weight")]
         penalty = torch.stack([weight.square().sum() for weight in weights]).sum()
-        return multinomial_nll(self(items, offsets), items, offsets) + self.l2 * penalty
+        return self.negative_log_likelihood(self.encode(items, offsets), items, offsets) + self.l2 * penalty
