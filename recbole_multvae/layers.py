@@ -53,19 +53,22 @@ def sparse_dropout(
 class SparseLinear(nn.Module):
     """A linear layer for sparse rows: the sum of one weight row for each non-zero.
 
-    ``weight`` is [I, H], the transpose of ``nn.Linear``'s, so that the rows of the clicked items are contiguous.
+    ``weight`` is [I, H], the transpose of ``nn.Linear``'s, so that the rows of the clicked items are contiguous. With
+    ``sparse`` its gradient holds just those rows.
     """
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, sparse: bool = False) -> None:
         super().__init__()
+        self.sparse = sparse
         self.weight = nn.Parameter(torch.empty(in_features, out_features))
         self.bias = nn.Parameter(torch.empty(out_features))
         initialise(self.weight, self.bias)
 
     def forward(self, items: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
         """Multiply the sparse rows with the weight. ``values`` float32 [N] are the non-zeros. Returns [B, H]."""
-        rows = F.embedding_bag(items, self.weight, offsets, mode="sum", per_sample_weights=values, include_last_offset=True)
-        return rows + self.bias
+        return self.bias + F.embedding_bag(
+            items, self.weight, offsets, mode="sum", per_sample_weights=values, include_last_offset=True, sparse=self.sparse
+        )
 
     def extra_repr(self) -> str:
         """The sizes, for the log of the model."""
@@ -88,14 +91,15 @@ class SparseEncoder(nn.Module):
     Args:
         dims: I, the hidden sizes, the output size.
         dropout: the probability of dropping a click in training.
+        sparse: whether the gradient of the first layer's weight is sparse.
 
     Source: paper, section 2.2; dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5.
     """
 
-    def __init__(self, dims: Sequence[int], dropout: float) -> None:
+    def __init__(self, dims: Sequence[int], dropout: float, sparse: bool = False) -> None:
         super().__init__()
         self.dropout = dropout
-        self.first = SparseLinear(dims[0], dims[1])
+        self.first = SparseLinear(dims[0], dims[1], sparse)
         self.rest = nn.Sequential(nn.Tanh(), mlp(dims[1:])) if len(dims) > 2 else nn.Identity()
 
     def forward(self, items: Tensor, offsets: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ columns that are 1, row after row, and ``offsets`` [B + 1] where each row begins
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -131,6 +132,37 @@ def _add_product(beta: int, total: Tensor, left: Tensor, right: Tensor) -> None:
         total += left @ right
     else:
         total.copy_(left @ right)
+
+
+def sample_items(items: Tensor, n_items: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Draw the items over which a batch's softmax is taken: those that were clicked, and some of the others.
+
+    The normaliser of a user is estimated by importance sampling (Jean et al., "On Using Very Large Target Vocabulary for
+    Neural Machine Translation", ACL 2015, section 3): with P the items that anyone in the batch clicked, taken all, and S a
+    uniform sample without replacement of the others,
+
+    .. math:: \hat Z_u = \sum_{i \in P} e^{f_i(z_u)} + \frac{I - |P|}{|S|} \sum_{j \in S} e^{f_j(z_u)},
+
+    which is Z_u on average; its logarithm is too low on average, the less so the larger S.
+
+    Args:
+        items: columns of the clicked items, int64 [N].
+        n_items: I.
+        size: how many items to draw; those drawn twice, or clicked, do not count, so that S may be smaller.
+        generator: draws them.
+
+    Returns:
+        The columns of P and S, int64 [C]; what to add to their logits, float32 [C]; where in C ``items`` are, int64 [N].
+    """
+    clicked, position = items.unique(return_inverse=True)
+    drawn = torch.randint(n_items, (size,), generator=generator, device=items.device).unique()
+    is_clicked = torch.zeros(n_items, dtype=torch.bool, device=items.device)
+    is_clicked[clicked] = True
+    others = drawn[~is_clicked[drawn]]
+    shift = torch.zeros(len(clicked) + len(others), device=items.device)
+    if len(others):
+        shift[len(clicked) :] = math.log((n_items - len(clicked)) / len(others))
+    return torch.cat([clicked, others]), shift, position
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

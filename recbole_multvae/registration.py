@@ -30,8 +30,10 @@ from recbole.utils import argument_list
 
 from recbole_multvae import checkpoint
 from recbole_multvae.data import BatchedFullSortEvalDataLoader, ClickUserDataLoader
+from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.hardware import keep_freed_memory
 from recbole_multvae.models import FAMILY, ClickAutoEncoder
+from recbole_multvae.optimizer import LazyAdam
 from recbole_multvae.settings import check_keys
 
 _PACKAGE = Path(__file__).parent
@@ -130,13 +132,25 @@ def _followed_fit(original: Any, trainer: Trainer, train_data: Any, *args: Any, 
 
 
 def _fused_optimizer(original: Any, trainer: Trainer, **kwargs: Any) -> Any:
-    """The optimiser of RecBole's choice, in the form of it that passes over the weights once."""
+    """RecBole's optimiser, in the form of it that passes over the weights once; for sparse_adam, one that takes ours."""
+    if not isinstance(trainer.model, ClickAutoEncoder):
+        return original(trainer, **kwargs)
+    if sparse := trainer.model.sparse_parameters():
+        return _lazy_adam(trainer, sparse)
     optimizer = original(trainer, **kwargs)
-    if isinstance(trainer.model, ClickAutoEncoder):
-        for group in optimizer.param_groups:
-            if "fused" in group:
-                group["fused"] = True
+    for group in optimizer.param_groups:
+        if "fused" in group:
+            group["fused"] = True
     return optimizer
+
+
+def _lazy_adam(trainer: Trainer, sparse: list[Any]) -> LazyAdam:
+    for key in ("weight_decay", "reg_weight", "clip_grad_norm"):
+        if trainer.config[key]:
+            raise ConfigurationError(f"{key}={trainer.config[key]!r} does not go with learner=sparse_adam: leave it out.")
+    tables = {id(parameter) for parameter in sparse}
+    dense = [parameter for parameter in trainer.model.parameters() if id(parameter) not in tables]
+    return LazyAdam(sparse, dense, trainer.config["learning_rate"])
 
 
 def _safe_load(original: Any, *args: Any, **kwargs: Any) -> Any:

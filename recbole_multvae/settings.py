@@ -30,6 +30,7 @@ class Settings(BaseModel):
     latent_dimension: int = Field(gt=0, description="a positive integer")
     dropout_prob: float = Field(ge=0, lt=1, description="a number from 0 up to, but not including, 1")
     precision: Literal["fp32", "bf16", "auto"] = Field(description="fp32, bf16 or auto")
+    sampled_softmax: int = Field(ge=0, description="an integer, 0 or more")
     train_memory: int = Field(gt=0, description="a positive integer (MiB)")
     eval_memory: int = Field(gt=0, description="a positive integer (MiB)")
 

@@ -17,7 +17,8 @@ from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data import History
 from recbole_multvae.errors import DataError
 from recbole_multvae.hardware import product_dtype
-from recbole_multvae.objectives import multinomial_nll
+from recbole_multvae.layers import SparseEncoder
+from recbole_multvae.objectives import multinomial_nll, sample_items
 from recbole_multvae.settings import Settings
 
 
@@ -28,6 +29,7 @@ class ClickAutoEncoder(GeneralRecommender):
     :meth:`calculate_loss`.
 
     Attributes:
+        sparse: whether the gradients of the tables are sparse, for RecBole's ``learner: sparse_adam``.
         update: training updates made so far; saved, because the KL weight depends on it.
         generator: draws dropout masks and noise; its state is saved, so that a resumed run draws what an unbroken one
             would have.
@@ -35,12 +37,13 @@ class ClickAutoEncoder(GeneralRecommender):
 
     input_type = InputType.LISTWISE
     settings_class: ClassVar[type[Settings]]
-    encoder: nn.Module
+    encoder: SparseEncoder
     decoder: nn.Sequential
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.settings = self.settings_class.from_config(config)
+        self.sparse = config["learner"].lower() == "sparse_adam"
         self.history = History(dataset)
         self.item_tokens = [str(token) for token in dataset.field2id_token[self.ITEM_ID]]
         self.dataset_name = config["dataset"]
@@ -58,8 +61,20 @@ class ClickAutoEncoder(GeneralRecommender):
         """The multinomial's, the mean over users, of latent representations [B, K]. Counts one more update."""
         self.update += 1
         output: Any = self.decoder[-1]
+        weight, bias = output.weight, output.bias
+        if self.settings.sampled_softmax:
+            columns, shift, items = sample_items(items, len(weight), self.settings.sampled_softmax, self.generator)
+            weight = nn.functional.embedding(columns, weight, sparse=self.sparse)
+            bias = bias[columns] + shift
         memory = self.settings.train_memory * 2**20
-        return multinomial_nll(self.decoder[:-1](z), output.weight, output.bias, items, offsets, self.dtype, memory)
+        return multinomial_nll(self.decoder[:-1](z), weight, bias, items, offsets, self.dtype, memory)
+
+    def sparse_parameters(self) -> list[nn.Parameter]:
+        """The tables whose gradients are sparse: a row for each item that occurred in the batch."""
+        if not self.sparse:
+            return []
+        output: Any = self.decoder[-1]
+        return [self.encoder.first.weight, *([output.weight] if self.settings.sampled_softmax else [])]
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """The logits f(z_u), [B, I], of the histories ``items`` [N], ``offsets`` [B + 1]."""

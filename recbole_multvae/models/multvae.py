@@ -41,7 +41,7 @@ class MultVAE(ClickAutoEncoder):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
-        self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], self.settings.dropout_prob)
+        self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], self.settings.dropout_prob, self.sparse)
         self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
 
     def posterior(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
