@@ -3,7 +3,7 @@
     python benchmarks/serving.py [--data_path ../shared/data] [--repeats 5] [--epochs 40]
 
 At 20,108 items, a 600-200-600 MultVAE of random weights in every precision, ``--io ids``, batch 1: the files and the reads
-of their floors take turns, 400 requests each a repetition. On ml-1m, where ``--data_path`` has it (ratings of 4 and more,
+of their floors take turns, 200 requests each a repetition. On ml-1m, where ``--data_path`` has it (ratings of 4 and more,
 750 users held out), a 600-200-600 MultVAE is trained, exported in every precision, and measured as ``--histories`` does.
 """
 
@@ -29,7 +29,7 @@ from multvae_export.quantise import PRECISIONS
 from multvae_export.scorer import Layer, Scorer
 
 ITEMS, HIDDEN, LATENT = 20108, 600, 200
-REQUESTS, HELD_OUT_USERS, LEAST_RATING = 400, 750, 4
+REQUESTS, HELD_OUT_USERS, LEAST_RATING = 200, 750, 4
 KEYS = {
     "show_progress": False, "state": "ERROR", "mlp_hidden_size": [HIDDEN], "latent_dimension": LATENT,
     "total_anneal_steps": 2000, "train_batch_size": 100, "eval_step": 10, "data_path": ".",

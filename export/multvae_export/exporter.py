@@ -77,26 +77,12 @@ def export(
         ExportError: one type for each way to fail.
     """
     checkpoint, path = Path(checkpoint), Path(path)
-    if not 0 < atol < math.inf:  # Not a number is not either.
-        raise OptionError(f"--atol={atol:g} is not allowed: expected a number above 0.")
-    if min_overlap is not None and not 0 <= min_overlap <= 1:
-        raise OptionError(f"--min-overlap={min_overlap:g} is not allowed: expected a share from 0 to 1.")
-    if not check and (histories is not None or min_overlap is not None):
-        raise OptionError("--no-verify measures nothing: leave out --histories and --min-overlap, or verify.")
-    if precision == "fp32" and (histories is not None or min_overlap is not None):
-        raise OptionError(
-            "--histories and --min-overlap are about what fewer bits cost: expected --precision=fp16, int8 or int4."
-        )
-    if not path.absolute().parent.is_dir():
-        raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
-    if path.is_dir():
-        raise OptionError(f"{path} is a folder: name a file in it.")
-    if path.exists() and checkpoint.exists() and path.samefile(checkpoint):
-        raise OptionError(f"{path} is the checkpoint itself: name another file for the export.")
+    _check_options(atol, precision, histories, min_overlap, check)
+    _check_paths(checkpoint, path)
     progress(f"Reading {checkpoint}")
     tokens = partial(load_tokens, str(checkpoint), dataset_path) if dataset_path else None
     model = from_checkpoint(read(checkpoint), tokens)
-    given = read_histories(histories, model.tokens) if histories is not None else made_histories(model.scorer.n_items)
+    given = read_histories(histories, model.tokens) if histories is not None else None
     progress("Writing the graph")
     checks: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".multvae-export-") as folder:
@@ -116,10 +102,35 @@ def export(
     return Exported(path, tuple(path.parent / part.name for part in parts), model, tuple(checks))
 
 
-def _cost(file: File, histories: Histories, min_overlap: float | None) -> str:
-    cost, least = measure(file, histories), MIN_OVERLAP if min_overlap is None else min_overlap
+def _check_options(
+    atol: float, precision: str, histories: str | Path | None, min_overlap: float | None, check: bool
+) -> None:
+    if not 0 < atol < math.inf:  # Not a number is not either.
+        raise OptionError(f"--atol={atol:g} is not allowed: expected a number above 0.")
+    if min_overlap is not None and not 0 <= min_overlap <= 1:
+        raise OptionError(f"--min-overlap={min_overlap:g} is not allowed: expected a share from 0 to 1.")
+    if not check and (histories is not None or min_overlap is not None):
+        raise OptionError("--no-verify measures nothing: leave out --histories and --min-overlap, or verify.")
+    if precision == "fp32" and (histories is not None or min_overlap is not None):
+        raise OptionError(
+            "--histories and --min-overlap are about what fewer bits cost: expected --precision=fp16, int8 or int4."
+        )
+
+
+def _check_paths(checkpoint: Path, path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder: name a file in it.")
+    if path.exists() and checkpoint.exists() and path.samefile(checkpoint):
+        raise OptionError(f"{path} is the checkpoint itself: name another file for the export.")
+
+
+def _cost(file: File, histories: Histories | None, min_overlap: float | None) -> str:
+    cost = measure(file, histories or made_histories(file.model.scorer.n_items))
+    least = MIN_OVERLAP if min_overlap is None else min_overlap
     if cost.overlap < least:
         raise PrecisionError(
-            f"{file.precision} keeps {cost}: less than --min-overlap={least:g}; choose more bits, or accept less."
+            f"{file.precision} keeps less of fp32's ranking than --min-overlap={least:g} ({cost}): choose more bits, or accept less."
         )
     return str(cost)

@@ -125,11 +125,11 @@ class File:
 
     def tolerance(self, everything: np.ndarray) -> np.ndarray:
         """How far a score may be from torch's, [B, C] -> [B, 1]."""
-        finite = np.isfinite(everything)
-        highest = np.where(finite, everything, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-        lowest = np.where(finite, everything, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-        span = np.maximum(highest, lowest) - lowest if finite.any() else np.zeros((len(everything), 1))
-        return np.maximum(self.atol, 0 if self.precision == "fp32" else ROUNDING * np.nan_to_num(span, posinf=0, neginf=0))
+        if self.precision == "fp32":
+            return np.full((len(everything), 1), self.atol)
+        finite = [row[np.isfinite(row)] for row in everything]
+        spans = [np.ptp(row) if len(row) else 0 for row in finite]
+        return np.maximum(self.atol, ROUNDING * np.array(spans))[:, None]
 
 
 def check_structure(file: File) -> str:
