@@ -133,6 +133,17 @@ def _metadata(model: Model, io: str, precision: str) -> dict[str, str]:
     }
 
 
+def _check_options(io: str, opset: int, k_default: int | None, precision: str) -> None:
+    if io not in IO:
+        raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
+    if opset not in OPSETS:
+        raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
+    if k_default is not None and (io == "dense" or k_default < 1):
+        raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and --io=tokens or --io=ids.")
+    if precision not in PRECISIONS:
+        raise OptionError(f"--precision={precision} is not known: expected {', '.join(PRECISIONS)}.")
+
+
 def to_onnx(
     model: Model, io: str = "tokens", opset: int = 18, k_default: int | None = None, precision: str = "fp32"
 ) -> ModelProto:
@@ -148,14 +159,7 @@ def to_onnx(
     Raises:
         OptionError: an option is outside its range.
     """
-    if io not in IO:
-        raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
-    if opset not in OPSETS:
-        raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
-    if k_default is not None and (io == "dense" or k_default < 1):
-        raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and --io=tokens or --io=ids.")
-    if precision not in PRECISIONS:
-        raise OptionError(f"--precision={precision} is not known: expected {', '.join(PRECISIONS)}.")
+    _check_options(io, opset, k_default, precision)
     domain = ', "com.microsoft": 1' if precision == "int4" else ""
     text = (
         f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\n{model.name} {SIGNATURES[io]} {{'

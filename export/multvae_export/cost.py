@@ -77,22 +77,7 @@ def read_histories(path: str | Path, tokens: Sequence[str]) -> Histories:
     Raises:
         HistoriesError: there is no such file, it lacks a column, or no user has two items that the model knows.
     """
-    try:
-        header, *lines = Path(path).read_text("utf-8").splitlines() or [""]
-    except (OSError, UnicodeDecodeError) as error:
-        raise HistoriesError(f"cannot read the histories in {path}: {error}") from error
-    names = header.split("\t")
-    if missing := [name for name in COLUMNS if name not in names]:
-        raise HistoriesError(f"{path} has no column {missing[0]}: expected a RecBole .inter file, found {header[:80]!r}.")
-    user_at, item_at = (names.index(name) for name in COLUMNS)
-    ids = {token: n for n, token in enumerate(tokens) if n}
-    users: dict[str, set[int]] = {}
-    for number, line in enumerate(lines, 2):
-        fields = line.split("\t")
-        if len(fields) != len(names):
-            raise HistoriesError(f"line {number} of {path} has {len(fields)} fields, expected {len(names)}.")
-        if item := ids.get(fields[item_at]):
-            users.setdefault(fields[user_at], set()).add(item)
+    users = _items_of_users(path, {token: n for n, token in enumerate(tokens) if n})
     rows = [np.array(sorted(items)) for items in users.values() if len(items) > 1]
     if not rows:
         raise HistoriesError(f"no user of {path} has two items that the model knows: expected its data set's item tokens.")
@@ -102,6 +87,26 @@ def read_histories(path: str | Path, tokens: Sequence[str]) -> Histories:
     return Histories(
         [row[cut:] for row, cut in zip(rows, cuts, strict=True)], [row[:cut] for row, cut in zip(rows, cuts, strict=True)]
     )
+
+
+def _items_of_users(path: str | Path, ids: dict[str, int]) -> dict[str, set[int]]:
+    """The known items of every user, by the user's token."""
+    try:
+        header, *lines = Path(path).read_text("utf-8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HistoriesError(f"cannot read the histories in {path}: {error}") from error
+    names = header.split("\t")
+    if missing := [name for name in COLUMNS if name not in names]:
+        raise HistoriesError(f"{path} has no column {missing[0]}: expected a RecBole .inter file, found {header[:80]!r}.")
+    user_at, item_at = (names.index(name) for name in COLUMNS)
+    users: dict[str, set[int]] = {}
+    for number, line in enumerate(lines, 2):
+        fields = line.split("\t")
+        if len(fields) != len(names):
+            raise HistoriesError(f"line {number} of {path} has {len(fields)} fields, expected {len(names)}.")
+        if item := ids.get(fields[item_at]):
+            users.setdefault(fields[user_at], set()).add(item)
+    return users
 
 
 def measure(file: File, histories: Histories) -> Cost:

@@ -130,7 +130,8 @@ def _cost(file: File, histories: Histories | None, min_overlap: float | None) ->
     cost = measure(file, histories or made_histories(file.model.scorer.n_items))
     least = MIN_OVERLAP if min_overlap is None else min_overlap
     if cost.overlap < least:
+        wanted = f"--min-overlap={least:g}"
         raise PrecisionError(
-            f"{file.precision} keeps less of fp32's ranking than --min-overlap={least:g} ({cost}): choose more bits, or accept less."
+            f"{file.precision} keeps less of fp32's ranking than {wanted} ({cost}): choose more bits, or accept less."
         )
     return str(cost)
