@@ -1,9 +1,9 @@
 """Several processes that train one model, through torch.distributed: what RecBole leaves open once ``--nproc`` is 2 or more.
 
 RecBole shares out ``train_batch_size`` and the evaluation batches over the processes, and averages their gradients with
-``DistributedDataParallel``: an update is that of one process on the union of their batches. It only does so on GPUs, it
-averages the rounded metrics of the processes, users that pad the last share included, and its processes may read a
-checkpoint that is still being written, or look for it under another name. :mod:`.registration` puts these functions in place.
+``DistributedDataParallel``: an update is that of one process on the union of their batches. But it only does so on GPUs; it
+averages the rounded metrics of the processes, users that pad the last share included; and a process may read a checkpoint
+that another is still writing, or look for it under another name. :mod:`.registration` puts these functions in place.
 
 A rank counts the processes of all machines, a local rank those of one.
 """

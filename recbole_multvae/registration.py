@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -57,6 +58,8 @@ def register() -> None:
     _wrap(Config, "_load_internal_config_dict", _key_check)
     for module in ("recbole.data.utils", "recbole.data"):
         _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
+    for module in ("recbole.utils.logger", "recbole.data.utils", "recbole.trainer.trainer"):
+        _wrap(importlib.import_module(module), "ensure_dir", _made_dir)
     _wrap(Config, "_init_device", _device)
     _wrap(AbstractTrainer, "__init__", _data_parallel_trainer)
     _wrap(Trainer, "fit", _followed_fit)
@@ -126,6 +129,10 @@ def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
     if phase == "train":
         return ClickUserDataLoader
     return BatchedFullSortEvalDataLoader if loader is FullSortEvalDataLoader else loader
+
+
+def _made_dir(original: Any, path: str) -> None:
+    os.makedirs(path, exist_ok=True)  # RecBole's fails where another process makes the folder first.
 
 
 def _device(original: Any, config: Config) -> None:

@@ -131,6 +131,7 @@ def run_processes(
         port = _listening_port(DEFAULT_PORT if port is None and world_size > nproc else port)
     group = {"nproc": nproc, "world_size": world_size, "ip": ip, "port": port or DEFAULT_PORT, "offset": group_offset}
     results = multiprocessing.get_context("spawn").SimpleQueue()
+    logging.getLogger(multiprocessing.spawn.__module__).setLevel(logging.ERROR)  # It tells of every process that it stops.
     context = multiprocessing.spawn(_run_process, args=(arguments, group, results), nprocs=nproc, join=False)
     try:
         while not context.join():
@@ -170,13 +171,16 @@ def _explain(failure: ProcessException, results: Any) -> None:
 
 def _listening_port(port: int | None) -> int:
     """The port if this machine can listen on it; a free one for None."""
-    try:
-        with socket.create_server(("", port or 0)) as server:
-            return server.getsockname()[1]
-    except (OSError, OverflowError) as error:
-        raise ConfigurationError(
-            f"--port={port} cannot be used ({getattr(error, 'strerror', None) or error}): name another, or none to get a free one."
-        ) from None
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Connections that are dying do not matter.
+        try:
+            server.bind(("", port or 0))
+            server.listen()
+        except (OSError, OverflowError):
+            raise ConfigurationError(
+                f"--port={port} is in use or not allowed on this machine: name another, or none to have a free one."
+            ) from None
+        return server.getsockname()[1]
 
 
 def _parser() -> argparse.ArgumentParser:
