@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -146,6 +147,8 @@ def run_processes(
 
 
 def _run_process(local_rank: int, arguments: dict[str, Any], group: dict[str, Any], results: Any) -> None:
+    # What torch sends when the parent is gone; a shell has its background jobs ignore it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     ignore_recbole_s_deprecations()
     if local_rank != 0:
         logging.disable(logging.WARNING)  # One process speaks for all.
