@@ -153,11 +153,13 @@ def _data_parallel_trainer(original: Any, trainer: Trainer, config: Config, mode
 
 
 def _followed_fit(original: Any, trainer: Trainer, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-    if isinstance(trainer.model, ClickAutoEncoder):
+    alone, ours = trainer.config["single_spec"], isinstance(trainer.model, ClickAutoEncoder)
+    if ours:
         trainer.model.follow(train_data)
-    if not trainer.config["single_spec"]:
+    if not alone:
         trainer.saved_model_file = agree(trainer.saved_model_file)  # It holds the time.
-        train_data.sampler.seed = trainer.config["seed"]
+    if ours and not alone:
+        train_data.sampler.seed = trainer.config["seed"]  # RecBole leaves the order of users the same for every seed.
     return original(trainer, train_data, *args, **kwargs)
 
 
