@@ -39,6 +39,8 @@ class ClickAutoEncoder(GeneralRecommender):
     settings_class: ClassVar[type[Settings]]
     encoder: SparseEncoder
     decoder: nn.Sequential
+    #: DistributedDataParallel broadcasts buffers before every update; these never change.
+    _ddp_params_and_buffers_to_ignore: ClassVar[tuple[str, ...]] = ("history.offsets", "history.columns")
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -49,7 +51,8 @@ class ClickAutoEncoder(GeneralRecommender):
         self.dataset_name = config["dataset"]
         self.update = 0
         self.dtype = product_dtype(self.settings.precision, self.device)
-        self.generator = torch.Generator(device=self.device).manual_seed(config["seed"] + config["local_rank"])
+        self.rank = config["local_rank"] + (config["offset"] or 0)
+        self.generator = torch.Generator(device=self.device).manual_seed(config["seed"] + self.rank)
         self._order: torch.Generator | None = None
         self._saved_order: Tensor | None = None
 
@@ -166,4 +169,7 @@ class ClickAutoEncoder(GeneralRecommender):
             )
         self.update = para["update"]
         self.generator.set_state(para["generator"].cpu())
+        if self.rank != 0:  # The noise of rank 0 goes on as it was; the others must not draw the same.
+            drawn = torch.randint(2**62, (), generator=self.generator, device=self.device)
+            self.generator.manual_seed(int(drawn) + self.rank)
         self._saved_order = None if para["order"] is None else para["order"].cpu()
