@@ -114,7 +114,8 @@ def load_feat(original: Callable[..., Any], dataset: Any, filepath: str, source:
     """``Dataset._load_feat`` with pandas' parser in C where the file is so plain that both parsers read the same."""
     if not _is_plain(filepath, dataset.config["field_separator"]):
         return original(dataset, filepath, source)
-    reader = types.SimpleNamespace(read_csv=lambda *args, **keys: pd.read_csv(*args, **{**keys, "engine": "c"}))
+    in_c = {"engine": "c", "float_precision": "round_trip"}  # The parser in Python rounds numbers as Python does.
+    reader = types.SimpleNamespace(read_csv=lambda *args, **keys: pd.read_csv(*args, **{**keys, **in_c}))
     names = {**original.__globals__, "pd": reader}
     return types.FunctionType(original.__code__, names, closure=original.__closure__)(dataset, filepath, source)
 
