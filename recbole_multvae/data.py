@@ -10,8 +10,8 @@ from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-#: Bytes that RecBole's evaluator holds for one user and one item: the scores, the matrix of positives, its sum and a copy.
-EVAL_BYTES = 16
+from recbole_multvae.evaluation import users_per_batch
+from recbole_multvae.preparation import UserItems, clicks_from_sets, distinct_clicks, gather_rows, item_tensor
 
 
 class History(nn.Module):
@@ -43,11 +43,7 @@ class History(nn.Module):
         Returns:
             The columns of their items, int64 [N], and where each user's begin and end in it, int64 [B + 1].
         """
-        starts = self.offsets[users]
-        counts = self.offsets[users + 1] - starts
-        offsets = nn.functional.pad(counts.cumsum(0), (1, 0))
-        shifts = (starts - offsets[:-1]).repeat_interleave(counts)
-        return self.columns[torch.arange(len(shifts), device=shifts.device) + shifts].long(), offsets
+        return gather_rows(self.offsets, self.columns, users)
 
 
 class ClickUserDataLoader(UserDataLoader):
@@ -63,16 +59,37 @@ class ClickUserDataLoader(UserDataLoader):
 
 
 class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
-    """RecBole's full-ranking loader with batches of as many users as ``eval_memory`` MiB hold.
+    """RecBole's full-ranking loader with batches of as many users as ``eval_memory`` MiB hold; no loop over users.
 
     RecBole ranks ``eval_batch_size // n_items`` users at once: one, for 4096 and any real catalogue. That number is kept
     as the least, so that raising ``eval_batch_size`` still works.
     """
 
     step: int  # Users in a batch.
+    is_sequential = False
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
+        self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
+        dataset.sort(by=self.uid_field, ascending=True)
+        positives, used = distinct_clicks(dataset), sampler.used_ids
+        seen = used.clicks if isinstance(used, UserItems) else clicks_from_sets(used, dataset.item_num)
+        self.uid2positive_item = UserItems(positives, item_tensor)
+        self.uid2history_item = UserItems((seen > positives).astype(np.int8), item_tensor)
+        self.uid2items_num = np.diff(positives.indptr).astype(np.int64)
+        self.uid_list = torch.from_numpy(np.flatnonzero(self.uid2items_num))
+        self.user_df = dataset.join(Interaction({self.uid_field: self.uid_list}))
+        self.sample_size = len(self.user_df)
+        # Past FullSortEvalDataLoader, whose __init__ would visit every interaction again.
+        super(FullSortEvalDataLoader, self).__init__(config, dataset, sampler, shuffle=False)
+
+    def collate_fn(self, index: list[int]) -> tuple[Interaction, tuple[Tensor, Tensor], Tensor, Tensor]:
+        """The users of a batch, the pairs (row, item) of their history, and the rows and the items of their positives."""
+        users = self.user_df[index]
+        ids = users[self.uid_field]
+        return users, self.uid2history_item.pairs(ids), *self.uid2positive_item.pairs(ids)
 
     def _init_batch_size_and_step(self) -> None:
         super()._init_batch_size_and_step()
         n_items = self._dataset.item_num
-        self.step = max(self.step, self.config["eval_memory"] * 2**20 // (EVAL_BYTES * n_items))
+        self.step = max(self.step, users_per_batch(self.config, n_items))
         self.set_batch_size(self.step * n_items)

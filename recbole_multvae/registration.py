@@ -6,6 +6,10 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) looks up everything by name 
 * default YAML is read from RecBole's ``properties`` only (``recbole/config/configurator.py``): we add ours;
 * the loader of auto-encoders is chosen from a literal table (``recbole/data/utils.py:get_dataloader``): we extend it;
 * ``torch.load`` refuses RecBole's checkpoints since torch 2.6: RecBole's own calls of it get :func:`.checkpoint.load`;
+* full ranking makes three dense matrices a batch: ``Trainer.evaluate`` gets :class:`.evaluation.Ranker`, and ``Collector``
+  what it returns;
+* preparing data visits every interaction in Python: the three places that take longest get :mod:`.preparation`;
+* ``Collector.get_data_struct`` asks a number for its ``.cpu()`` where a metric needs the number of items: numbers stay out;
 * a checkpoint lacks the order of users, without which a resumed run is another run: ``Trainer.fit`` tells the model;
 * the optimiser is torch's slow form of it (``recbole/trainer/trainer.py:_build_optimizer``): ours get the fused one;
 * several processes must have a GPU each (``Config._init_device``, ``AbstractTrainer.__init__``), average rounded metrics
@@ -28,11 +32,14 @@ import recbole
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.dataset import Dataset
+from recbole.evaluator import Collector
+from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 from recbole.trainer.trainer import AbstractTrainer
 from recbole.utils import EvaluatorType, argument_list
 
-from recbole_multvae import checkpoint
+from recbole_multvae import checkpoint, evaluation, preparation
 from recbole_multvae.data import BatchedFullSortEvalDataLoader, ClickUserDataLoader
 from recbole_multvae.distributed import WholeEvaluator, agree, data_parallel, join_group, save_once
 from recbole_multvae.errors import ConfigurationError
@@ -62,6 +69,13 @@ def register() -> None:
     _wrap(Config, "_load_internal_config_dict", _key_check)
     for module in ("recbole.data.utils", "recbole.data"):
         _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
+    _wrap(Dataset, "_load_feat", _family_load_feat)
+    _wrap(Dataset, "split_by_ratio", _family_split_by_ratio)
+    _wrap(Sampler, "get_used_ids", _family_used_ids)
+    _wrap(Trainer, "evaluate", _family_evaluate)
+    _wrap(Trainer, "_full_sort_batch_eval", _family_batch_eval)
+    _wrap(Collector, "eval_batch_collect", _family_collect)
+    _wrap(Collector, "get_data_struct", _family_data_struct)
     for module in ("recbole.utils.logger", "recbole.data.utils", "recbole.trainer.trainer"):
         _wrap(importlib.import_module(module), "ensure_dir", _made_dir)
     _wrap(Config, "_init_device", _device)
@@ -135,6 +149,57 @@ def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
     if phase == "train":
         return ClickUserDataLoader
     return BatchedFullSortEvalDataLoader if loader is FullSortEvalDataLoader else loader
+
+
+def _family_load_feat(original: Any, dataset: Any, filepath: str, source: Any) -> Any:
+    load = functools.partial(preparation.load_feat, original) if _is_family(dataset.config.model_class) else original
+    return load(dataset, filepath, source)
+
+
+def _family_split_by_ratio(original: Any, dataset: Any, ratios: Any, group_by: str | None = None) -> Any:
+    ours = _is_family(dataset.config.model_class) and group_by is not None
+    return (preparation.split_by_ratio if ours else original)(dataset, ratios, group_by)
+
+
+def _family_used_ids(original: Any, sampler: Any) -> Any:
+    # Where negatives are sampled, RecBole's sets are read over and over.
+    config = sampler.datasets[0].config
+    ours = _is_family(config.model_class) and set(config["eval_args"]["mode"].values()) == {"full"}
+    return preparation.used_items(sampler) if ours else original(sampler)
+
+
+def _family_evaluate(original: Any, trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
+    if not isinstance(trainer.model, ClickAutoEncoder) or not evaluation.reads_top_k_only(trainer.config):
+        return original(trainer, *args, **kwargs)
+    trainer.ranker = evaluation.Ranker(trainer.model, max(trainer.config["topk"]))
+    try:
+        return original(trainer, *args, **kwargs)
+    finally:
+        del trainer.ranker
+
+
+def _family_batch_eval(original: Any, trainer: Trainer, batch: Any) -> Any:
+    if not hasattr(trainer, "ranker"):
+        return original(trainer, batch)
+    interaction, history, positive_u, positive_i = batch
+    return interaction, trainer.ranker(interaction.to(trainer.device), history), positive_u, positive_i
+
+
+def _family_collect(original: Any, collector: Collector, scores: Any, *batch: Any) -> None:
+    if not isinstance(scores, evaluation.Ranking):
+        return original(collector, scores, *batch)
+    return evaluation.collect(collector, scores, *batch[1:])
+
+
+def _family_data_struct(original: Any, collector: Collector) -> Any:
+    if not _is_family(collector.config.model_class):
+        return original(collector)
+    held = collector.data_struct._data_dict
+    numbers = {name: held.pop(name) for name in list(held) if not isinstance(held[name], torch.Tensor)}
+    struct = original(collector)
+    held.update(numbers)
+    struct._data_dict.update(numbers)
+    return struct
 
 
 def _made_dir(original: Any, path: str) -> None:

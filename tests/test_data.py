@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_multvae.data import EVAL_BYTES, History
+from recbole_multvae.data import History
+from recbole_multvae.evaluation import TOP_K_BYTES, WHOLE_ROW_BYTES
 from tests.conftest import Experiment, block_pairs
 
 #: A split made by hand: user "late" has no training interaction, "one" a single one, and u0's i1 occurs twice.
@@ -58,20 +59,25 @@ def test_order_of_users_changes_every_epoch(blocks: str) -> None:
     assert sorted(first) == sorted(second)
 
 
+#: Items, and hidden units of QUICK's network twice or three times, of one user of the blocks.
+UNITS = 21 + 2 * 6 + 3 * 4
+
+
 def test_evaluation_batches_are_sized_by_memory(blocks: str) -> None:
     default = Experiment("MultVAE").valid_data
-    n_items = default._dataset.item_num
-    assert default.step == 512 * 2**20 // (EVAL_BYTES * n_items)
+    assert default.step == 512 * 2**20 // (TOP_K_BYTES * UNITS)
     assert len(default) == 1
     small = Experiment("MultVAE", eval_memory=1, eval_batch_size=1).valid_data
-    assert small.step == 2**20 // (EVAL_BYTES * n_items)
+    assert small.step == 2**20 // (TOP_K_BYTES * UNITS)
+    whole_rows = Experiment("MultVAE", eval_memory=1, metrics=["Recall", "GAUC"], valid_metric="Recall@10").valid_data
+    assert whole_rows.step == 2**20 // (WHOLE_ROW_BYTES * UNITS)
     asked = Experiment("MultVAE", eval_memory=1, eval_batch_size=10**6).valid_data
-    assert asked.step == 10**6 // n_items
+    assert asked.step == 10**6 // 21
 
 
 def test_metrics_do_not_depend_on_the_evaluation_batch(blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Experiment("MultVAE")
-    monkeypatch.setattr("recbole_multvae.data.EVAL_BYTES", 512 * 2**20 // (3 * whole.dataset.item_num))
+    monkeypatch.setattr("recbole_multvae.evaluation.TOP_K_BYTES", 512 * 2**20 // (3 * UNITS))
     in_threes = Experiment("MultVAE", eval_batch_size=1)
     assert (len(whole.test_data), len(in_threes.test_data)) == (1, 14)
     assert whole.fit() == in_threes.fit()

@@ -98,6 +98,14 @@ class ClickAutoEncoder(GeneralRecommender):
         return self._with_padding(self(*self.history(interaction[self.USER_ID]))).view(-1)
 
     @torch.no_grad()
+    def score_into(self, interaction: Any, scores: Tensor) -> None:
+        """Write the logits of every item for each user into ``scores``, [users, I]: memory that is used again and again."""
+        items, offsets = self.history(interaction[self.USER_ID])
+        output: Any = self.decoder[-1]
+        hidden = self.decoder[:-1](self.encode(items, offsets))
+        torch.addmm(output.bias, hidden, output.weight.t(), out=scores)
+
+    @torch.no_grad()
     def score_histories(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """Score every item for people who need not be in the data set.
 
