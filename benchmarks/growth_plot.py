@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator
 
 STYLES = {"MultVAE": "o-", "MultiVAE (RecBole)": "s--"}
 
@@ -22,7 +23,7 @@ def main() -> None:
     smallest = min(results)
     quantities = list(results[smallest]["MultVAE"])
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 9})
-    figure, panels = plt.subplots(2, len(quantities), figsize=(12, 5.5), layout="constrained")
+    figure, panels = plt.subplots(2, len(quantities), figsize=(12, 5.5), sharey="col", layout="constrained")
     for row, (axis, other) in enumerate((("users", "items"), ("items", "users"))):
         sizes = sorted(size for size in results if size[1 - row] == smallest[1 - row])
         for panel, quantity in zip(panels[row], quantities, strict=True):
@@ -31,7 +32,10 @@ def main() -> None:
                 panel.loglog([size[row] for size in sizes], medians, style, label=name)
             panel.set(xlabel=axis, xticks=[size[row] for size in sizes], ylabel=quantity)
             panel.set_xticklabels([f"{size[row]:,}" for size in sizes])
-            panel.minorticks_off()
+            panel.xaxis.set_minor_locator(NullLocator())
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_minor_locator(NullLocator())
+            panel.yaxis.set_major_formatter("{x:,g}")
             panel.grid(alpha=0.3)
         panels[row][0].set_title(f"{smallest[1 - row]:,} {other}", loc="left")
     panels[0][0].legend()
