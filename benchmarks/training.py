@@ -80,7 +80,7 @@ def table(started: dict[str, Worker], answers: dict[str, list[Answer]], batch: i
     for name, seconds in per_user.items():
         floor = per_user["floor bf16" if name.endswith("bf16") else "floor fp32"]
         median, last = np.median(seconds), answers[name][-1]
-        cells = [f"{1000 * batch * median:.0f}", f"{1 / median:,.0f}"]
+        cells = [spread((1000 * batch * seconds).tolist(), ".0f"), f"{1 / median:,.0f}"]
         cells += [spread(ratio.tolist()) for ratio in (per_user[RECBOLE] / seconds, seconds / floor)]
         cells += [f"{started[name].ready['peak']:.0f}", f"{last['peak']:.0f}"] + [f"{last['gpu']:.0f}"] * bool(gpu)
         print(f"| {name} | " + " | ".join(cells) + " |")
@@ -91,7 +91,7 @@ def compare(args: argparse.Namespace) -> None:
     with workers(descriptions(args)) as started:
         answers = rounds(started, args.batches * args.batch, 2 * args.batch, args.repetitions)
     print(f"{args.users:,} users x {args.items:,} items, 600-200-600, batch {args.batch}, {args.batches} batches a turn,")
-    print(f"{args.repetitions} turns each: median, and of ratios (least to most).\n")
+    print(f"{args.repetitions} turns each: median (least to most).\n")
     table(started, answers, args.batch)
     if DEVICE.type == "cuda":
         print(f"\nPublished: {NVIDIA:,} users/s, {NVIDIA_SOURCE}.")
