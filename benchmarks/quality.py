@@ -1,6 +1,7 @@
 """Test metrics and peak memory of MultVAE, MultDAE and RecBole's MultiVAE: same data, split, sizes, schedule and seeds.
 
     python benchmarks/quality.py --dataset=ml-100k --seeds 2020 2021 2022
+    python benchmarks/quality.py --models MultVAE "MultVAE bf16" "MultVAE sampled" --networks I-200-I
 
 Each model is trained by RecBole in a process of its own, stopped early on validation NDCG@10 and tested once. A seed decides
 the split too, so the spread over seeds holds both.
@@ -15,7 +16,12 @@ import resource
 import statistics
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 SHARED = {
     "train_batch_size": 500,
@@ -36,20 +42,37 @@ MODELS = {
     "MultVAE": {**ANNEALING, "latent_dimension": LATENT},
     "MultDAE": {"latent_dimension": LATENT},
     "MultiVAE (RecBole)": {**ANNEALING, "latent_dimension": 2 * LATENT},
+    "MultVAE bf16": {**ANNEALING, "latent_dimension": LATENT, "precision": "bf16"},
+    "MultVAE sampled": {**ANNEALING, "latent_dimension": LATENT, "sampled_softmax": 500},
+    "MultVAE sampled, lazy": {**ANNEALING, "latent_dimension": LATENT, "sampled_softmax": 500, "learner": "sparse_adam"},
 }
 HIDDEN = {"I-600-200-600-I": [600], "I-200-I": []}
 METRICS = ("recall@10", "mrr@10", "ndcg@10", "hit@10", "precision@10")
 
 
-def train(model: str, dataset: str, data_path: str, hidden: list[int], seed: int) -> tuple[dict[str, float], float]:
+class RoundedProducts(TorchDispatchMode):
+    """bf16 products as a processor without bf16 can compute them quickly: in float32, of bf16 numbers, rounded to bf16."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in (torch.ops.aten.mm.default, torch.ops.aten.addmm.out) or args[0].dtype != torch.bfloat16:
+            return func(*args, **kwargs)
+        *_, left, right = (tensor.float() for tensor in args)
+        product = (left @ right) + (args[0].float() if len(args) == 3 else 0)
+        return kwargs["out"].copy_(product) if "out" in kwargs else product.bfloat16()
+
+
+def train(model: str, dataset: str, data_path: str, network: str, batch: int, seed: int) -> tuple[dict[str, float], float]:
     """Train and test one model. Returns its metrics and the peak memory of the process in MiB."""
     sys.argv = sys.argv[:1]
+    from recbole_multvae.hardware import has_bf16
     from recbole_multvae.runner import run
 
     logging.disable(logging.INFO)
-    keys = {**SHARED, **MODELS[model], "mlp_hidden_size": hidden, "seed": seed, "data_path": data_path}
-    with tempfile.TemporaryDirectory() as folder:
-        result = run(model.split()[0], dataset, config_dict={**keys, "checkpoint_dir": folder})
+    keys = {**SHARED, **MODELS[model], "mlp_hidden_size": HIDDEN[network], "seed": seed, "data_path": data_path}
+    rounded = keys.get("precision") == "bf16" and not has_bf16(torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as folder, RoundedProducts() if rounded else nullcontext():
+        result = run(model.split()[0], dataset, config_dict={**keys, "train_batch_size": batch, "checkpoint_dir": folder})
     return dict(result["test_result"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -59,17 +82,20 @@ def main() -> None:
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--data_path", default="dataset/", help="the folder that holds the data set's folder")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
+    parser.add_argument("--models", nargs="+", default=list(MODELS)[:3], choices=MODELS)
+    parser.add_argument("--networks", nargs="+", default=list(HIDDEN), choices=HIDDEN)
+    parser.add_argument("--batch", type=int, default=500, help="users in a training batch")
     args = parser.parse_args()
-    print(f"{args.dataset}, seeds {args.seeds}: mean ± standard deviation of the test metrics\n")
+    print(f"{args.dataset}, seeds {args.seeds}, batch {args.batch}: mean ± standard deviation of the test metrics\n")
     print("| network | model | " + " | ".join(METRICS) + " | peak MiB |")
     print("|---|---|" + "---|" * (len(METRICS) + 1))
     context = multiprocessing.get_context("spawn")
-    for network, hidden in HIDDEN.items():
-        for model in MODELS:
+    for network in args.networks:
+        for model in args.models:
             runs = []
             for seed in args.seeds:
                 with context.Pool(1) as pool:
-                    runs.append(pool.apply(train, (model, args.dataset, args.data_path, hidden, seed)))
+                    runs.append(pool.apply(train, (model, args.dataset, args.data_path, network, args.batch, seed)))
             cells = []
             for metric in METRICS:
                 values = [metrics[metric] for metrics, _ in runs]

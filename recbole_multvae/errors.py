@@ -17,5 +17,9 @@ class DataError(MultVAEError):
     """The data lack something that was asked for: a file, a user, an item."""
 
 
+class ProcessError(MultVAEError):
+    """One of several processes that train together was killed."""
+
+
 class UnsupportedVersionError(ImportError):
     """The installed RecBole is not one that this package was tested with."""

@@ -30,28 +30,45 @@ def normalised_clicks(offsets: Tensor) -> Tensor:
     return counts.rsqrt().repeat_interleave(counts)
 
 
-def sparse_dropout(values: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Inverted dropout of the non-zeros, which is dropout of the whole vector: a zero stays zero. [N] -> [N]."""
+def sparse_dropout(
+    items: Tensor, offsets: Tensor, values: Tensor, probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Inverted dropout of the non-zeros, which is dropout of the whole vector: a zero stays zero.
+
+    Args:
+        items: columns of the non-zeros, int64 [N].
+        offsets: int64 [B + 1].
+        values: the non-zeros, float32 [N].
+        probability: of dropping one.
+        generator: draws N numbers.
+
+    Returns:
+        The columns, the offsets and the values of those that are left, the values divided by 1 - ``probability``.
+    """
     kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
-    return values * kept / (1 - probability)
+    left_before = F.pad(kept.cumsum(0), (1, 0))
+    return items[kept], left_before[offsets], values[kept] / (1 - probability)
 
 
 class SparseLinear(nn.Module):
     """A linear layer for sparse rows: the sum of one weight row for each non-zero.
 
-    ``weight`` is [I, H], the transpose of ``nn.Linear``'s, so that the rows of the clicked items are contiguous.
+    ``weight`` is [I, H], the transpose of ``nn.Linear``'s, so that the rows of the clicked items are contiguous. With
+    ``sparse`` its gradient holds just those rows.
     """
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, sparse: bool = False) -> None:
         super().__init__()
+        self.sparse = sparse
         self.weight = nn.Parameter(torch.empty(in_features, out_features))
         self.bias = nn.Parameter(torch.empty(out_features))
         initialise(self.weight, self.bias)
 
     def forward(self, items: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
         """Multiply the sparse rows with the weight. ``values`` float32 [N] are the non-zeros. Returns [B, H]."""
-        rows = F.embedding_bag(items, self.weight, offsets, mode="sum", per_sample_weights=values, include_last_offset=True)
-        return rows + self.bias
+        return self.bias + F.embedding_bag(
+            items, self.weight, offsets, mode="sum", per_sample_weights=values, include_last_offset=True, sparse=self.sparse
+        )
 
     def extra_repr(self) -> str:
         """The sizes, for the log of the model."""
@@ -74,19 +91,20 @@ class SparseEncoder(nn.Module):
     Args:
         dims: I, the hidden sizes, the output size.
         dropout: the probability of dropping a click in training.
+        sparse: whether the gradient of the first layer's weight is sparse.
 
     Source: paper, section 2.2; dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5.
     """
 
-    def __init__(self, dims: Sequence[int], dropout: float) -> None:
+    def __init__(self, dims: Sequence[int], dropout: float, sparse: bool = False) -> None:
         super().__init__()
         self.dropout = dropout
-        self.first = SparseLinear(dims[0], dims[1])
+        self.first = SparseLinear(dims[0], dims[1], sparse)
         self.rest = nn.Sequential(nn.Tanh(), mlp(dims[1:])) if len(dims) > 2 else nn.Identity()
 
     def forward(self, items: Tensor, offsets: Tensor, generator: torch.Generator) -> Tensor:
         """Encode sparse click vectors. ``generator`` draws the dropout mask in training. Returns [B, dims[-1]]."""
         values = normalised_clicks(offsets)
         if self.training and self.dropout > 0:
-            values = sparse_dropout(values, self.dropout, generator)
+            items, offsets, values = sparse_dropout(items, offsets, values, self.dropout, generator)
         return self.rest(self.first(items, offsets, values))

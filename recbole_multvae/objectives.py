@@ -1,35 +1,168 @@
 r"""The terms of the objective of Mult-VAE (Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018).
 
-Tensors and plain numbers in, scalars out. ``B`` users in the batch, ``I`` items, ``K`` latent dimensions, ``N``
-interactions of the batch. A batch of click vectors x_u in {0,1}^I is sparse: ``items`` [N] holds the columns that are 1,
-row after row, and ``offsets`` [B + 1] where each row begins and ends.
+Tensors and plain numbers in, scalars out. ``B`` users in the batch, ``I`` items, ``H`` hidden units, ``K`` latent
+dimensions, ``N`` interactions of the batch. A batch of click vectors x_u in {0,1}^I is sparse: ``items`` [N] holds the
+columns that are 1, row after row, and ``offsets`` [B + 1] where each row begins and ends.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 
+#: Columns of logits that a CPU works on at once: [500, 1024] of them stay in its cache from one operation to the next.
+CPU_COLUMNS = 1024
 
-def multinomial_nll(logits: Tensor, items: Tensor, offsets: Tensor) -> Tensor:
-    r"""Negative multinomial log-likelihood, the mean over users (paper, equation 2).
+
+def multinomial_nll(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    items: Tensor,
+    offsets: Tensor,
+    dtype: torch.dtype = torch.float32,
+    memory: int = 2**29,
+) -> Tensor:
+    r"""Negative multinomial log-likelihood, the mean over users (paper, equation 2), of logits f = hidden weight^T + bias.
 
     .. math:: -\frac{1}{B} \sum_u \sum_i x_{ui} \log \mathrm{softmax}_i f(z_u)
         = \frac{1}{B} \sum_u \Big( N_u \log \sum_i e^{f_i(z_u)} - \sum_{i: x_{ui} = 1} f_i(z_u) \Big)
 
+    The last layer, the softmax, the loss and their gradients are one step, in which [B, I] numbers are kept once.
+
     Args:
-        logits: f(z_u), [B, I].
+        hidden: the last hidden layer of the decoder, [B, H].
+        weight: of the last layer, [I, H].
+        bias: of the last layer, [I].
         items: columns of the clicked items, int64 [N].
         offsets: int64 [B + 1].
+        dtype: of the three products with the weight; the softmax, all sums and the gradients are float32.
+        memory: bytes that the logits may take; more users than that are worked on in parts.
 
     Returns:
         A float32 scalar. Users without interactions add nothing to the sum, but count in B.
     """
-    logits = logits.float()
-    counts = offsets.diff()
-    rows = torch.repeat_interleave(counts)
-    normaliser = logits.logsumexp(dim=1)
-    return ((counts * normaliser).sum() - logits[rows, items].sum()) / len(counts)
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _MultinomialNLL.apply(hidden.float(), weight, bias, items, offsets, dtype, memory)
+
+
+class _MultinomialNLL(torch.autograd.Function):
+    """The gradients are computed with the loss, while the softmax is in memory, and at most scaled on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, offsets: Tensor,
+                dtype: torch.dtype, memory: int) -> Tensor:  # fmt: skip
+        n_users = len(hidden)
+        layer = weight.to(dtype), bias.to(dtype)
+        grad_hidden, grad_layer = torch.zeros_like(hidden), (torch.empty_like(weight), torch.empty_like(bias))
+        loss = hidden.new_zeros(())
+        part = max(1, memory // (len(weight) * dtype.itemsize))
+        for first in range(0, n_users, part):
+            users, ends = slice(first, first + part), offsets[first : first + part + 1]
+            clicked = items if part >= n_users else items[ends[0] : ends[-1]]
+            own, beta = grad_hidden[users], min(first, 1)
+            loss += _add_part(hidden[users], *layer, clicked, ends.diff(), n_users, own, *grad_layer, beta)
+        ctx.gradients = grad_hidden, *grad_layer
+        return loss / n_users
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("Trying to go backward through multinomial_nll a second time: its gradients are handed over.")
+        gradients, ctx.gradients = ctx.gradients, None
+        # Reading the scalar would make the CPU wait for a GPU.
+        if grad_output.is_cuda or grad_output != 1:
+            gradients = tuple(gradient * grad_output for gradient in gradients)
+        return (*gradients, None, None, None, None)
+
+
+def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: Tensor, n_users: int,
+              grad_hidden: Tensor, grad_weight: Tensor, grad_bias: Tensor, beta: int) -> Tensor:  # fmt: skip
+    """The loss of some of ``n_users`` users, a sum; the gradients of the mean over all are added to what they share.
+
+    ``grad_hidden`` is these users' own and 0; of the other two, ``beta`` times what is there counts.
+    """
+    blocks, scores, clicked = _score(hidden.to(weight.dtype), weight, bias, items, counts)
+    highest = torch.stack([block.amax(dim=1) for _, block in blocks]).amax(dim=0).float()
+    loss = (counts * highest).sum() - scores[clicked].float().sum()
+    total = torch.zeros_like(highest)
+    for _, block in blocks:
+        exponentials = block.float().sub_(highest[:, None]).exp_()
+        total += exponentials.sum(dim=1)
+        block.copy_(exponentials)
+    # The gradient of a user's logits, softmax * counts - clicks, but for a factor that is cheaper on [B, H]: counts / total.
+    scores.index_add_(0, clicked, -(total / counts).repeat_interleave(counts).to(scores.dtype))
+    factor = (counts / total / n_users)[:, None]
+    scaled = (hidden * factor).to(weight.dtype)
+    for columns, block in blocks:
+        _add_product(1, grad_hidden, block, weight[columns])
+        _add_product(beta, grad_weight[columns], block.T, scaled)
+        _add_product(beta, grad_bias[columns, None], block.T, factor.to(weight.dtype))
+    grad_hidden *= factor
+    return loss + (counts * total.log()).sum()
+
+
+def _score(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: Tensor) -> Any:
+    """The logits in blocks of columns that lie one behind the other.
+
+    Returns:
+        The blocks, each a slice of the columns and [B, width]; all as one vector, [B * I]; where in it the clicks are.
+    """
+    n_users, n_items = len(hidden), len(weight)
+    width = CPU_COLUMNS if hidden.device.type == "cpu" else n_items
+    scores = hidden.new_empty(n_users * n_items)
+    blocks = []
+    for start in range(0, n_items, width):
+        columns = slice(start, min(start + width, n_items))
+        block = scores[n_users * columns.start : n_users * columns.stop].view(n_users, -1)
+        blocks.append((columns, torch.addmm(bias[columns], hidden, weight[columns].T, out=block)))
+    start_of = items // width * width
+    row = torch.repeat_interleave(counts)
+    return blocks, scores, n_users * start_of + row * (n_items - start_of).clamp(max=width) + items - start_of
+
+
+def _add_product(beta: int, total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left @ right to ``beta`` times a float32 matrix, in place; 0 takes no notice of what is there."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right, beta=beta)
+    elif beta:
+        total += left @ right
+    else:
+        total.copy_(left @ right)
+
+
+def sample_items(items: Tensor, n_items: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Draw the items over which a batch's softmax is taken: those that were clicked, and some of the others.
+
+    The normaliser of a user is estimated by importance sampling (Jean et al., "On Using Very Large Target Vocabulary for
+    Neural Machine Translation", ACL 2015, section 3): with P the items that anyone in the batch clicked, taken all, and S a
+    uniform sample without replacement of the others,
+
+    .. math:: \hat Z_u = \sum_{i \in P} e^{f_i(z_u)} + \frac{I - |P|}{|S|} \sum_{j \in S} e^{f_j(z_u)},
+
+    which is Z_u on average; its logarithm is too low on average, the less so the larger S.
+
+    Args:
+        items: columns of the clicked items, int64 [N].
+        n_items: I.
+        size: how many items to draw; those drawn twice, or clicked, do not count, so that S may be smaller.
+        generator: draws them.
+
+    Returns:
+        The columns of P and S, int64 [C]; what to add to their logits, float32 [C]; where in C ``items`` are, int64 [N].
+    """
+    clicked, position = items.unique(return_inverse=True)
+    drawn = torch.randint(n_items, (size,), generator=generator, device=items.device).unique()
+    is_clicked = torch.zeros(n_items, dtype=torch.bool, device=items.device)
+    is_clicked[clicked] = True
+    others = drawn[~is_clicked[drawn]]
+    shift = torch.zeros(len(clicked) + len(others), device=items.device)
+    if len(others):
+        shift[len(clicked) :] = math.log((n_items - len(clicked)) / len(others))
+    return torch.cat([clicked, others]), shift, position
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -10,15 +10,19 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) looks up everything by name 
   what it returns;
 * preparing data visits every interaction in Python: the three places that take longest get :mod:`.preparation`;
 * ``Collector.get_data_struct`` asks a number for its ``.cpu()`` where a metric needs the number of items: numbers stay out;
-* a checkpoint lacks the order of users, without which a resumed run is another run: ``Trainer.fit`` tells the model.
+* a checkpoint lacks the order of users, without which a resumed run is another run: ``Trainer.fit`` tells the model;
+* the optimiser is torch's slow form of it (``recbole/trainer/trainer.py:_build_optimizer``): ours get the fused one;
+* several processes must have a GPU each (``Config._init_device``, ``AbstractTrainer.__init__``), average rounded metrics
+  (``Trainer.evaluate``), and race for the checkpoint (``Trainer._save_checkpoint``): see :mod:`.distributed`.
 
-Other models take RecBole's own path through each of these, but for the safe loading of checkpoints.
+Other models take RecBole's own path through each of these, but for the safe loading of checkpoints and several processes.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -32,11 +36,16 @@ from recbole.data.dataset import Dataset
 from recbole.evaluator import Collector
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
-from recbole.utils import argument_list
+from recbole.trainer.trainer import AbstractTrainer
+from recbole.utils import EvaluatorType, argument_list
 
 from recbole_multvae import checkpoint, evaluation, preparation
 from recbole_multvae.data import BatchedFullSortEvalDataLoader, ClickUserDataLoader
+from recbole_multvae.distributed import WholeEvaluator, agree, data_parallel, join_group, save_once
+from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.hardware import keep_freed_memory
 from recbole_multvae.models import FAMILY, ClickAutoEncoder
+from recbole_multvae.optimizer import LazyAdam
 from recbole_multvae.settings import check_keys
 
 _PACKAGE = Path(__file__).parent
@@ -67,22 +76,31 @@ def register() -> None:
     _wrap(Trainer, "_full_sort_batch_eval", _family_batch_eval)
     _wrap(Collector, "eval_batch_collect", _family_collect)
     _wrap(Collector, "get_data_struct", _family_data_struct)
+    for module in ("recbole.utils.logger", "recbole.data.utils", "recbole.trainer.trainer"):
+        _wrap(importlib.import_module(module), "ensure_dir", _made_dir)
+    _wrap(Config, "_init_device", _device)
+    _wrap(AbstractTrainer, "__init__", _data_parallel_trainer)
     _wrap(Trainer, "fit", _followed_fit)
+    _wrap(Trainer, "_build_optimizer", _fused_optimizer)
+    _wrap(Trainer, "_save_checkpoint", _saved_once)
+    _wrap(Trainer, "evaluate", _evaluated_whole)
+    _wrap(Trainer, "_map_reduce", _reduced)
     _wrap(torch.serialization, "load", _safe_load)
     torch.load = torch.serialization.load
 
 
 def _wrap(owner: Any, name: str, wrapper: Any) -> None:
-    """Replace ``owner.name`` by ``wrapper(original, ...)``, once."""
+    """Replace ``owner.name`` by ``wrapper(original, ...)``, once; a second wrapper goes around the first."""
     original = getattr(owner, name)
-    if hasattr(original, "_multvae"):
+    wrappers = getattr(original, "_multvae", ())
+    if wrapper.__name__ in wrappers:
         return
 
     @functools.wraps(original)
     def replacement(*args: Any, **kwargs: Any) -> Any:
         return wrapper(original, *args, **kwargs)
 
-    replacement._multvae = True  # type: ignore[attr-defined]
+    replacement._multvae = (*wrappers, wrapper.__name__)  # type: ignore[attr-defined]
     setattr(owner, name, replacement)
 
 
@@ -186,10 +204,82 @@ def _family_data_struct(original: Any, collector: Collector) -> Any:
     return struct
 
 
+def _made_dir(original: Any, path: str) -> None:
+    os.makedirs(path, exist_ok=True)  # RecBole's fails where another process makes the folder first.
+
+
+def _device(original: Any, config: Config) -> None:
+    if "local_rank" in config:
+        join_group(config)
+    else:
+        original(config)
+
+
+def _data_parallel_trainer(original: Any, trainer: Trainer, config: Config, model: Any) -> None:
+    if config["single_spec"]:
+        original(trainer, config, model)
+        return
+    on_gpu = config["device"].type == "cuda"
+    trainer.config = config
+    trainer.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model) if on_gpu else model
+    trainer.distributed_model = data_parallel(trainer.model, config["device"])
+
+
 def _followed_fit(original: Any, trainer: Trainer, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-    if isinstance(trainer.model, ClickAutoEncoder):
+    alone, ours = trainer.config["single_spec"], isinstance(trainer.model, ClickAutoEncoder)
+    if ours:
         trainer.model.follow(train_data)
+        keep_freed_memory()
+    if not alone:
+        trainer.saved_model_file = agree(trainer.saved_model_file)  # It holds the time.
+    if ours and not alone:
+        train_data.sampler.seed = trainer.config["seed"]  # RecBole leaves the order of users the same for every seed.
     return original(trainer, train_data, *args, **kwargs)
+
+
+def _fused_optimizer(original: Any, trainer: Trainer, **kwargs: Any) -> Any:
+    """RecBole's optimiser, in the form of it that passes over the weights once; for sparse_adam, one that takes ours."""
+    if not isinstance(trainer.model, ClickAutoEncoder):
+        return original(trainer, **kwargs)
+    if sparse := trainer.model.sparse_parameters():
+        return _lazy_adam(trainer, sparse)
+    optimizer = original(trainer, **kwargs)
+    for group in optimizer.param_groups:
+        if "fused" in group:
+            group["fused"] = True
+    return optimizer
+
+
+def _lazy_adam(trainer: Trainer, sparse: list[Any]) -> LazyAdam:
+    for key in ("weight_decay", "reg_weight", "clip_grad_norm"):
+        if trainer.config[key]:
+            raise ConfigurationError(f"{key}={trainer.config[key]!r} does not go with learner=sparse_adam: leave it out.")
+    tables = {id(parameter) for parameter in sparse}
+    dense = [parameter for parameter in trainer.model.parameters() if id(parameter) not in tables]
+    return LazyAdam(sparse, dense, trainer.config["learning_rate"])
+
+
+def _saved_once(original: Any, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+    if trainer.config["single_spec"]:
+        original(trainer, *args, **kwargs)
+    else:
+        save_once(original, trainer, *args, **kwargs)
+
+
+def _evaluated_whole(original: Any, trainer: Trainer, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+    if trainer.config["single_spec"] or not eval_data or trainer.eval_type != EvaluatorType.RANKING:
+        return original(trainer, eval_data, *args, **kwargs)
+    evaluator = trainer.evaluator
+    trainer.evaluator = WholeEvaluator(evaluator, eval_data.sample_size, trainer.device)
+    try:
+        return original(trainer, eval_data, *args, **kwargs)
+    finally:
+        trainer.evaluator = evaluator
+
+
+def _reduced(original: Any, trainer: Trainer, result: Any, num_sample: int) -> Any:
+    """RecBole averages the metrics of the ranks; where they are of all rows already, there is nothing to average."""
+    return result if isinstance(trainer.evaluator, WholeEvaluator) else original(trainer, result, num_sample)
 
 
 def _safe_load(original: Any, *args: Any, **kwargs: Any) -> Any:

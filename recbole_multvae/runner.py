@@ -7,7 +7,10 @@ is not imported, because it imports ray, which only hyper-parameter search needs
 from __future__ import annotations
 
 import argparse
+import logging
 import re
+import signal
+import socket
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -21,10 +24,15 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.transform import construct_transform
 from recbole.utils import get_environment, get_flops, get_model, get_trainer, init_logger, init_seed, set_color
+from torch import multiprocessing
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
-from recbole_multvae.cli import run_command
-from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.cli import ignore_recbole_s_deprecations, run_command
+from recbole_multvae.errors import ConfigurationError, DataError, MultVAEError, ProcessError
 from recbole_multvae.models import FAMILY
+
+#: RecBole's.
+DEFAULT_PORT = 5678
 
 
 def run(
@@ -92,24 +100,90 @@ def _create_dataset(config: Config) -> Any:
         raise DataError(f"Cannot read the data set {config['dataset']} in {config['data_path']}: {error}") from error
 
 
-def _run_process(local_rank: int, arguments: dict[str, Any], distributed: dict[str, Any]) -> None:
-    run(**arguments, config_dict={**distributed, "local_rank": local_rank})
+def run_processes(
+    arguments: dict[str, Any], nproc: int, world_size: int = -1, ip: str = "localhost", port: int | None = None,
+    group_offset: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Train in ``nproc`` processes of this machine, a GPU each or on the CPU, and return what :func:`run` does.
 
+    ``train_batch_size`` is the batch of all processes together, as RecBole has it: an update is that of one process. Where
+    the number of users is no multiple of the processes, an epoch visits up to ``world_size - 1`` of them twice.
 
-def run_processes(arguments: dict[str, Any], nproc: int, world_size: int, ip: str, port: str, group_offset: int) -> None:
-    """Train in ``nproc`` processes, one a GPU, as part of a group of ``world_size``.
+    Args:
+        arguments: those of :func:`run`, but for ``config_dict``.
+        nproc: processes on this machine.
+        world_size: processes on all machines; -1: there is this machine only.
+        ip: the address of the machine of rank 0.
+        port: its port; None: a free one on a single machine, and 5678, RecBole's default, for several.
+        group_offset: the rank of this machine's first process.
 
     Raises:
-        ConfigurationError: there are fewer GPUs than processes.
+        ConfigurationError: the numbers do not fit, the port is in use, or there are GPUs but fewer than processes.
+        ProcessError: a process was killed.
+        MultVAEError: whatever :func:`run` raised in a process.
     """
-    if torch.cuda.device_count() < nproc:
+    world_size = nproc if world_size <= 0 else world_size
+    if nproc < 1 or not 0 <= group_offset <= world_size - nproc:
         raise ConfigurationError(
-            f"--nproc={nproc} needs as many CUDA devices, and there are {torch.cuda.device_count()}: "
-            "train in one process, or lower --nproc."
+            f"--nproc={nproc} --group_offset={group_offset} --world_size={world_size} do not fit: expected one process or "
+            "more, and a world of all machines' processes."
         )
-    world_size = nproc if world_size == -1 else world_size
-    distributed = {"nproc": nproc, "world_size": world_size, "ip": ip, "port": port, "offset": group_offset}
-    torch.multiprocessing.spawn(_run_process, args=(arguments, distributed), nprocs=nproc)
+    if group_offset == 0:
+        port = _listening_port(DEFAULT_PORT if port is None and world_size > nproc else port)
+    group = {"nproc": nproc, "world_size": world_size, "ip": ip, "port": port or DEFAULT_PORT, "offset": group_offset}
+    results = multiprocessing.get_context("spawn").SimpleQueue()
+    logging.getLogger(multiprocessing.spawn.__module__).setLevel(logging.ERROR)  # It tells of every process that it stops.
+    context = multiprocessing.spawn(_run_process, args=(arguments, group, results), nprocs=nproc, join=False)
+    try:
+        while not context.join():
+            pass
+    except ProcessException as failure:
+        _explain(failure, results)
+        raise
+    finally:
+        for process in context.processes:
+            process.terminate()
+    return results.get()
+
+
+def _run_process(local_rank: int, arguments: dict[str, Any], group: dict[str, Any], results: Any) -> None:
+    # What torch sends when the parent is gone; a shell has its background jobs ignore it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ignore_recbole_s_deprecations()
+    if local_rank != 0:
+        logging.disable(logging.WARNING)  # One process speaks for all.
+    try:
+        result = run(**arguments, config_dict={**group, "local_rank": local_rank})
+    except MultVAEError as error:
+        results.put(error)
+        raise
+    if local_rank == 0:
+        results.put(result)
+
+
+def _explain(failure: ProcessException, results: Any) -> None:
+    """Raise a user's mistake as the process met it, and the death of a process as one sentence."""
+    if not results.empty() and isinstance(error := results.get(), MultVAEError):
+        raise error from None
+    if isinstance(failure, ProcessExitedException):
+        raise ProcessError(
+            f"Process {failure.error_index} ended with {failure.signal_name or f'exit code {failure.exit_code}'}, and the "
+            "others were stopped: was there enough memory?"
+        ) from None
+
+
+def _listening_port(port: int | None) -> int:
+    """The port if this machine can listen on it; a free one for None."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Connections that are dying do not matter.
+        try:
+            server.bind(("", port or 0))
+            server.listen()
+        except (OSError, OverflowError):
+            raise ConfigurationError(
+                f"--port={port} is in use or not allowed on this machine: name another, or none to have a free one."
+            ) from None
+        return server.getsockname()[1]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config_files", help="paths of YAML files, separated by spaces")
     parser.add_argument("--nproc", type=int, default=1, help="number of processes on this machine")
     parser.add_argument("--ip", default="localhost", help="address of the master node")
-    parser.add_argument("--port", default="5678", help="port of the master node")
+    parser.add_argument("--port", type=int, help="port of the master node (default: a free one; 5678 for several machines)")
     parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
     return parser

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from logging import getLogger
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
@@ -29,6 +29,9 @@ class Settings(BaseModel):
     mlp_hidden_size: list[Annotated[int, Field(gt=0)]] = Field(description="a list of positive integers such as [600]")
     latent_dimension: int = Field(gt=0, description="a positive integer")
     dropout_prob: float = Field(ge=0, lt=1, description="a number from 0 up to, but not including, 1")
+    precision: Literal["fp32", "bf16", "auto"] = Field(description="fp32, bf16 or auto")
+    sampled_softmax: int = Field(ge=0, description="an integer, 0 or more")
+    train_memory: int = Field(gt=0, description="a positive integer (MiB)")
     eval_memory: int = Field(gt=0, description="a positive integer (MiB)")
 
     @classmethod

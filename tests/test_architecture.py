@@ -59,8 +59,12 @@ def test_only_registration_changes_recbole() -> None:
     [
         ("scorer", {"torch"}),
         ("reader", {"torch"}),
+        ("graph", set()),
+        ("quantise", {"numpy", "torch"}),
         ("convert", {"numpy", "onnx"}),
         ("verify", {"numpy", "onnx", "onnxruntime", "torch"}),
+        ("cost", {"numpy", "torch"}),
+        ("benchmark", {"numpy", "onnx", "onnxruntime", "torch"}),
         ("exporter", set()),
         ("cli", set()),
     ],

@@ -3,20 +3,93 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from recbole_multvae import objectives
 from recbole_multvae.objectives import annealed_beta, gaussian_kl, multinomial_nll
 from tests import reference
+
+ITEMS, OFFSETS = torch.tensor([0, 3, 1, 2, 3, 6]), torch.tensor([0, 2, 2, 5, 6])  # The second user has no clicks.
+
+
+def layer() -> tuple[Tensor, Tensor, Tensor]:
+    """The hidden layer of four users, the weight and the bias of seven items."""
+    torch.manual_seed(0)
+    hidden, weight, bias = torch.randn(4, 5), torch.randn(7, 5), torch.randn(7)
+    return hidden.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()
+
+
+def of_logits(logits: list[list[float]], items: list[int], offsets: list[int]) -> float:
+    hidden = torch.tensor(logits)
+    weight = torch.eye(hidden.shape[1])
+    return multinomial_nll(hidden, weight, torch.zeros(len(weight)), torch.tensor(items), torch.tensor(offsets)).item()
+
+
+def plain(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same loss with everything in memory, in float64."""
+    clicks = torch.zeros(4, 7).double()
+    clicks[torch.repeat_interleave(OFFSETS.diff()), ITEMS] = 1
+    logits = hidden.double() @ weight.double().T + bias.double()
+    return -(clicks * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
 def test_multinomial_by_hand() -> None:
     # Two items of equal probability, one of them clicked: log 2. No click: 0. The mean over both users: log(2) / 2.
-    loss = multinomial_nll(torch.zeros(2, 2), torch.tensor([1]), torch.tensor([0, 1, 1]))
-    assert loss.item() == pytest.approx(np.log(2) / 2)
+    assert of_logits([[0.0, 0.0], [0.0, 0.0]], [1], [0, 1, 1]) == pytest.approx(np.log(2) / 2)
 
 
 def test_multinomial_of_large_logits_does_not_overflow() -> None:
-    loss = multinomial_nll(torch.tensor([[1e4, -1e4, 0.0]]), torch.tensor([1]), torch.tensor([0, 1]))
-    assert loss.item() == pytest.approx(2e4)
+    assert of_logits([[1e4, -1e4, 0.0]], [1], [0, 1]) == pytest.approx(2e4)
+
+
+@pytest.mark.parametrize("columns", [2, 3, 1024])
+@pytest.mark.parametrize("memory", [1, 2 * 7 * 4, 3 * 7 * 4, 2**20])
+def test_multinomial_in_blocks_and_parts_is_the_plain_one(
+    columns: int, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectives, "CPU_COLUMNS", columns)
+    expected = plain(*(plain_layer := layer()))
+    expected.backward()
+    loss = multinomial_nll(*(own := layer()), ITEMS, OFFSETS, memory=memory)
+    (3 * loss).backward()
+    assert loss.item() == pytest.approx(expected.item())
+    for tensor, reference_tensor in zip(own, plain_layer, strict=True):
+        torch.testing.assert_close(tensor.grad, 3 * reference_tensor.grad)
+
+
+@pytest.mark.parametrize("memory", [2 * 7 * 2, 2**20])
+def test_bf16_rounds_the_products_alone(memory: int) -> None:
+    expected = plain(*(plain_layer := layer()))
+    expected.backward()
+    loss = multinomial_nll(*(own := layer()), ITEMS, OFFSETS, torch.bfloat16, memory)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02)
+    for tensor, reference_tensor in zip(own, plain_layer, strict=True):
+        assert tensor.grad.dtype == torch.float32
+        torch.testing.assert_close(tensor.grad, reference_tensor.grad, rtol=0.05, atol=0.02)
+
+
+def test_multinomial_under_autocast_is_float32() -> None:
+    plain_layer, own = layer(), layer()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = multinomial_nll(*own, ITEMS, OFFSETS)
+    assert loss.item() == pytest.approx(plain(*plain_layer).item())
+
+
+def test_gradients_are_handed_over_not_copied() -> None:
+    hidden, weight, bias = layer()
+    loss = multinomial_nll(hidden, weight, bias, ITEMS, OFFSETS)
+    addresses = [gradient.data_ptr() for gradient in loss.grad_fn.gradients]
+    loss.backward()
+    assert [tensor.grad.data_ptr() for tensor in (hidden, weight, bias)] == addresses
+
+
+def test_a_second_backward_says_so() -> None:
+    loss = multinomial_nll(*layer(), ITEMS, OFFSETS)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
 
 
 def test_kl_by_hand() -> None:

@@ -81,3 +81,5 @@ def test_wheel_trains_recommends_and_exports_from_an_empty_folder(python: Path, 
     assert "MultVAE recommends" in out
     out = run(python.parent / "multvae-export", checkpoint, "model.onnx", cwd=tmp_path)
     assert "equals torch" in out
+    out = run(python.parent / "multvae-benchmark", "model.onnx", "--batch-size", "1", "--requests", "1", cwd=tmp_path)
+    assert "| model.onnx | tokens fp32 | CPU | 1 |" in out

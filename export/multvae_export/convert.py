@@ -1,10 +1,4 @@
-"""A model as an ONNX graph, written out in ONNX's own text form.
-
-``batch`` histories, ``length`` their padded length, C items of the catalogue with the padding item (id 0). The three graphs
-share their middle: the encoder after its first layer, and the decoder.
-
-Every operator but the two string look-ups has a CUDA kernel at opset 18 (``cuda_kernels.json``).
-"""
+"""A model as an ONNX file: the graph of :mod:`.graph` with its weights, documentation and metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +7,6 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -21,8 +14,11 @@ import onnx
 import onnx.parser
 from onnx import ModelProto, numpy_helper
 
+from multvae_export import quantise
 from multvae_export.errors import OptionError
+from multvae_export.graph import body
 from multvae_export.model import Model
+from multvae_export.quantise import PRECISIONS, Stored
 
 CONTRACT_VERSION = 1
 IO = ("tokens", "ids", "dense")
@@ -60,90 +56,42 @@ SIGNATURES = {
     "dense": "(float[batch, n_items] x) => (float[batch, n_items] scores)",
 }
 
-#: Each position of the history writes its number into the row of the catalogue; the one that stands there in the end is the
-#: one that counts, and what nobody wrote to is unseen.
-SEEN = Template("""
-    known_above = Greater($ids, zero)
-    known_below = Less($ids, n_items)
-    known = And(known_above, known_below)
-    item = Where(known, $ids, zero)
-    shape = Shape($ids)
-    batch_shape = Shape <start: int = 0, end: int = 1> ($ids)
-    length_shape = Shape <start: int = 1, end: int = 2> ($ids)
-    catalogue_shape = Concat <axis: int = 0> (batch_shape, n_items)
-    nobody = ConstantOfShape <value: tensor = int32[1] {-1}> (catalogue_shape)
-    length64 = Squeeze(length_shape)
-    length = Cast <to: int = 6> (length64)
-    numbers = Range(start, length, step)
-    position = Expand(numbers, shape)
-    writer = ScatterElements <axis: int = 1> (nobody, item, position)
-    standing = GatherElements <axis: int = 1> (writer, item)
-    stands = Equal(standing, position)
-    counts = And(stands, known)
-    seen = Greater(writer, unwritten)
-""")
-#: The first layer: the sum of the rows of the items, over the square root of their number.
-SPARSE = """
-    click = Cast <to: int = 1> (counts)
-    click_row = Unsqueeze(click, axis1)
-    rows = Gather(table, item)
-    weighted = MatMul(click_row, rows)
-    sum = Squeeze(weighted, axis1)
-    number = ReduceSum <keepdims: int = 1> (click, axis1)
-    at_least_one = Max(number, one)
-    norm = Sqrt(at_least_one)
-    mean = Div(sum, norm)
-    hidden0 = Add(mean, bias0)
-"""
-DENSE = """
-    square = Mul(x, x)
-    sum_of_squares = MatMul(square, real)
-    norm = Sqrt(sum_of_squares)
-    divisor = Max(norm, tiny)
-    unit = Div(x, divisor)
-    sum = MatMul(unit, table)
-    hidden0 = Add(sum, bias0)
-"""
-RANK = Template("""
-    unseen = Where(seen, lowest, logits)
-    most = Min(k, n_real)
-    scores, best = TopK <axis: int = 1, largest: int = 1, sorted: int = 1> (unseen, most)
-    ended = Equal(scores, lowest)
-    $items = Where(ended, zero, best)
-""")
+
+def _weights(model: Model, precision: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The weights as they are stored, with a row and a column for the padding item."""
+    layers = [(weight.numpy(), bias.numpy()) for weight, bias in (*model.scorer.encoder, *model.scorer.decoder)]
+    # int4 packs two units to a byte: an odd layer gets a unit that does nothing.
+    spare = layers[0][0].shape[1] % 2 if precision == "int4" else 0
+    for n, (weight, bias) in enumerate(layers):
+        stored: Stored
+        if n == 0:
+            stored, bias = quantise.table(np.pad(weight, ((1, 0), (0, spare))), precision), np.pad(bias, (0, spare))
+        else:
+            weight = np.pad(weight, ((0, spare if n == 1 else 0), (0, 0)))
+            if n == len(layers) - 1:
+                weight, bias = np.pad(weight, ((0, 0), (1, 0))), np.pad(bias, (1, 0), constant_values=-np.inf)
+                stored = quantise.decoder(weight, precision)
+            else:
+                stored = quantise.hidden(weight, precision)
+        yield f"weight{n}" if n else "table", stored.values
+        if stored.scale is not None:
+            yield f"scale{n}" if n else "table_scale", stored.scale
+        yield f"bias{n}", bias
 
 
-def _network(model: Model, output: str) -> Iterator[str]:
-    """The layers after the first, from ``hidden0`` to the output."""
-    scorer = model.scorer
-    depth, last = len(scorer.encoder), len(scorer.encoder) + len(scorer.decoder) - 1
-    for n in range(1, last + 1):
-        source = f"hidden{n - 1}"
-        if n != depth or scorer.latent_tanh:
-            yield f"    active{n - 1} = Tanh({source})"
-            source = f"active{n - 1}"
-        yield f"    {output if n == last else f'hidden{n}'} = Gemm({source}, weight{n}, bias{n})"
-
-
-def _body(model: Model, io: str) -> str:
-    network = "\n".join(_network(model, "scores" if io == "dense" else "logits"))
-    if io == "dense":
-        return DENSE + network
-    if io == "ids":
-        return SEEN.substitute(ids="history") + SPARSE + network + RANK.substitute(items="items")
-    ranked = SEEN.substitute(ids="ids") + SPARSE + network + RANK.substitute(items="best_ids")
-    return f"\n    ids = LabelEncoder(history){ranked}    items = Gather(tokens, best_ids)\n"
-
-
-def _constants(model: Model, io: str) -> dict[str, Any]:
-    """The initializers: weights with a row and a column for the padding item, and the few numbers that the graphs name."""
-    scorer, n_items = model.scorer, model.scorer.n_items
-    first, *others = [(weight.numpy(), bias.numpy()) for weight, bias in (*scorer.encoder, *scorer.decoder)]
-    values: dict[str, Any] = {"table": np.pad(first[0], ((1, 0), (0, 0))), "bias0": first[1]}
-    for n, (weight, bias) in enumerate(others, 1):
-        values[f"weight{n}"], values[f"bias{n}"] = weight, bias
-    values[f"weight{n}"] = np.pad(values[f"weight{n}"], ((0, 0), (1, 0)))
-    values[f"bias{n}"] = np.pad(values[f"bias{n}"], (1, 0), constant_values=-np.inf)
+def _constants(model: Model, io: str, precision: str) -> dict[str, Any]:
+    """The initializers: weights, and the few numbers that the graphs name."""
+    n_items = model.scorer.n_items
+    values: dict[str, Any] = dict(_weights(model, precision))
+    last = len(model.sizes) - 2
+    if precision == "int8":
+        # A column's scale takes the 127 steps of the rows with it.
+        values[f"scale{last}"] = values[f"scale{last}"] / np.float32(127)
+        values |= {"tiny": np.float32(1e-12), "step8": np.float32(1 / 127), "middle8": np.uint8(128), "axis1": np.array([1])}
+    if precision == "int4":
+        values |= {"sixteenth": np.float32(1 / 16), "sixteen": np.float32(16), "eight": np.float32(8)}
+        # Not -1: onnxruntime then gets the sum of a history of length zero wrong.
+        values |= {"last_axis": np.array([1 if io == "dense" else 2])}
     if io == "dense":
         real = np.ones((n_items, 1), np.float32)
         real[0] = 0
@@ -169,11 +117,12 @@ def _label_encoder(graph: onnx.GraphProto, model: Model) -> None:
     )
 
 
-def _metadata(model: Model, io: str) -> dict[str, str]:
+def _metadata(model: Model, io: str, precision: str) -> dict[str, str]:
     tools = {name: version(name) for name in ("torch", "onnx")} | {"python": platform.python_version()}
     return {
         "contract_version": str(CONTRACT_VERSION),
         "io": io,
+        "precision": precision,
         "model": model.name,
         "model_spec": json.dumps({"sizes": model.sizes, "latent_tanh": model.scorer.latent_tanh}),
         "dataset": model.dataset,
@@ -184,7 +133,20 @@ def _metadata(model: Model, io: str) -> dict[str, str]:
     }
 
 
-def to_onnx(model: Model, io: str = "tokens", opset: int = 18, k_default: int | None = None) -> ModelProto:
+def _check_options(io: str, opset: int, k_default: int | None, precision: str) -> None:
+    if io not in IO:
+        raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
+    if opset not in OPSETS:
+        raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
+    if k_default is not None and (io == "dense" or k_default < 1):
+        raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and --io=tokens or --io=ids.")
+    if precision not in PRECISIONS:
+        raise OptionError(f"--precision={precision} is not known: expected {', '.join(PRECISIONS)}.")
+
+
+def to_onnx(
+    model: Model, io: str = "tokens", opset: int = 18, k_default: int | None = None, precision: str = "fp32"
+) -> ModelProto:
     """Write the graph of a model.
 
     Args:
@@ -192,26 +154,29 @@ def to_onnx(model: Model, io: str = "tokens", opset: int = 18, k_default: int | 
         io: ``tokens``, ``ids`` or ``dense``: see the contract.
         opset: 16, 17 or 18.
         k_default: the value of ``k`` for a caller who gives none; None makes ``k`` required.
+        precision: what the weights are stored in, and the products with the catalogue computed in: see :mod:`.graph`.
 
     Raises:
         OptionError: an option is outside its range.
     """
-    if io not in IO:
-        raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
-    if opset not in OPSETS:
-        raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
-    if k_default is not None and (io == "dense" or k_default < 1):
-        raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and --io=tokens or --io=ids.")
-    text = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3]>\n{model.name} {SIGNATURES[io]} {{'
-    proto = onnx.parser.parse_model(text + _body(model, io) + "}")
+    _check_options(io, opset, k_default, precision)
+    domain = ', "com.microsoft": 1' if precision == "int4" else ""
+    text = (
+        f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\n{model.name} {SIGNATURES[io]} {{'
+    )
+    proto = onnx.parser.parse_model(text + body(model, io, precision) + "}")
     graph = proto.graph
-    constants = _constants(model, io)
+    constants = _constants(model, io, precision)
     if k_default is not None:
         constants["k"] = np.array([k_default])
     for name, value in constants.items():
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value) if np.ndim(value) else value, name))
     if io == "tokens":
         _label_encoder(graph, model)
+    if precision == "int4":
+        # ONNX infers no type behind an operator that is not its own.
+        shape = ("batch", model.scorer.n_items)
+        graph.value_info.append(onnx.helper.make_tensor_value_info("product", onnx.TensorProto.FLOAT, shape))
     for value in (*graph.input, *graph.output):
         value.doc_string = DOCS[value.name][io]
     if io == "dense":
@@ -219,7 +184,7 @@ def to_onnx(model: Model, io: str = "tokens", opset: int = 18, k_default: int | 
             value.type.tensor_type.shape.dim[1].dim_value = model.scorer.n_items
     proto.producer_name = "multvae-export"
     proto.doc_string = f"{model.name} trained on {model.dataset}: {DOCS['items'].get(io, DOCS['scores'][io])}"
-    onnx.helper.set_model_props(proto, _metadata(model, io))
+    onnx.helper.set_model_props(proto, _metadata(model, io, precision))
     return proto
 
 

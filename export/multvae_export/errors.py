@@ -9,6 +9,10 @@ class NotACheckpointError(ExportError):
     """The file is missing, or is not a checkpoint."""
 
 
+class NotAnExportError(ExportError):
+    """The file is missing, or multvae-export did not write it."""
+
+
 class DamagedCheckpointError(ExportError):
     """The file was a checkpoint once, but its contents are not what was written."""
 
@@ -39,3 +43,11 @@ class OptionError(ExportError):
 
 class VerificationError(ExportError):
     """The written file does not do what the model does."""
+
+
+class HistoriesError(ExportError):
+    """The file of histories is missing, or is not one that fits the model."""
+
+
+class PrecisionError(ExportError):
+    """The rankings in fewer bits are too far from fp32's."""

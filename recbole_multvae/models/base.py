@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data import History
 from recbole_multvae.errors import DataError
+from recbole_multvae.hardware import product_dtype
+from recbole_multvae.layers import SparseEncoder
+from recbole_multvae.objectives import multinomial_nll, sample_items
 from recbole_multvae.settings import Settings
 
 
@@ -26,6 +29,7 @@ class ClickAutoEncoder(GeneralRecommender):
     :meth:`calculate_loss`.
 
     Attributes:
+        sparse: whether the gradients of the tables are sparse, for RecBole's ``learner: sparse_adam``.
         update: training updates made so far; saved, because the KL weight depends on it.
         generator: draws dropout masks and noise; its state is saved, so that a resumed run draws what an unbroken one
             would have.
@@ -33,23 +37,47 @@ class ClickAutoEncoder(GeneralRecommender):
 
     input_type = InputType.LISTWISE
     settings_class: ClassVar[type[Settings]]
-    encoder: nn.Module
+    encoder: SparseEncoder
     decoder: nn.Sequential
+    #: DistributedDataParallel broadcasts buffers before every update; these never change.
+    _ddp_params_and_buffers_to_ignore: ClassVar[tuple[str, ...]] = ("history.offsets", "history.columns")
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.settings = self.settings_class.from_config(config)
+        self.sparse = config["learner"].lower() == "sparse_adam"
         self.history = History(dataset)
         self.item_tokens = [str(token) for token in dataset.field2id_token[self.ITEM_ID]]
         self.dataset_name = config["dataset"]
         self.update = 0
-        self.generator = torch.Generator(device=self.device).manual_seed(config["seed"] + config["local_rank"])
+        self.dtype = product_dtype(self.settings.precision, self.device)
+        self.rank = config["local_rank"] + (config["offset"] or 0)
+        self.generator = torch.Generator(device=self.device).manual_seed(config["seed"] + self.rank)
         self._order: torch.Generator | None = None
         self._saved_order: Tensor | None = None
 
     def encode(self, items: Tensor, offsets: Tensor) -> Tensor:
         """The latent representation used to rank, [B, K], of the histories ``items`` [N], ``offsets`` [B + 1]."""
         raise NotImplementedError
+
+    def negative_log_likelihood(self, z: Tensor, items: Tensor, offsets: Tensor) -> Tensor:
+        """The multinomial's, the mean over users, of latent representations [B, K]. Counts one more update."""
+        self.update += 1
+        output: Any = self.decoder[-1]
+        weight, bias = output.weight, output.bias
+        if self.settings.sampled_softmax:
+            columns, shift, items = sample_items(items, len(weight), self.settings.sampled_softmax, self.generator)
+            weight = nn.functional.embedding(columns, weight, sparse=self.sparse)
+            bias = bias[columns] + shift
+        memory = self.settings.train_memory * 2**20
+        return multinomial_nll(self.decoder[:-1](z), weight, bias, items, offsets, self.dtype, memory)
+
+    def sparse_parameters(self) -> list[nn.Parameter]:
+        """The tables whose gradients are sparse: a row for each item that occurred in the batch."""
+        if not self.sparse:
+            return []
+        output: Any = self.decoder[-1]
+        return [self.encoder.first.weight, *([output.weight] if self.settings.sampled_softmax else [])]
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """The logits f(z_u), [B, I], of the histories ``items`` [N], ``offsets`` [B + 1]."""
@@ -149,4 +177,7 @@ class ClickAutoEncoder(GeneralRecommender):
             )
         self.update = para["update"]
         self.generator.set_state(para["generator"].cpu())
+        if self.rank != 0:  # The noise of rank 0 goes on as it was; the others must not draw the same.
+            drawn = torch.randint(2**62, (), generator=self.generator, device=self.device)
+            self.generator.manual_seed(int(drawn) + self.rank)
         self._saved_order = None if para["order"] is None else para["order"].cpu()

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from recbole_multvae.layers import SparseEncoder, mlp
 from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.objectives import multinomial_nll
 from recbole_multvae.settings import Settings
 
 
@@ -35,7 +34,7 @@ class MultDAE(ClickAutoEncoder):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
-        self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], self.settings.dropout_prob)
+        self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], self.settings.dropout_prob, self.sparse)
         self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
         # The authors' code: lam = 0.01 / batch_size, and lam * ||W||^2 beside the mean over the users of a batch.
         self.l2 = self.settings.reg_weight / config["train_batch_size"]
@@ -47,7 +46,9 @@ class MultDAE(ClickAutoEncoder):
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The negative log-likelihood, the mean over the users of the batch, and the L2 penalty of the weights."""
         items, offsets = self.history(interaction[self.USER_ID])
-        self.update += 1
+        loss = self.negative_log_likelihood(self.encode(items, offsets), items, offsets)
+        if not self.l2:
+            return loss
         weights = [weight for name, weight in self.named_parameters() if name.endswith("weight")]
         penalty = torch.stack([weight.square().sum() for weight in weights]).sum()
-        return multinomial_nll(self(items, offsets), items, offsets) + self.l2 * penalty
+        return loss + self.l2 * penalty

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from recbole_multvae.layers import SparseEncoder, mlp
 from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.objectives import annealed_beta, gaussian_kl, multinomial_nll
+from recbole_multvae.objectives import annealed_beta, gaussian_kl
 from recbole_multvae.settings import Settings
 
 
@@ -41,7 +41,7 @@ class MultVAE(ClickAutoEncoder):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
-        self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], self.settings.dropout_prob)
+        self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], self.settings.dropout_prob, self.sparse)
         self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
 
     def posterior(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,5 @@ class MultVAE(ClickAutoEncoder):
         """The negative annealed ELBO, the mean over the users of the batch. Advances the schedule of beta."""
         items, offsets = self.history(interaction[self.USER_ID])
         mu, logvar = self.posterior(items, offsets)
-        logits = self.decoder(self.sample(mu, logvar))
         beta = annealed_beta(self.update, self.settings.anneal_cap, self.settings.total_anneal_steps)
-        self.update += 1
-        return multinomial_nll(logits, items, offsets) + beta * gaussian_kl(mu, logvar)
+        return self.negative_log_likelihood(self.sample(mu, logvar), items, offsets) + beta * gaussian_kl(mu, logvar)

@@ -95,8 +95,8 @@ def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyP
         "mask": lambda body: body.replace("Where(seen, lowest, logits)", "Where(seen, logits, logits)"),
         "order": lambda body: body.replace("largest: int = 1", "largest: int = 0"),
     }[broken]
-    original = convert._body
-    monkeypatch.setattr(convert, "_body", lambda model, io: change(original(model, io)))
+    original = convert.body
+    monkeypatch.setattr(convert, "body", lambda *arguments: change(original(*arguments)))
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         export(checkpoint, "model.onnx")
     assert not list(Path().glob("*.onnx"))
@@ -104,9 +104,9 @@ def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_operator_without_cuda_kernel_is_noticed(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = convert._body
+    original = convert.body
     monkeypatch.setattr(
-        convert, "_body", lambda model, io: original(model, io).replace("Tanh(hidden0)", "Softsign(hidden0)")
+        convert, "body", lambda *arguments: original(*arguments).replace("Tanh(hidden0)", "Softsign(hidden0)")
     )
     monkeypatch.setattr(verify, "CHECKS", [check for check in verify.CHECKS if check[1] is verify.check_cuda])
     with pytest.raises(VerificationError, match=r"Softsign.* have no CUDA kernel"):

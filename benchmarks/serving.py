@@ -1,0 +1,140 @@
+"""What fewer bits gain and cost: latency beside the floor, file size, and NDCG@100.
+
+    python benchmarks/serving.py [--data_path ../shared/data] [--repeats 5] [--epochs 40]
+
+At 20,108 items, a 600-200-600 MultVAE of random weights in every precision, ``--io ids``, batch 1: the files and the reads
+of their floors take turns, 200 requests each a repetition. On ml-1m, where ``--data_path`` has it (ratings of 4 and more,
+750 users held out), a 600-200-600 MultVAE is trained, exported in every precision, and measured as ``--histories`` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import onnxruntime
+import torch
+from multvae_export.benchmark import CPU, Call, Served, histories, read_once, take_turns
+from multvae_export.convert import to_onnx, write
+from multvae_export.exporter import export
+from multvae_export.model import Model
+from multvae_export.quantise import PRECISIONS
+from multvae_export.scorer import Layer, Scorer
+
+ITEMS, HIDDEN, LATENT = 20108, 600, 200
+REQUESTS, HELD_OUT_USERS, LEAST_RATING = 200, 750, 4
+KEYS = {
+    "show_progress": False, "state": "ERROR", "mlp_hidden_size": [HIDDEN], "latent_dimension": LATENT,
+    "total_anneal_steps": 2000, "train_batch_size": 100, "eval_step": 10, "data_path": ".",
+}  # fmt: skip
+
+
+def random_model() -> Model:
+    """A MultVAE of the sizes above: latency does not depend on what the weights are."""
+    generator = torch.Generator().manual_seed(0)
+
+    def layer(rows: int, columns: int) -> Layer:
+        weight = torch.randn(rows, columns, generator=generator) * (2 / (rows + columns)) ** 0.5
+        return weight, torch.zeros(columns)
+
+    encoder = (layer(ITEMS, HIDDEN), layer(HIDDEN, LATENT))
+    decoder = (layer(LATENT, HIDDEN), layer(HIDDEN, ITEMS))
+    tokens = ("[PAD]", *(str(n) for n in range(ITEMS)))
+    return Model("MultVAE", Scorer(encoder, decoder, latent_tanh=False), tokens, "random", {})
+
+
+def latency(repeats: int) -> None:
+    """Print p50 over the floor and over fp32's, of every precision."""
+    model, batches = random_model(), histories(ITEMS + 1, 1)
+    items = float(np.mean([len(rows[0]) for rows in batches]))
+    files, calls = {}, dict[str, Call]()
+    for precision in PRECISIONS:
+        write(to_onnx(model, "ids", precision=precision), Path(f"{precision}.onnx"))
+        files[precision] = Served(f"{precision}.onnx", CPU)
+        calls[precision] = files[precision].call(batches)
+        calls[f"read {precision}"] = read_once(files[precision].bytes_read(items), "cpu")
+    runs = [take_turns(calls, REQUESTS) for _ in range(repeats)]
+    p50 = {name: np.array([np.median(run[name]) for run in runs]) for name in calls}
+    print(f"\n## {ITEMS} items, 600-200-600, --io ids, batch 1: {repeats} repetitions\n")
+    print("| precision | file | of fp32's | p50 ms | floor ms | p50 / floor | p50 / fp32's |\n|---|---|---|---|---|---|---|")
+    size = {precision: Path(f"{precision}.onnx").stat().st_size for precision in PRECISIONS}
+    for name in PRECISIONS:
+        floor = p50[f"read {name}"]
+        figures = [spread(value) for value in (p50[name], floor, p50[name] / floor, p50[name] / p50["fp32"])]
+        print(f"| {name} | {size[name] / 1e6:.1f} MB | {size[name] / size['fp32']:.3f} | {' | '.join(figures)} |")
+
+
+def spread(values: np.ndarray) -> str:
+    """Mean ± standard deviation."""
+    return f"{values.mean():.2f} ± {values.std(ddof=1) if len(values) > 1 else 0:.2f}"
+
+
+def split(source: Path) -> None:
+    """Write ``ml-1m/ml-1m.inter`` without the held-out users, and theirs as ``held-out.inter``."""
+    header, *lines = (source / "ml-1m" / "ml-1m.inter").read_text("utf-8").splitlines()
+    names = [name.split(":")[0] for name in header.split("\t")]
+    rows = [line.split("\t") for line in lines]
+    rows = [row for row in rows if float(row[names.index("rating")]) >= LEAST_RATING]
+    users = sorted({row[names.index("user_id")] for row in rows})
+    held = set(np.random.default_rng(0).choice(users, HELD_OUT_USERS, replace=False).tolist())
+    Path("ml-1m").mkdir()
+    for path, out in (("ml-1m/ml-1m.inter", False), ("held-out.inter", True)):
+        kept = ["\t".join(row) for row in rows if (row[names.index("user_id")] in held) == out]
+        Path(path).write_text("\n".join([header, *kept]) + "\n", "utf-8")
+
+
+def train(epochs: int) -> Any:
+    """The checkpoint of a MultVAE trained on the users that are not held out."""
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    import recbole_multvae  # noqa: F401
+
+    config = Config("MultVAE", "ml-1m", config_dict={**KEYS, "epochs": epochs})
+    init_seed(config["seed"], True)
+    train_data, valid_data, _ = data_preparation(config, create_dataset(config))
+    model = get_model("MultVAE")(config, train_data._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "MultVAE")(config, model)
+    trainer.fit(train_data, valid_data, verbose=False)
+    return trainer.saved_model_file
+
+
+def quality(data_path: Path, epochs: int) -> None:
+    """Print what multvae-export measures on the held-out users of ml-1m."""
+    split(data_path)
+    checkpoint = train(epochs)
+    print(f"\n## ml-1m: {epochs} epochs, {HELD_OUT_USERS} held-out users\n")
+    print("| precision | keeps fp32's ranking |\n|---|---|")
+    for precision in PRECISIONS[1:]:
+        exported = export(checkpoint, "ml-1m.onnx", precision=precision, histories="held-out.inter", min_overlap=0)
+        print(f"| {precision} | {exported.checks[-1][1]} |")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_path", type=Path, default=Path("dataset"), help="the folder that holds ml-1m")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=40)
+    args = parser.parse_args()
+    sys.argv = sys.argv[:1]
+    logging.disable(logging.WARNING)
+    print(f"{machine.describe()}, onnxruntime {onnxruntime.__version__}")
+    data_path = args.data_path.absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        latency(args.repeats)
+        if (data_path / "ml-1m").is_dir():
+            quality(data_path, args.epochs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""The command ``multvae-benchmark``: how long exported files take for a request, beside what no program could beat.
+
+Every file, the read of the floor and torch take turns, so that a slow moment of the machine hits all of them; the first
+50 ms of a turn do not count, as the threads of whoever came before may still be spinning. A request is ``batch`` histories,
+different ones each time. On CUDA the input is copied to the GPU and the output stays there, by IO binding; item tokens,
+which IO binding does not take, come and go through the CPU.
+
+The floor of a request is the larger of two times measured in the same run with torch: reading once as many bytes as the
+file's weights have, the table's only for the items of the histories, and the arithmetic of the decoder's last layer at the
+speed of a large float32 product.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from multvae_export.errors import ExportError, NotAnExportError, OptionError
+from multvae_export.model import Model, from_checkpoint
+from multvae_export.reader import read
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+BATCHES = {CUDA: (1, 256, 4096)}
+DEFAULT_BATCHES = (1, 16, 256)
+#: Every competitor has its turn TURNS times; a large batch gets fewer requests, but LEAST.
+TURNS, LEAST = 10, 50
+WARM_SECONDS = 0.05
+DIFFERENT, TOP = 50, 10
+#: Lognormal lengths of mean 47. A batch is padded to its longest, so that a service cuts them somewhere too.
+LOG_MEAN, LOG_SPREAD, LONGEST = 3.41, 1.0, 500
+
+Call = Callable[[int], Any]
+
+
+class Served:
+    """An exported file in a session of a provider.
+
+    Attributes:
+        n_items: C, the catalogue with the padding item.
+        sizes: the units from the items to the items.
+        decoder: the units and items, [H, C], of the decoder's last layer.
+
+    Raises:
+        NotAnExportError: it is no file of multvae-export.
+        OptionError: the provider is not to be had.
+    """
+
+    def __init__(self, path: str, provider: str) -> None:
+        self.path, self.provider = path, provider
+        if provider not in onnxruntime.get_available_providers():
+            has = ", ".join(onnxruntime.get_available_providers())
+            raise OptionError(f"--provider={provider} is not in this onnxruntime: it has {has}.")
+        if not Path(path).is_file():
+            raise NotAnExportError(f"there is no file {path}.")
+        try:
+            self.session = onnxruntime.InferenceSession(path, providers=list(dict.fromkeys([provider, CPU])))
+        except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
+            reason = str(error).split("\n")[0]
+            raise NotAnExportError(f"onnxruntime cannot open {path}: {reason}") from error
+        if self.session.get_providers()[0] != provider:
+            raise OptionError(f"--provider={provider} cannot be used on this machine: it lacks the device or its libraries.")
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if "contract_version" not in metadata:
+            raise NotAnExportError(f"{path} has no contract_version in its metadata: multvae-export did not write it.")
+        self.io, self.n_items, self.digest = metadata["io"], int(metadata["n_items"]), metadata["item_tokens_sha256"]
+        self.sizes, self.precision = json.loads(metadata["model_spec"])["sizes"], metadata.get("precision", "fp32")
+        graph = onnx.load(path, load_external_data=False).graph
+        self.tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self.decoder = (self.sizes[-2], self.n_items)
+        self.tokens = [token.decode() for token in self.tensors["tokens"].string_data] if self.io == "tokens" else []
+
+    def bytes_read(self, items: float) -> int:
+        """The bytes of weights that a request for so many items reads."""
+        total = 0.0
+        for name, tensor in self.tensors.items():
+            size = float(np.prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            if name in ("table", "table_scale") and self.io != "dense":
+                size *= min(1.0, items / self.n_items)
+            total += 0 if name == "tokens" else size
+        return int(total)
+
+    def call(self, batches: list[np.ndarray]) -> Call:
+        """What answers the n-th request: with k = 10, or all scores of the dense form."""
+        feeds = [self._feed(batch) for batch in batches]
+        if self.provider != CUDA or self.io == "tokens":
+            return lambda n: self.session.run(None, feeds[n % len(feeds)])
+
+        def bound(n: int) -> None:
+            binding = self.session.io_binding()
+            for name, value in feeds[n % len(feeds)].items():
+                binding.bind_cpu_input(name, value)
+            for output in self.session.get_outputs():
+                binding.bind_output(output.name, "cuda")
+            self.session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return bound
+
+    def _feed(self, history: np.ndarray) -> dict[str, np.ndarray]:
+        if self.io == "dense":
+            clicks = np.zeros((len(history), self.n_items), np.float32)
+            np.put_along_axis(clicks, history, 1, axis=1)
+            clicks[:, 0] = 0
+            return {"x": clicks}
+        k = np.array([TOP])
+        return {"history": np.array(self.tokens, dtype=object)[history] if self.tokens else history, "k": k}
+
+
+def histories(n_items: int, batch: int) -> list[np.ndarray]:
+    """DIFFERENT batches of histories, int64 [batch, length]: seeded, distinct items, lognormal lengths, 0 pads."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(DIFFERENT if batch < 1000 else 4):
+        lengths = np.clip(rng.lognormal(LOG_MEAN, LOG_SPREAD, batch), 1, min(LONGEST, (n_items + 1) // 2)).astype(int)
+        rows = np.zeros((batch, lengths.max()), np.int64)
+        for row, length in zip(rows, lengths, strict=True):
+            row[:length] = rng.choice(n_items - 1, length, replace=False) + 1
+        made.append(rows)
+    return made
+
+
+class Eager:
+    """The model in plain torch: an EmbeddingBag, linear layers, topk. Weights of C items, the padding item's are zero."""
+
+    def __init__(self, model: Model, device: str) -> None:
+        layers = [(weight.to(device), bias.to(device)) for weight, bias in (*model.scorer.encoder, *model.scorer.decoder)]
+        self.device, self.depth, self.latent_tanh = device, len(model.scorer.encoder), model.scorer.latent_tanh
+        self.table = torch.nn.functional.pad(layers[0][0], (0, 0, 1, 0))
+        self.bias, self.layers = layers[0][1], layers[1:]
+        weight, bias = self.layers[-1]
+        pad = torch.nn.functional.pad
+        self.layers[-1] = (pad(weight, (1, 0)), pad(bias, (1, 0), value=-torch.inf))
+
+    @torch.inference_mode()
+    def __call__(self, history: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The TOP unseen items and their scores, [B, L] -> [B, TOP] each."""
+        ids = torch.from_numpy(history).to(self.device)
+        number = (ids > 0).sum(1, keepdim=True).clamp(min=1)
+        x = torch.nn.functional.embedding_bag(ids, self.table, mode="sum") / number.sqrt() + self.bias
+        for n, (weight, bias) in enumerate(self.layers, 1):
+            if n != self.depth or self.latent_tanh:
+                x = torch.tanh(x)
+            x = torch.addmm(bias, x, weight)
+        scores, items = x.scatter_(1, ids, -torch.inf).topk(min(TOP, x.shape[1] - 1))
+        _wait(self.device)
+        return items, scores
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def read_once(count: int, device: str) -> Call:
+    """A read of so many bytes with all threads, or the whole GPU: their sum as float32."""
+    values = torch.ones(max(1, count // 4), device=device)
+
+    def summed(n: int) -> None:
+        values.sum()
+        _wait(device)
+
+    return summed
+
+
+def product_seconds(units: int, items: int, device: str, rows: int = 512) -> float:
+    """Seconds for one row of a large float32 product [rows, units] x [units, items]: the best of five."""
+    left, right = torch.ones(rows, units, device=device), torch.ones(units, items, device=device)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        left @ right
+        _wait(device)
+        times.append(time.perf_counter() - start)
+    return min(times[1:]) / rows
+
+
+def take_turns(calls: dict[str, Call], requests: int) -> dict[str, np.ndarray]:
+    """Milliseconds of ``requests`` requests, rounded up to whole turns, by competitor; those of the warm-up do not count."""
+    length = -(-requests // TURNS)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(TURNS):
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            while time.perf_counter() - begun < WARM_SECONDS:
+                call(turn)
+            for n in range(turn * length, (turn + 1) * length):
+                start = time.perf_counter()
+                call(n)
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def measure(files: list[Served], model: Model | None, batch: int, requests: int) -> Iterator[list[str]]:
+    """The rows of a provider's table at a batch size."""
+    first = files[0]
+    device = "cuda" if first.provider == CUDA else "cpu"
+    batches = histories(first.n_items, batch)
+    items = float(np.mean([(rows > 0).sum() for rows in batches]))
+    calls: dict[str, Call] = {file.path: file.call(batches) for file in files}
+    for file in files:
+        calls[f"read {file.path}"] = read_once(file.bytes_read(items), device)
+    if model:
+        eager = Eager(model, device)
+        calls["torch eager"] = lambda n: eager(batches[n % len(batches)])
+    times = take_turns(calls, max(LEAST, requests // batch))
+    arithmetic = 1000 * batch * product_seconds(*first.decoder, device)
+    for file in files:
+        yield _row(file, batch, times[file.path], max(float(np.median(times[f"read {file.path}"])), arithmetic))
+    if model:
+        yield _row(None, batch, times["torch eager"], None, first.provider)
+
+
+def _row(file: Served | None, batch: int, times: np.ndarray, floor: float | None, provider: str = "") -> list[str]:
+    p50, p95, p99 = np.percentile(times, [50, 95, 99])
+    name, form = (f"{Path(file.path).name}", f"{file.io} {file.precision}") if file else ("torch eager", "fp32")
+    place = (file.provider if file else provider).removesuffix("ExecutionProvider")
+    figures = [f"{value:.2f}" for value in (p50, p95, p99)] + [f"{1000 * batch / times.mean():.0f}"]
+    return [name, form, place, str(batch), *figures, *([f"{floor:.2f}", f"{p50 / floor:.2f}"] if floor else ["", ""])]
+
+
+HEADER = ["file", "form", "provider", "batch", "p50 ms", "p95 ms", "p99 ms", "users/s", "floor ms", "p50 / floor"]
+
+
+def _providers(asked: Sequence[str] | None) -> list[str]:
+    if asked:
+        return list(dict.fromkeys(asked))
+    usable = torch.cuda.is_available() and CUDA in onnxruntime.get_available_providers()
+    return [CPU, CUDA] if usable else [CPU]
+
+
+def _opened(paths: Sequence[str], provider: str) -> list[Served]:
+    files = [Served(path, provider) for path in dict.fromkeys(paths)]
+    for file in files[1:]:
+        if file.digest != files[0].digest:
+            raise OptionError(f"{file.path} and {files[0].path} have different items: compare files of one model.")
+    return files
+
+
+def _model(checkpoint: str, file: Served) -> Model:
+    # No token is needed here, and a checkpoint of RecBole's own models has none.
+    model = from_checkpoint(read(checkpoint), lambda: [str(n) for n in range(file.n_items)])
+    if model.sizes != file.sizes:
+        raise OptionError(f"{checkpoint} has layers of {model.sizes} units and {file.path} of {file.sizes}.")
+    return model
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="multvae-benchmark",
+        description="Latency and throughput of files of multvae-export, beside the floor that memory and arithmetic set.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("files", metavar="MODEL.onnx", nargs="+", help="files of one model; they take turns")
+    parser.add_argument("--checkpoint", metavar="MODEL.pth", help="measure eager torch too; it is never executed")
+    parser.add_argument(
+        "--batch-size", type=int, nargs="+", metavar="B", help="users in a request (default: 1 16 256; on CUDA 1 256 4096)"
+    )
+    parser.add_argument(
+        "--provider", nargs="+", metavar="P", help=f"execution providers (default: {CPU}, and {CUDA} where there is a GPU)"
+    )
+    parser.add_argument(
+        "--requests",
+        type=int,
+        default=500,
+        metavar="N",
+        help=f"requests at batch size 1, after a warm-up; N / B, but {LEAST} or more, at B (default: %(default)s)",
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> Iterator[list[str]]:
+    """The rows of the table, as they are measured."""
+    for name, values in (("--batch-size", args.batch_size or [1]), ("--requests", [args.requests])):
+        if min(values) < 1:
+            raise OptionError(f"{name}={min(values)} is not allowed: expected 1 or more.")
+    for provider in _providers(args.provider):
+        files = _opened(args.files, provider)
+        model = _model(args.checkpoint, files[0]) if args.checkpoint else None
+        for batch in args.batch_size or BATCHES.get(provider, DEFAULT_BATCHES):
+            yield from measure(files, model, batch, args.requests)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    args = _parser().parse_args(argv)
+    torch.set_float32_matmul_precision("high")  # TF32 where a GPU has it, as onnxruntime does.
+    try:
+        for number, row in enumerate(run(args)):
+            if not number:
+                print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
+            print(f"| {' | '.join(row)} |", flush=True)
+    except (ExportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Weights in fewer bits: what a file stores, and the float32 weights that it then stands for.
+
+``C`` items of the catalogue, ``H`` units of the hidden layer next to it. Every scheme is symmetric rounding to nearest:
+
+- ``fp16``: half precision.
+- ``int8``: the encoder's table a row (item) at a time, to -127..127; the decoder a column (item) at a time, to -64..64.
+  Processors with AVX2 or AVX512 but no VNNI add two products of a uint8 and an int8 in 16 bits, which overflow beyond 64.
+- ``int4``: the table a row at a time, two units to a byte, unit h beside unit h + H/2; the decoder in blocks of 32 units, as
+  onnxruntime's MatMulNBits reads them.
+
+The small layers between table and decoder are 1 % of the weights: fp16 stores them so, int8 and int4 as int8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from multvae_export.scorer import Scorer
+
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
+TABLE_LIMIT, DECODER_LIMIT = 127, 64
+#: Units of a block of MatMulNBits: a scale of 4 bytes for 16 bytes of weights.
+BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Weights as a file holds them.
+
+    Attributes:
+        values: the weights as stored.
+        scale: what they are multiplied by, float32; None where they stand for themselves.
+        widened: the float32 weights that they stand for, in the shape of the original.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray | None
+    widened: np.ndarray
+
+
+def table(weight: np.ndarray, precision: str) -> Stored:
+    """The encoder's first layer, [C, H]; ``scale`` is [C]. For int4 H is even, and ``values`` are [C, H / 2]."""
+    if precision == "int8":
+        return _rounded(weight, axis=1, limit=TABLE_LIMIT)
+    if precision == "int4":
+        scale = _four_bit_scale(weight, axis=1)
+        numbers = np.clip(np.rint(weight / scale), -8, 7)
+        low, high = np.split((numbers + 8).astype(np.uint8), 2, axis=1)
+        return Stored(low | high << 4, scale[:, 0], numbers * scale)
+    return _float(weight, precision)
+
+
+def hidden(weight: np.ndarray, precision: str) -> Stored:
+    """A layer between the table and the decoder's last, [d_in, d_out]; ``scale`` is [d_out]."""
+    return _float(weight, precision) if precision in ("fp32", "fp16") else _rounded(weight, axis=0, limit=TABLE_LIMIT)
+
+
+def decoder(weight: np.ndarray, precision: str) -> Stored:
+    """The decoder's last layer, [H, C]; ``scale`` is [C], for int4 [C * blocks], and ``values`` [C, blocks, BLOCK / 2]."""
+    if precision == "int8":
+        return _rounded(weight, axis=0, limit=DECODER_LIMIT)
+    if precision == "int4":
+        units, items = weight.shape
+        blocks = np.pad(weight, ((0, -units % BLOCK), (0, 0))).T.reshape(items, -1, BLOCK)
+        scale = _four_bit_scale(blocks, axis=2)
+        numbers = np.clip(np.rint(blocks / scale), -8, 7)
+        half = (numbers + 8).astype(np.uint8)
+        widened = (numbers * scale).reshape(items, -1)[:, :units].T
+        return Stored(half[..., 0::2] | half[..., 1::2] << 4, scale.reshape(-1), widened)
+    return _float(weight, precision)
+
+
+def rounded(scorer: Scorer, precision: str) -> Scorer:
+    """The scorer that a file of this precision stands for: the same network with the weights that it stores."""
+    layers = [*scorer.encoder, *scorer.decoder]
+    found = []
+    for n, (weight, bias) in enumerate(layers):
+        if n == 0:
+            # int4 packs two units to a byte: a spare unit of zeros changes no scale.
+            even = np.pad(weight.numpy(), ((0, 0), (0, weight.shape[1] % 2)))
+            widened = table(even, precision).widened[:, : weight.shape[1]]
+        else:
+            widened = (decoder if n == len(layers) - 1 else hidden)(weight.numpy(), precision).widened
+        found.append((torch.from_numpy(np.ascontiguousarray(widened, np.float32)), bias))
+    depth = len(scorer.encoder)
+    return Scorer(tuple(found[:depth]), tuple(found[depth:]), scorer.latent_tanh)
+
+
+def _float(weight: np.ndarray, precision: str) -> Stored:
+    values = weight.astype(np.float16) if precision == "fp16" else weight
+    return Stored(values, None, values.astype(np.float32))
+
+
+def _rounded(weight: np.ndarray, axis: int, limit: int) -> Stored:
+    largest = np.abs(weight).max(axis=axis, keepdims=True)
+    scale = np.where(largest > 0, largest / limit, 1).astype(np.float32)
+    values = np.rint(weight / scale).astype(np.int8)
+    return Stored(values, scale.squeeze(axis), values * scale)
+
+
+def _four_bit_scale(weight: np.ndarray, axis: int) -> np.ndarray:
+    """The number of largest magnitude becomes -8: there is no +8, so the scale carries its sign."""
+    where = np.abs(weight).argmax(axis=axis, keepdims=True)
+    extreme = np.take_along_axis(weight, where, axis=axis)
+    return np.where(extreme != 0, extreme / -8, 1).astype(np.float32)

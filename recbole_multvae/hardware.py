@@ -1,0 +1,47 @@
+"""What training asks of the machine: the precision of products, and memory that stays at hand from step to step."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from logging import getLogger
+
+import torch
+
+#: mallopt's parameters (glibc, malloc.h), and how much memory we let it keep: bytes, an int of C.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES, KEPT_BLOCK_BYTES = 2**31 - 1, 2**30
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 by instructions of its own: AMX or AVX512-bf16 on a processor of Intel or AMD."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch before 2.10 cannot say.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def product_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The type in which the products with the output layer are computed.
+
+    Args:
+        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the device has it.
+        device: where the model is.
+    """
+    native = has_bf16(device)
+    if precision == "bf16" and not native:
+        getLogger().warning(f"precision=bf16, but this {device.type} has no instructions for it: fp32 would be faster.")
+    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep large blocks that are freed, for the next step to take: up to 2 GiB in this process.
+
+    By default it returns a block of 32 MiB or more to the kernel at once, and the next step gets a new one page by page,
+    each page zeroed first: as much time as the arithmetic on it. Elsewhere than on glibc this does nothing.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
