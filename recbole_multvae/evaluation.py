@@ -22,7 +22,7 @@ BEYOND_TOP_K = ("rec.meanrank", "rec.score", "data.label")
 #: Bytes held for one user and one item or hidden unit: the scores and, beside the decoder, layers and clicks.
 TOP_K_BYTES = 6
 #: The same where RecBole's collector sorts whole rows, which its ``rec.meanrank`` does.
-WHOLE_ROW_BYTES = 80
+WHOLE_ROW_BYTES = 56
 #: Items in a chunk of :func:`top_k`, and the least number of chunks for each place of the ranking for which they pay.
 CHUNK, CHUNKS_PER_PLACE = 32, 16
 #: Floats in 64 bytes. A product whose rows begin on such a boundary was measured to take a fifth less time.

@@ -152,13 +152,15 @@ def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
 
 
 def _family_load_feat(original: Any, dataset: Any, filepath: str, source: Any) -> Any:
-    load = functools.partial(preparation.load_feat, original) if _is_family(dataset.config.model_class) else original
-    return load(dataset, filepath, source)
+    if not _is_family(dataset.config.model_class):
+        return original(dataset, filepath, source)
+    return preparation.load_feat(original, dataset, filepath, source)
 
 
 def _family_split_by_ratio(original: Any, dataset: Any, ratios: Any, group_by: str | None = None) -> Any:
-    ours = _is_family(dataset.config.model_class) and group_by is not None
-    return (preparation.split_by_ratio if ours else original)(dataset, ratios, group_by)
+    if group_by is None or not _is_family(dataset.config.model_class):
+        return original(dataset, ratios, group_by)
+    return preparation.split_by_ratio(dataset, ratios, group_by)
 
 
 def _family_used_ids(original: Any, sampler: Any) -> Any:
