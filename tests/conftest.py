@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -55,6 +56,11 @@ def blocks(write_dataset: Callable[..., None]) -> str:
     """The name of a block-structured data set."""
     write_dataset("blocks", block_pairs())
     return "blocks"
+
+
+def recbole_s(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of RecBole's as it was before registration, however often it is wrapped."""
+    return inspect.unwrap(function, stop=lambda wrapped: not hasattr(wrapped, "_multvae"))
 
 
 class Experiment:

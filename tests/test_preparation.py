@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import random
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from recbole.data import create_dataset
 from recbole.data.dataset import Dataset
 from recbole.sampler import Sampler
 
-from tests.conftest import QUIET, Experiment
+from tests.conftest import QUIET, Experiment, recbole_s
 
 ML_100K = {**QUIET, "load_col": None}
 
@@ -28,7 +29,7 @@ def ml_100k(**keys: Any) -> Any:
 def test_split_is_recbole_s(ratios: list[float]) -> None:
     dataset = ml_100k()
     dataset.shuffle()
-    expected = Dataset.split_by_ratio.__wrapped__(dataset, ratios, "user_id")
+    expected = recbole_s(Dataset.split_by_ratio)(dataset, ratios, "user_id")
     ours = dataset.split_by_ratio(ratios, group_by="user_id")
     assert len(ours) == len(expected) == len(ratios)
     for part, other in zip(ours, expected, strict=True):
@@ -40,7 +41,7 @@ def test_split_is_recbole_s(ratios: list[float]) -> None:
 
 def test_used_items_are_recbole_s(blocks: str) -> None:
     sampler = Experiment("MultVAE").test_data._sampler
-    expected = Sampler.get_used_ids.__wrapped__(sampler)
+    expected = recbole_s(Sampler.get_used_ids)(sampler)
     ours = Sampler.get_used_ids(sampler)
     assert list(ours) == list(expected) == ["train", "valid", "test"]
     users = np.arange(sampler.user_num)
@@ -51,12 +52,12 @@ def test_used_items_are_recbole_s(blocks: str) -> None:
     assert not any(int(item) in expected["test"][user] for item, user in zip(negatives, [1, 2, 2] * 4, strict=True))
 
 
-def read(name: str, wrapped: bool, **keys: Any) -> Any:
+def read(name: str, by_recbole: bool) -> Any:
     dataset = Dataset.__new__(Dataset)
-    dataset.config = Config("MultVAE", name, config_dict={**ML_100K, "data_path": ".", **keys})
-    dataset.logger = __import__("logging").getLogger()
+    dataset.config = Config("MultVAE", name, config_dict={**ML_100K, "data_path": "."})
+    dataset.logger = logging.getLogger()
     dataset._get_preset()
-    load = Dataset._load_feat.__wrapped__ if wrapped else Dataset._load_feat
+    load = recbole_s(Dataset._load_feat) if by_recbole else Dataset._load_feat
     return load(dataset, f"{name}/{name}.inter", "inter")
 
 
@@ -77,19 +78,19 @@ def test_tables_are_recbole_s(quote: str) -> None:
     rows[10:10] = ["", "  ", "u", "u\t1"]
     Path("odd").mkdir()
     Path("odd/odd.inter").write_text("user_id:token\titem_id:token\trating:float\n" + "\n".join(rows), "utf-8")
-    ours, recbole_s = read("odd", wrapped=False), read("odd", wrapped=True)
-    pd.testing.assert_frame_equal(ours, recbole_s, check_exact=True)
+    ours, theirs = read("odd", by_recbole=False), read("odd", by_recbole=True)
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
 def test_ml_100k_is_recbole_s(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = ml_100k()
-    monkeypatch.setattr(Dataset, "_load_feat", Dataset._load_feat.__wrapped__)
-    recbole_s = ml_100k()
+    monkeypatch.setattr(Dataset, "_load_feat", recbole_s(Dataset._load_feat))
+    theirs = ml_100k()
     for feat in ("inter_feat", "user_feat", "item_feat"):
-        for name, values in getattr(recbole_s, feat).interaction.items():
+        for name, values in getattr(theirs, feat).interaction.items():
             assert torch.equal(getattr(ours, feat)[name], values), name
     assert {field: list(tokens) for field, tokens in ours.field2id_token.items()} == {
-        field: list(tokens) for field, tokens in recbole_s.field2id_token.items()
+        field: list(tokens) for field, tokens in theirs.field2id_token.items()
     }
 
 
