@@ -254,6 +254,8 @@ def _lazy_adam(trainer: Trainer, sparse: list[Any]) -> LazyAdam:
     for key in ("weight_decay", "reg_weight", "clip_grad_norm"):
         if trainer.config[key]:
             raise ConfigurationError(f"{key}={trainer.config[key]!r} does not go with learner=sparse_adam: leave it out.")
+    if not trainer.config["single_spec"]:
+        raise ConfigurationError("learner=sparse_adam trains in one process only: leave out --nproc, or take learner=adam.")
     tables = {id(parameter) for parameter in sparse}
     dense = [parameter for parameter in trainer.model.parameters() if id(parameter) not in tables]
     return LazyAdam(sparse, dense, trainer.config["learning_rate"])
