@@ -15,6 +15,9 @@ from torch import Tensor
 
 #: Columns of logits that a CPU works on at once: [500, 1024] of them stay in its cache from one operation to the next.
 CPU_COLUMNS = 1024
+#: As long as the logarithms of the sums of a softmax are no further from 0, its logits need no shift: float32 reaches from
+#: e^-87 to e^88, and the gradients multiply by such sums.
+SAFE_LOG = 40
 
 
 def multinomial_nll(
@@ -85,14 +88,14 @@ def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, count
 
     ``grad_hidden`` is these users' own and 0; of the other two, ``beta`` times what is there counts.
     """
-    blocks, scores, clicked = _score(hidden.to(weight.dtype), weight, bias, items, counts)
-    highest = torch.stack([block.amax(dim=1) for _, block in blocks]).amax(dim=0).float()
-    loss = (counts * highest).sum() - scores[clicked].float().sum()
-    total = torch.zeros_like(highest)
-    for _, block in blocks:
-        exponentials = block.float().sub_(highest[:, None]).exp_()
-        total += exponentials.sum(dim=1)
-        block.copy_(exponentials)
+    shifted = hidden.is_cuda  # Reading the totals would make the CPU wait for a GPU.
+    while True:
+        blocks, scores, clicked = _score(hidden.to(weight.dtype), weight, bias, items, counts)
+        clicked_scores = scores[clicked].float().sum()
+        highest, total = _exponentiate(blocks, shifted)
+        if shifted or (total.log().abs() < SAFE_LOG).all():
+            break
+        shifted = True
     # The gradient of a user's logits, softmax * counts - clicks, but for a factor that is cheaper on [B, H]: counts / total.
     scores.index_add_(0, clicked, -(total / counts).repeat_interleave(counts).to(scores.dtype))
     factor = (counts / total / n_users)[:, None]
@@ -102,7 +105,24 @@ def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, count
         _add_product(beta, grad_weight[columns], block.T, scaled)
         _add_product(beta, grad_bias[columns, None], block.T, factor.to(weight.dtype))
     grad_hidden *= factor
-    return loss + (counts * total.log()).sum()
+    return (counts * (highest + total.log())).sum() - clicked_scores
+
+
+def _exponentiate(blocks: Any, shifted: bool) -> tuple[Tensor, Tensor]:
+    """Replace logits by their exponentials, ``shifted`` by the user's highest logit.
+
+    Returns:
+        What was taken off, [B], and the sums over all items, [B], float32.
+    """
+    total = blocks[0][1].new_zeros(len(blocks[0][1]), dtype=torch.float32)
+    highest = torch.stack([block.amax(dim=1) for _, block in blocks]).amax(dim=0).float() if shifted else total.clone()
+    for _, block in blocks:
+        if shifted:
+            block.copy_(block.float().sub_(highest[:, None]).exp_())
+        else:
+            block.exp_()
+        total += block.sum(dim=1, dtype=torch.float32)
+    return highest, total
 
 
 def _score(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: Tensor) -> Any:

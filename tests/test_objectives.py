@@ -44,13 +44,17 @@ def test_multinomial_of_large_logits_does_not_overflow() -> None:
 
 @pytest.mark.parametrize("columns", [2, 3, 1024])
 @pytest.mark.parametrize("memory", [1, 2 * 7 * 4, 3 * 7 * 4, 2**20])
+@pytest.mark.parametrize("shift", [0, 30, 100, -100])
 def test_multinomial_in_blocks_and_parts_is_the_plain_one(
-    columns: int, memory: int, monkeypatch: pytest.MonkeyPatch
+    columns: int, memory: int, shift: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objectives, "CPU_COLUMNS", columns)
-    expected = plain(*(plain_layer := layer()))
+    plain_layer, own = layer(), layer()
+    for *_, bias in (plain_layer, own):
+        bias.data += shift
+    expected = plain(*plain_layer)
     expected.backward()
-    loss = multinomial_nll(*(own := layer()), ITEMS, OFFSETS, memory=memory)
+    loss = multinomial_nll(*own, ITEMS, OFFSETS, memory=memory)
     (3 * loss).backward()
     assert loss.item() == pytest.approx(expected.item())
     for tensor, reference_tensor in zip(own, plain_layer, strict=True):
