@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py --dataset=ml-100k --seeds 2020 2021 2022
     python benchmarks/quality.py --models MultVAE "MultVAE bf16" "MultVAE sampled" --networks I-200-I
+    python benchmarks/quality.py --dataset=gowalla --benchmark_filename train valid test
 
 Each model is trained by RecBole in a process of its own, stopped early on validation NDCG@10 and tested once. A seed decides
 the split too, so the spread over seeds holds both.
@@ -62,17 +63,17 @@ class RoundedProducts(TorchDispatchMode):
         return kwargs["out"].copy_(product) if "out" in kwargs else product.bfloat16()
 
 
-def train(model: str, dataset: str, data_path: str, network: str, batch: int, seed: int) -> tuple[dict[str, float], float]:
+def train(model: str, network: str, dataset: str, keys: dict[str, Any]) -> tuple[dict[str, float], float]:
     """Train and test one model. Returns its metrics and the peak memory of the process in MiB."""
     sys.argv = sys.argv[:1]
     from recbole_multvae.hardware import has_bf16
     from recbole_multvae.runner import run
 
     logging.disable(logging.INFO)
-    keys = {**SHARED, **MODELS[model], "mlp_hidden_size": HIDDEN[network], "seed": seed, "data_path": data_path}
+    keys = {**SHARED, **MODELS[model], "mlp_hidden_size": HIDDEN[network], **keys}
     rounded = keys.get("precision") == "bf16" and not has_bf16(torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder, RoundedProducts() if rounded else nullcontext():
-        result = run(model.split()[0], dataset, config_dict={**keys, "train_batch_size": batch, "checkpoint_dir": folder})
+        result = run(model.split()[0], dataset, config_dict={**keys, "checkpoint_dir": folder})
     return dict(result["test_result"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -81,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--data_path", default="dataset/", help="the folder that holds the data set's folder")
+    parser.add_argument("--benchmark_filename", nargs=3, help="RecBole's key: the split that the data set comes with")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
     parser.add_argument("--models", nargs="+", default=list(MODELS)[:3], choices=MODELS)
     parser.add_argument("--networks", nargs="+", default=list(HIDDEN), choices=HIDDEN)
@@ -89,13 +91,14 @@ def main() -> None:
     print(f"{args.dataset}, seeds {args.seeds}, batch {args.batch}: mean ± standard deviation of the test metrics\n")
     print("| network | model | " + " | ".join(METRICS) + " | peak MiB |")
     print("|---|---|" + "---|" * (len(METRICS) + 1))
+    keys = {"data_path": args.data_path, "train_batch_size": args.batch, "benchmark_filename": args.benchmark_filename}
     context = multiprocessing.get_context("spawn")
     for network in args.networks:
         for model in args.models:
             runs = []
             for seed in args.seeds:
                 with context.Pool(1) as pool:
-                    runs.append(pool.apply(train, (model, args.dataset, args.data_path, network, args.batch, seed)))
+                    runs.append(pool.apply(train, (model, network, args.dataset, {**keys, "seed": seed})))
             cells = []
             for metric in METRICS:
                 values = [metrics[metric] for metrics, _ in runs]
