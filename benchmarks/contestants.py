@@ -30,6 +30,11 @@ class Enough(Exception):  # noqa: N818
     """No more turns: it leaves a library's ``fit`` from inside."""
 
 
+def memory(field: str) -> float:
+    """MiB of this process: ``VmRSS`` now, ``VmHWM`` at most."""
+    return int(Path("/proc/self/status").read_text("utf-8").split(f"{field}:")[1].split()[0]) / 1024
+
+
 class Turns:
     """Hands out batches until a turn has had its users, then answers and waits for the next. A turn may span epochs."""
 
@@ -51,23 +56,22 @@ class Turns:
             yield batch
 
     def answer(self) -> None:
-        """Seconds and users of the turn, and the most MiB that this process has had so far, of the GPU too.
-
-        Before the first turn the seconds are those of the preparation.
+        """Seconds and users of the turn; the MiB that this process had at most in it and has now, and the most of the GPU so
+        far. The turn before the first is the preparation.
         """
         if DEVICE.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - self.start
-        peak = int(Path("/proc/self/status").read_text("utf-8").split("VmHWM:")[1].split()[0]) / 1024
         gpu = torch.cuda.max_memory_allocated() / 2**20 if DEVICE.type == "cuda" else 0
-        answer = {"seconds": seconds, "users": self.size - self.left, "peak": peak, "gpu": gpu}
-        print(json.dumps(answer), file=self.answers, flush=True)
+        taken = {"seconds": seconds, "users": self.size - self.left, "gpu": gpu}
+        print(json.dumps({**taken, "peak": memory("VmHWM"), "resident": memory("VmRSS")}), file=self.answers, flush=True)
 
     def wait(self) -> None:
         """Read how many users the next turn has; 0 or the end of the input: there is none."""
         self.size = self.left = int(sys.stdin.readline() or 0)
         if not self.size:
             raise Enough
+        Path("/proc/self/clear_refs").write_text("5")  # The peak is of this turn.
         self.start = time.perf_counter()
 
 
@@ -84,27 +88,37 @@ class Paced:
         return getattr(self.loader, name)
 
 
-def recbole(turns: Turns, model: str, keys: dict[str, Any], dataset: str, data_path: str, evaluated: int = 0) -> None:
-    """Train a model of RecBole, ours or its own; then, where ``evaluated`` users are asked for, evaluate in turns."""
+def configure(model: str, keys: dict[str, Any], dataset: str, data_path: str) -> Any:
+    """The configuration of a model of RecBole, ours or its own."""
     import logging
+    import warnings
 
     sys.argv = sys.argv[:1]
+    warnings.simplefilter("ignore")
     from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
-    from recbole.utils import get_model, get_trainer, init_seed
+    from recbole.utils import init_seed
 
     import recbole_multvae  # noqa: F401
 
     logging.disable(logging.WARNING)
-    turns.start = time.perf_counter()
     config = Config(model, dataset, config_dict={"data_path": data_path, "epochs": FOREVER, **keys})
     init_seed(config["seed"], config["reproducibility"])
+    return config
+
+
+def recbole(turns: Turns, trained: bool, evaluated: int, **described: Any) -> None:
+    """What :func:`configure` is told of: train in turns where ``trained``; then evaluate that many users in turns."""
+    config = configure(**described)
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, get_trainer
+
+    turns.start = time.perf_counter()
     train_data, _, test_data = data_preparation(config, create_dataset(config))
-    trainer = get_trainer(config["MODEL_TYPE"], model)(
-        config, get_model(model)(config, train_data._dataset).to(config["device"])
-    )
-    with suppress(Enough):
-        trainer.fit(Paced(train_data, turns), saved=False, verbose=False)
+    model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    if trained:
+        with suppress(Enough):
+            trainer.fit(Paced(train_data, turns), saved=False, verbose=False)
     if evaluated:
         loader = some_users(test_data, config, evaluated)
         for _ in turns(itertools.repeat(range(evaluated))):
@@ -148,7 +162,15 @@ def floor(turns: Turns, precision: str, items: int, batch: int) -> None:
         torch.mm(gradient, weight, out=outputs[2])
 
 
-KINDS: dict[str, Callable[..., None]] = {"recbole": recbole, "cornac": cornac, "floor": floor}
+def product(turns: Turns, users: int, items: int) -> None:
+    """The scores of as many users alone: the product of the output layer."""
+    hidden, weight = torch.randn(users, HIDDEN, device=DEVICE), torch.randn(items, HIDDEN, device=DEVICE)
+    out = torch.empty(users, items, device=DEVICE)
+    for _ in turns(itertools.repeat(range(users))):
+        torch.mm(hidden, weight.t(), out=out)
+
+
+KINDS: dict[str, Callable[..., None]] = {"recbole": recbole, "cornac": cornac, "floor": floor, "product": product}
 
 
 def main() -> None:

@@ -42,7 +42,8 @@ def figures(worker: Worker, trained: list[Answer], evaluated: list[Answer]) -> d
     """The values of each quantity."""
     batch = [1000 * BATCH * turn["seconds"] / turn["users"] for turn in trained]
     user = [1000 * turn["seconds"] / turn["users"] for turn in evaluated]
-    return dict(zip(QUANTITIES, ([worker.ready["seconds"]], batch, user, [evaluated[-1]["peak"]]), strict=True))
+    peak = max(turn["peak"] for turn in [worker.ready, *trained, *evaluated])
+    return dict(zip(QUANTITIES, ([worker.ready["seconds"]], batch, user, [peak]), strict=True))
 
 
 def rows(users: int, items: int, figures: Figures, base: Figures) -> list[str]:

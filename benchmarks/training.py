@@ -65,7 +65,7 @@ def descriptions(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     sizes = {"items": args.items, "batch": args.batch}
     described = {}
     for precision in args.precision:
-        described[f"{OURS} {precision}"] = recbole(OURS, dataset, args.data_path, args.batch, precision)
+        described[f"{OURS} {precision}"] = recbole(OURS, dataset, args.data_path, args.batch, precision=precision)
         described[f"floor {precision}"] = {"kind": "floor", "precision": precision, **sizes}
     described[RECBOLE] = recbole(RECBOLE, dataset, args.data_path, args.batch)
     return {**described, CORNAC: {"kind": "cornac", "train": train, "users": args.users, **sizes}}
@@ -79,10 +79,10 @@ def table(started: dict[str, Worker], answers: dict[str, list[Answer]], batch: i
     print("|---|---|---|---|---|---|---|" + "---|" * bool(gpu))
     for name, seconds in per_user.items():
         floor = per_user["floor bf16" if name.endswith("bf16") else "floor fp32"]
-        median, last = np.median(seconds), answers[name][-1]
+        median, most = np.median(seconds), {key: max(turn[key] for turn in answers[name]) for key in ("peak", "gpu")}
         cells = [spread((1000 * batch * seconds).tolist(), ".0f"), f"{1 / median:,.0f}"]
         cells += [spread(ratio.tolist()) for ratio in (per_user[RECBOLE] / seconds, seconds / floor)]
-        cells += [f"{started[name].ready['peak']:.0f}", f"{last['peak']:.0f}"] + [f"{last['gpu']:.0f}"] * bool(gpu)
+        cells += [f"{started[name].ready['peak']:.0f}", f"{most['peak']:.0f}"] + [f"{most['gpu']:.0f}"] * bool(gpu)
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
@@ -127,7 +127,9 @@ def part_of_step(event: Any) -> str:
 def profile(args: argparse.Namespace) -> None:
     """Print where the time of a step of ours goes, in ``fit``."""
     profiled = Profiled(args.batches)
-    described = recbole(OURS, made(args.data_path, args.users, args.items), args.data_path, args.batch, args.precision[0])
+    described = recbole(
+        OURS, made(args.data_path, args.users, args.items), args.data_path, args.batch, precision=args.precision[0]
+    )
     contestants.KINDS[described.pop("kind")](profiled, **described)
     taken = dict.fromkeys((PRODUCTS, SOFTMAX, *SIGNS, REST), 0.0)
     for event in profiled.profiler.events():

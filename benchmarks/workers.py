@@ -62,12 +62,12 @@ def made(data_path: Path, users: int, items: int) -> str:
     return name
 
 
-def recbole(name: str, dataset: str, data_path: Path, batch: int, precision: str = "", evaluated: int = 0) -> dict[str, Any]:
-    """The description of ``OURS`` or ``RECBOLE`` for contestants.py."""
-    keys = {**SHARED, "latent_dimension": LATENTS[name], "train_batch_size": batch}
-    keys |= {"precision": precision} if precision else {}
+def recbole(name: str, dataset: str, data_path: Path, batch: int = 0, evaluated: int = 0, **keys: Any) -> dict[str, Any]:
+    """The description of ``OURS`` or ``RECBOLE`` for contestants.py: it trains in batches of so many users, where there is
+    one, and then evaluates so many."""
+    keys = {**SHARED, "latent_dimension": LATENTS[name], **({"train_batch_size": batch} if batch else {}), **keys}
     described = {"model": name.split()[0], "keys": keys, "dataset": dataset, "data_path": str(data_path.resolve())}
-    return {"kind": "recbole", **described, "evaluated": evaluated}
+    return {"kind": "recbole", **described, "trained": bool(batch), "evaluated": evaluated}
 
 
 class Worker:
@@ -84,7 +84,7 @@ class Worker:
         self.ready = self.answer()
 
     def answer(self) -> Answer:
-        """Wait for the end of a turn: its seconds and users, and the peak MiB so far."""
+        """Wait for the end of a turn: its seconds and users, and what memory it took."""
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.name} ended with exit status {self.process.wait()} instead of an answer: see above.")

@@ -1,0 +1,72 @@
+"""What comes before training: MultVAE beside RecBole's MultiVAE, step by step, on 1, 4 and 10 million clicks.
+
+python benchmarks/preparation.py [--users 20000 73000 182000] [--items 20108]
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from contestants import configure, memory
+from machine import describe
+from workers import OURS, RECBOLE, made, recbole
+
+
+@contextmanager
+def phase(name: str, phases: dict[str, float]) -> Iterator[None]:
+    """Note the seconds of what is done inside."""
+    start = time.perf_counter()
+    yield
+    phases[name] = time.perf_counter() - start
+
+
+def prepare(name: str, dataset: str, data_path: Path) -> dict[str, float]:
+    """The seconds of each step of ``create_dataset``, ``data_preparation`` and the model; and the peak MiB."""
+    described = recbole(name, dataset, data_path)
+    config = configure(*(described[key] for key in ("model", "keys", "dataset", "data_path")))
+    from recbole.data import create_dataset, create_samplers, get_dataloader
+    from recbole.utils import get_model
+
+    phases: dict[str, float] = {}
+    with phase("read, filter, number", phases):
+        data = create_dataset(config)
+    with phase("split", phases):
+        parts = data.build()
+    with phase("used items", phases):
+        samplers = create_samplers(config, data, parts)
+    with phase("loaders", phases):
+        for part_name, part, sampler in zip(("train", "valid", "test"), parts, samplers, strict=True):
+            loader = get_dataloader(config, part_name)(config, part, sampler, shuffle=part_name == "train")
+    with phase("hand out the test batches", phases):
+        for _ in loader:
+            pass
+    with phase("model and its history", phases):
+        get_model(config["model"])(config, parts[0])
+    return {**phases, "sum": sum(phases.values()), "peak MiB": memory("VmHWM")}
+
+
+def main() -> None:
+    """Print a table for each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, nargs="+", default=[20_000, 73_000, 182_000], help="of the made data")
+    parser.add_argument("--items", type=int, default=20_108)
+    parser.add_argument("--data_path", type=Path, default=Path("dataset"), help="where the made data are kept")
+    args = parser.parse_args()
+    print(describe() + "\n")
+    for users in args.users:
+        dataset = made(args.data_path, users, args.items)
+        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            columns = [pool.apply(prepare, (name, dataset, args.data_path)) for name in (OURS, RECBOLE)]
+        print(f"| {dataset}: seconds | {OURS} | {RECBOLE} |\n|---|---|---|")
+        for name in columns[0]:
+            print(f"| {name} | " + " | ".join(f"{column[name]:.{0 if 'MiB' in name else 2}f}" for column in columns) + " |")
+        print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
