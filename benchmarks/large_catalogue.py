@@ -11,22 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
 from multvae_export.convert import to_onnx, write
-from multvae_export.model import Model
-from multvae_export.scorer import Layer, Scorer
-from multvae_export.verify import verify
-
-
-def random_model(items: int) -> Model:
-    """A 600-200-600 model with random weights."""
-    torch.manual_seed(0)
-
-    def layer(d_in: int, d_out: int) -> Layer:
-        return 0.02 * torch.randn(d_in, d_out), 0.02 * torch.randn(d_out)
-
-    scorer = Scorer((layer(items, 600), layer(600, 200)), (layer(200, 600), layer(600, items)), latent_tanh=False)
-    return Model("MultVAE", scorer, ("[PAD]", *map(str, range(items))), "random", {})
+from multvae_export.verify import File, verify
+from serving import random_model
 
 
 def main() -> None:
@@ -40,7 +27,7 @@ def main() -> None:
         print(f"written in {time.perf_counter() - start:.0f} s")
         for file in sorted(Path(folder).iterdir()):
             print(f"  {file.name}: {file.stat().st_size / 1e9:.2f} GB")
-        verify(path, model, "tokens", 18, 1e-4, lambda name, figures: print(f"  {name}: {figures}"))
+        verify(File(path, model, "tokens", 18, 1e-4), lambda name, figures: print(f"  {name}: {figures}"))
     print(f"verified after {time.perf_counter() - start:.0f} s")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
 

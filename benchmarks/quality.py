@@ -39,7 +39,7 @@ SHARED = {
 ANNEALING = {"anneal_cap": 0.2, "total_anneal_steps": 200000}
 LATENT = 200
 #: RecBole's ``latent_dimension`` counts mu and log-variance together.
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "MultVAE": {**ANNEALING, "latent_dimension": LATENT},
     "MultDAE": {"latent_dimension": LATENT},
     "MultiVAE (RecBole)": {**ANNEALING, "latent_dimension": 2 * LATENT},

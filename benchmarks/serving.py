@@ -14,8 +14,8 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
-from typing import Any
 
 import machine
 import numpy as np
@@ -36,23 +36,23 @@ KEYS = {
 }  # fmt: skip
 
 
-def random_model() -> Model:
-    """A MultVAE of the sizes above: latency does not depend on what the weights are."""
+def random_model(items: int) -> Model:
+    """A MultVAE of the sizes above: neither time nor memory depends on what the weights are."""
     generator = torch.Generator().manual_seed(0)
 
     def layer(rows: int, columns: int) -> Layer:
         weight = torch.randn(rows, columns, generator=generator) * (2 / (rows + columns)) ** 0.5
         return weight, torch.zeros(columns)
 
-    encoder = (layer(ITEMS, HIDDEN), layer(HIDDEN, LATENT))
-    decoder = (layer(LATENT, HIDDEN), layer(HIDDEN, ITEMS))
-    tokens = ("[PAD]", *(str(n) for n in range(ITEMS)))
+    encoder = (layer(items, HIDDEN), layer(HIDDEN, LATENT))
+    decoder = (layer(LATENT, HIDDEN), layer(HIDDEN, items))
+    tokens = ("[PAD]", *(str(n) for n in range(items)))
     return Model("MultVAE", Scorer(encoder, decoder, latent_tanh=False), tokens, "random", {})
 
 
 def latency(repeats: int) -> None:
     """Print p50 over the floor and over fp32's, of every precision."""
-    model, batches = random_model(), histories(ITEMS + 1, 1)
+    model, batches = random_model(ITEMS), histories(ITEMS + 1, 1)
     items = float(np.mean([len(rows[0]) for rows in batches]))
     files, calls = {}, dict[str, Call]()
     for precision in PRECISIONS:
@@ -90,27 +90,13 @@ def split(source: Path) -> None:
         Path(path).write_text("\n".join([header, *kept]) + "\n", "utf-8")
 
 
-def train(epochs: int) -> Any:
-    """The checkpoint of a MultVAE trained on the users that are not held out."""
-    from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
-    from recbole.utils import get_model, get_trainer, init_seed
-
-    import recbole_multvae  # noqa: F401
-
-    config = Config("MultVAE", "ml-1m", config_dict={**KEYS, "epochs": epochs})
-    init_seed(config["seed"], True)
-    train_data, valid_data, _ = data_preparation(config, create_dataset(config))
-    model = get_model("MultVAE")(config, train_data._dataset)
-    trainer = get_trainer(config["MODEL_TYPE"], "MultVAE")(config, model)
-    trainer.fit(train_data, valid_data, verbose=False)
-    return trainer.saved_model_file
-
-
 def quality(data_path: Path, epochs: int) -> None:
     """Print what multvae-export measures on the held-out users of ml-1m."""
+    from recbole_multvae.runner import run
+
     split(data_path)
-    checkpoint = train(epochs)
+    run("MultVAE", "ml-1m", config_dict={**KEYS, "epochs": epochs})
+    (checkpoint,) = map(str, Path("saved").glob("*.pth"))
     print(f"\n## ml-1m: {epochs} epochs, {HELD_OUT_USERS} held-out users\n")
     print("| precision | keeps fp32's ranking |\n|---|---|")
     for precision in PRECISIONS[1:]:
@@ -127,6 +113,7 @@ def main() -> None:
     args = parser.parse_args()
     sys.argv = sys.argv[:1]
     logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
     print(f"{machine.describe()}, onnxruntime {onnxruntime.__version__}")
     data_path = args.data_path.absolute()
     with tempfile.TemporaryDirectory() as folder:

@@ -79,8 +79,8 @@ class Worker:
 
     def __init__(self, name: str, described: dict[str, Any], python: str, folder: str) -> None:
         command = [python, "-W", "ignore", str(HERE / "contestants.py"), json.dumps(described)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.name, self.process = name, subprocess.Popen(command, cwd=folder, **pipes)
+        self.name = name
+        self.process: Any = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ready = self.answer()
 
     def answer(self) -> Answer:
