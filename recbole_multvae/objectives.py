@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Columns of logits that a CPU works on at once: [500, 1024] of them stay in its cache from one operation to the next.
+#: Columns of float32 logits that a CPU works on at once: [500, 1024] of them stay in its cache from one operation to the next.
 CPU_COLUMNS = 1024
 #: As long as the logarithms of the sums of a softmax are no further from 0, its logits need no shift: float32 reaches from
 #: e^-87 to e^88, and the gradients multiply by such sums.
@@ -132,7 +132,8 @@ def _score(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: 
         The blocks, each a slice of the columns and [B, width]; all as one vector, [B * I]; where in it the clicks are.
     """
     n_users, n_items = len(hidden), len(weight)
-    width = CPU_COLUMNS if hidden.device.type == "cpu" else n_items
+    # In fewer bits the products are fast, and what would be done once a block is not worth it.
+    width = CPU_COLUMNS if hidden.device.type == "cpu" and hidden.dtype == torch.float32 else n_items
     scores = hidden.new_empty(n_users * n_items)
     blocks = []
     for start in range(0, n_items, width):
