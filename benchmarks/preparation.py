@@ -1,6 +1,6 @@
 """What comes before training: MultVAE beside RecBole's MultiVAE, step by step, on 1, 4 and 10 million clicks.
 
-python benchmarks/preparation.py [--users 20000 73000 182000] [--items 20108]
+python benchmarks/preparation.py [--users 20000 73000 182000] [--items 20108] [--repetitions 5]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from contestants import configure, memory
 from machine import describe
-from workers import OURS, RECBOLE, made, recbole
+from workers import OURS, RECBOLE, made, recbole, spread
 
 
 @contextmanager
@@ -55,16 +55,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, nargs="+", default=[20_000, 73_000, 182_000], help="of the made data")
     parser.add_argument("--items", type=int, default=20_108)
+    parser.add_argument("--repetitions", type=int, default=5, help="of each, in turns, every time in a new process")
     parser.add_argument("--data_path", type=Path, default=Path("dataset"), help="where the made data are kept")
     args = parser.parse_args()
     print(describe() + "\n")
     for users in args.users:
         dataset = made(args.data_path, users, args.items)
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            columns = [pool.apply(prepare, (name, dataset, args.data_path)) for name in (OURS, RECBOLE)]
-        print(f"| {dataset}: seconds | {OURS} | {RECBOLE} |\n|---|---|---|")
-        for name in columns[0]:
-            print(f"| {name} | " + " | ".join(f"{column[name]:.{0 if 'MiB' in name else 2}f}" for column in columns) + " |")
+        runs: dict[str, list[dict[str, float]]] = {OURS: [], RECBOLE: []}
+        for _ in range(args.repetitions):
+            for name, taken in runs.items():
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    taken.append(pool.apply(prepare, (name, dataset, args.data_path)))
+        print(f"| {dataset}: seconds | {OURS} | {RECBOLE} | RecBole's / ours |\n|---|---|---|---|")
+        for step in runs[OURS][0]:
+            ours, theirs = ([run[step] for run in taken] for taken in runs.values())
+            form = ".0f" if "MiB" in step else ".2f"
+            ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+            print(f"| {step} | {spread(ours, form)} | {spread(theirs, form)} | {spread(ratios, '.1f')} |")
         print(flush=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Columns of float32 logits that a CPU works on at once: [500, 1024] of them stay in its cache from one operation to the next.
+#: Columns of float32 logits that a CPU works on at once: [500, 1024] stay in its cache from one operation to the next.
 CPU_COLUMNS = 1024
 #: As long as the logarithms of the sums of a softmax are no further from 0, its logits need no shift: float32 reaches from
 #: e^-87 to e^88, and the gradients multiply by such sums.
