@@ -25,7 +25,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 SHARED = {
-    "train_batch_size": 500,
+    "precision": "fp32",  # RecBole's model has no such key.
     "learning_rate": 0.001,
     "dropout_prob": 0.5,
     "train_neg_sample_args": None,

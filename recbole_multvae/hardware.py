@@ -32,7 +32,10 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
     native = has_bf16(device)
     if precision == "bf16" and not native:
         getLogger().warning(f"precision=bf16, but this {device.type} has no instructions for it: fp32 would be faster.")
-    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else torch.float32
+    if precision == "auto":
+        precision = "bf16" if native else "fp32"
+        getLogger().info(f"precision=auto: products with the output layer are {precision} on this {device.type}.")
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def keep_freed_memory() -> None:

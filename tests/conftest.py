@@ -18,8 +18,16 @@ import recbole_multvae  # noqa: F401  (registers the models)
 
 #: No noise in the logs.
 QUIET = {"show_progress": False, "state": "ERROR", "use_gpu": False}
-#: Small enough to train in a blink.
-QUICK = {**QUIET, "epochs": 2, "train_batch_size": 8, "latent_dimension": 4, "mlp_hidden_size": [6], "data_path": "."}
+#: Small enough to train in a blink, and the same numbers on every processor.
+QUICK = {
+    **QUIET,
+    "precision": "fp32",
+    "epochs": 2,
+    "train_batch_size": 8,
+    "latent_dimension": 4,
+    "mlp_hidden_size": [6],
+    "data_path": ".",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -98,7 +98,8 @@ def test_two_processes_train_test_and_save_one_model(write_dataset: Any) -> None
 
 
 def test_update_is_that_of_one_process_on_the_union_of_the_batches(blocks: str, command: Callable[..., int]) -> None:
-    keys = {"epochs": 4, "train_batch_size": 40, "dropout_prob": 0, "learner": "sgd", "learning_rate": 0.5, "eval_step": 0}
+    keys = {"epochs": 4, "train_batch_size": 40, "dropout_prob": 0, "eval_step": 0, "precision": "fp32"}
+    keys |= {"learner": "sgd", "learning_rate": 0.5}
     alone = Experiment("MultDAE", mlp_hidden_size=[], checkpoint_dir="alone", **keys)
     start = {name: value.clone() for name, value in alone.model.state_dict().items()}
     alone.fit()

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recbole_multvae import checkpoint, hardware
+from tests.conftest import QUICK, Experiment
+
+DEFAULT = {key: value for key, value in QUICK.items() if key != "precision"}
+
+
+@pytest.fixture(params=[True, False])
+def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the device is said to have instructions for bf16."""
+    monkeypatch.setattr(hardware, "has_bf16", lambda device: request.param)
+    return request.param
+
+
+def test_default_is_bf16_where_the_device_has_it(native: bool, blocks: str) -> None:
+    assert Experiment("MultVAE", defaults=DEFAULT).model.dtype == (torch.bfloat16 if native else torch.float32)
+
+
+def test_bf16_elsewhere_is_a_warning(native: bool, blocks: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert Experiment("MultVAE", precision="bf16").model.dtype == torch.bfloat16
+    assert ("precision=bf16, but this cpu has no instructions for it" in caplog.text) == (not native)
+
+
+@pytest.mark.parametrize("model", ["MultVAE", "MultDAE"])
+def test_bf16_learns_the_blocks_with_float32_weights(model: str, blocks: str) -> None:
+    keys = {"reg_weight": 0.0} if model == "MultDAE" else {}
+    experiment = Experiment(model, precision="bf16", epochs=40, learning_rate=0.01, **keys)
+    experiment.fit()
+    assert experiment.trainer.evaluate(experiment.test_data, show_progress=False)["recall@10"] > 0.9
+    saved = checkpoint.load(experiment.trainer.saved_model_file)
+    moments = [value for state in saved["optimizer"]["state"].values() for value in state.values()]
+    assert {value.dtype for value in (*saved["state_dict"].values(), *moments)} == {torch.float32}
