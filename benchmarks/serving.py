@@ -41,8 +41,7 @@ def random_model(items: int) -> Model:
     generator = torch.Generator().manual_seed(0)
 
     def layer(rows: int, columns: int) -> Layer:
-        weight = torch.randn(rows, columns, generator=generator) * (2 / (rows + columns)) ** 0.5
-        return weight, torch.zeros(columns)
+        return 0.1 * torch.randn(rows, columns, generator=generator), 0.1 * torch.randn(columns, generator=generator)
 
     encoder = (layer(items, HIDDEN), layer(HIDDEN, LATENT))
     decoder = (layer(LATENT, HIDDEN), layer(HIDDEN, items))
