@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py --dataset=ml-100k --seeds 2020 2021 2022
     python benchmarks/quality.py --models MultVAE "MultVAE bf16" "MultVAE sampled" --networks I-200-I
-    python benchmarks/quality.py --dataset=gowalla --benchmark_filename train valid test
+    python benchmarks/quality.py --dataset=gowalla --benchmark_filename train valid test --epochs 40
 
 Each model is trained by RecBole in a process of its own, stopped early on validation NDCG@10 and tested once. A seed decides
 the split too, so the spread over seeds holds both.
@@ -31,7 +31,6 @@ SHARED = {
     "train_neg_sample_args": None,
     "valid_metric": "NDCG@10",
     "stopping_step": 20,
-    "epochs": 400,
     "eval_batch_size": 10_000_000,  # RecBole ranks one user at a time otherwise; the metrics are the same.
     "show_progress": False,
     "state": "ERROR",
@@ -86,12 +85,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
     parser.add_argument("--models", nargs="+", default=list(MODELS)[:3], choices=MODELS)
     parser.add_argument("--networks", nargs="+", default=list(HIDDEN), choices=HIDDEN)
+    parser.add_argument("--epochs", type=int, default=400, help="at most (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=500, help="users in a training batch")
     args = parser.parse_args()
     print(f"{args.dataset}, seeds {args.seeds}, batch {args.batch}: mean ± standard deviation of the test metrics\n")
     print("| network | model | " + " | ".join(METRICS) + " | peak MiB |")
     print("|---|---|" + "---|" * (len(METRICS) + 1))
     keys = {"data_path": args.data_path, "train_batch_size": args.batch, "benchmark_filename": args.benchmark_filename}
+    keys["epochs"] = args.epochs
     context = multiprocessing.get_context("spawn")
     for network in args.networks:
         for model in args.models:

@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
+from recbole.utils import get_model, get_trainer, init_seed, utils
+from torch.utils.tensorboard import SummaryWriter
 
 import recbole_multvae  # noqa: F401  (registers the models)
+
+# TensorBoard's thread writes when the next test may be in another folder already.
+utils.SummaryWriter = lambda folder: SummaryWriter(Path(folder).absolute())
 
 #: No noise in the logs.
 QUIET = {"show_progress": False, "state": "ERROR", "use_gpu": False}
