@@ -56,8 +56,8 @@ class Turns:
             yield batch
 
     def answer(self) -> None:
-        """Seconds and users of the turn; the MiB that this process had at most in it and has now, and the most of the GPU so
-        far. The turn before the first is the preparation.
+        """Seconds and users of the turn; the MiB that this process has now and had at most since the preparation, and the
+        most of the GPU. The turn before the first is the preparation.
         """
         if DEVICE.type == "cuda":
             torch.cuda.synchronize()
@@ -68,10 +68,11 @@ class Turns:
 
     def wait(self) -> None:
         """Read how many users the next turn has; 0 or the end of the input: there is none."""
+        if not self.size:  # The preparation is over: from here on the peak is that of the turns, the warm-up included.
+            Path("/proc/self/clear_refs").write_text("5")
         self.size = self.left = int(sys.stdin.readline() or 0)
         if not self.size:
             raise Enough
-        Path("/proc/self/clear_refs").write_text("5")  # The peak is of this turn.
         self.start = time.perf_counter()
 
 

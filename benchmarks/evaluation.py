@@ -39,7 +39,7 @@ def main() -> None:
     seconds = {name: np.array([turn["seconds"] for turn in turns]) for name, turns in answers.items()}
     for name, taken in seconds.items():
         cells = [spread((taken / other).tolist()) for other in (1, seconds[OURS], seconds[FLOOR])]
-        added = max(turn["peak"] for turn in answers[name]) - started[name].ready["resident"]
+        added = answers[name][-1]["peak"] - started[name].ready["resident"]
         print(f"| {name} | {' | '.join(cells)} | {added:.0f} |")
 
 

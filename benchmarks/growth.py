@@ -42,7 +42,7 @@ def figures(worker: Worker, trained: list[Answer], evaluated: list[Answer]) -> d
     """The values of each quantity."""
     batch = [1000 * BATCH * turn["seconds"] / turn["users"] for turn in trained]
     user = [1000 * turn["seconds"] / turn["users"] for turn in evaluated]
-    peak = max(turn["peak"] for turn in [worker.ready, *trained, *evaluated])
+    peak = max(turn["peak"] for turn in (worker.ready, trained[-1], evaluated[-1]))
     return dict(zip(QUANTITIES, ([worker.ready["seconds"]], batch, user, [peak]), strict=True))
 
 

@@ -28,7 +28,7 @@ def phase(name: str, phases: dict[str, float]) -> Iterator[None]:
 def prepare(name: str, dataset: str, data_path: Path) -> dict[str, float]:
     """The seconds of each step of ``create_dataset``, ``data_preparation`` and the model; and the peak MiB."""
     described = recbole(name, dataset, data_path)
-    config = configure(*(described[key] for key in ("model", "keys", "dataset", "data_path")))
+    config = configure(described["model"], described["keys"], dataset, described["data_path"])
     from recbole.data import create_dataset, create_samplers, get_dataloader
     from recbole.utils import get_model
 

@@ -91,8 +91,8 @@ def main() -> None:
     print(f"{args.dataset}, seeds {args.seeds}, batch {args.batch}: mean ± standard deviation of the test metrics\n")
     print("| network | model | " + " | ".join(METRICS) + " | peak MiB |")
     print("|---|---|" + "---|" * (len(METRICS) + 1))
-    keys = {"data_path": args.data_path, "train_batch_size": args.batch, "benchmark_filename": args.benchmark_filename}
-    keys["epochs"] = args.epochs
+    keys = {name: getattr(args, name) for name in ("data_path", "benchmark_filename", "epochs")}
+    keys["train_batch_size"] = args.batch
     context = multiprocessing.get_context("spawn")
     for network in args.networks:
         for model in args.models:

@@ -79,10 +79,10 @@ def table(started: dict[str, Worker], answers: dict[str, list[Answer]], batch: i
     print("|---|---|---|---|---|---|---|" + "---|" * bool(gpu))
     for name, seconds in per_user.items():
         floor = per_user["floor bf16" if name.endswith("bf16") else "floor fp32"]
-        median, most = np.median(seconds), {key: max(turn[key] for turn in answers[name]) for key in ("peak", "gpu")}
+        median, last = np.median(seconds), answers[name][-1]
         cells = [spread((1000 * batch * seconds).tolist(), ".0f"), f"{1 / median:,.0f}"]
         cells += [spread(ratio.tolist()) for ratio in (per_user[RECBOLE] / seconds, seconds / floor)]
-        cells += [f"{started[name].ready['peak']:.0f}", f"{most['peak']:.0f}"] + [f"{most['gpu']:.0f}"] * bool(gpu)
+        cells += [f"{started[name].ready['peak']:.0f}", f"{last['peak']:.0f}"] + [f"{last['gpu']:.0f}"] * bool(gpu)
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
