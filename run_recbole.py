@@ -2,7 +2,7 @@
 
 import sys
 
-from recbole_multvae.runner import main
+from recbole_multvae.commands.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -65,8 +65,8 @@ class RoundedProducts(TorchDispatchMode):
 def train(model: str, network: str, dataset: str, keys: dict[str, Any]) -> tuple[dict[str, float], float]:
     """Train and test one model. Returns its metrics and the peak memory of the process in MiB."""
     sys.argv = sys.argv[:1]
-    from recbole_multvae.hardware import has_bf16
-    from recbole_multvae.runner import run
+    from recbole_multvae.commands.train import run
+    from recbole_multvae.training.hardware import has_bf16
 
     logging.disable(logging.INFO)
     keys = {**SHARED, **MODELS[model], "mlp_hidden_size": HIDDEN[network], **keys}

@@ -6,7 +6,7 @@
 <class 'recbole_multvae.models.multvae.MultVAE'>
 """
 
-from recbole_multvae.compatibility import check_recbole
+from recbole_multvae.recbole_version import check_recbole
 
 check_recbole()  # Before anything that another RecBole may not have.
 

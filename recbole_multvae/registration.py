@@ -6,8 +6,8 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) looks up everything by name 
 * default YAML is read from RecBole's ``properties`` only (``recbole/config/configurator.py``): we add ours;
 * the loader of auto-encoders is chosen from a literal table (``recbole/data/utils.py:get_dataloader``): we extend it;
 * ``torch.load`` refuses RecBole's checkpoints since torch 2.6: RecBole's own calls of it get :func:`.checkpoint.load`;
-* full ranking makes three dense matrices a batch: ``Trainer.evaluate`` gets :class:`.evaluation.Ranker`, and ``Collector``
-  what it returns;
+* full ranking makes three dense matrices a batch: ``Trainer.evaluate`` gets :class:`.evaluation.ranking.Ranker`, and
+  ``Collector`` what it returns;
 * preparing data visits every interaction in Python: the three places that take longest get :mod:`.preparation`;
 * ``Collector.get_data_struct`` asks a number for its ``.cpu()`` where a metric needs the number of items: numbers stay out;
 * a checkpoint lacks the order of users, without which a resumed run is another run: ``Trainer.fit`` tells the model;
@@ -39,14 +39,16 @@ from recbole.trainer import Trainer
 from recbole.trainer.trainer import AbstractTrainer
 from recbole.utils import EvaluatorType, argument_list
 
-from recbole_multvae import checkpoint, evaluation, preparation
-from recbole_multvae.data import BatchedFullSortEvalDataLoader, ClickUserDataLoader
-from recbole_multvae.distributed import WholeEvaluator, agree, data_parallel, join_group, save_once
+from recbole_multvae import checkpoint
+from recbole_multvae.configuration import check_keys
+from recbole_multvae.data import csr, preparation
+from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader, ClickUserDataLoader
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.hardware import keep_freed_memory
+from recbole_multvae.evaluation import ranking
 from recbole_multvae.models import FAMILY, ClickAutoEncoder
-from recbole_multvae.optimizer import LazyAdam
-from recbole_multvae.settings import check_keys
+from recbole_multvae.training.hardware import keep_freed_memory
+from recbole_multvae.training.optimizer import LazyAdam
+from recbole_multvae.training.processes import WholeEvaluator, agree, data_parallel, join_group, save_once
 
 _PACKAGE = Path(__file__).parent
 #: Where the default YAML is: inside the package when it is installed, beside it in a checkout.
@@ -167,13 +169,13 @@ def _family_used_ids(original: Any, sampler: Any) -> Any:
     # Where negatives are sampled, RecBole's sets are read over and over.
     config = sampler.datasets[0].config
     ours = _is_family(config.model_class) and set(config["eval_args"]["mode"].values()) == {"full"}
-    return preparation.used_items(sampler) if ours else original(sampler)
+    return csr.used_items(sampler) if ours else original(sampler)
 
 
 def _family_evaluate(original: Any, trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
-    if not isinstance(trainer.model, ClickAutoEncoder) or not evaluation.reads_top_k_only(trainer.config):
+    if not isinstance(trainer.model, ClickAutoEncoder) or not ranking.reads_top_k_only(trainer.config):
         return original(trainer, *args, **kwargs)
-    trainer.ranker = evaluation.Ranker(trainer.model, max(trainer.config["topk"]))
+    trainer.ranker = ranking.Ranker(trainer.model, max(trainer.config["topk"]))
     try:
         return original(trainer, *args, **kwargs)
     finally:
@@ -188,9 +190,9 @@ def _family_batch_eval(original: Any, trainer: Trainer, batch: Any) -> Any:
 
 
 def _family_collect(original: Any, collector: Collector, scores: Any, *batch: Any) -> None:
-    if not isinstance(scores, evaluation.Ranking):
+    if not isinstance(scores, ranking.Ranking):
         return original(collector, scores, *batch)
-    return evaluation.collect(collector, scores, *batch[1:])
+    return ranking.collect(collector, scores, *batch[1:])
 
 
 def _family_data_struct(original: Any, collector: Collector) -> Any:

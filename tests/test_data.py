@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_multvae.data import History
-from recbole_multvae.evaluation import TOP_K_BYTES, WHOLE_ROW_BYTES
+from recbole_multvae.data.history import History
+from recbole_multvae.evaluation.ranking import TOP_K_BYTES, WHOLE_ROW_BYTES
 from tests.conftest import Experiment, block_pairs
 
 #: A split made by hand: user "late" has no training interaction, "one" a single one, and u0's i1 occurs twice.
@@ -77,7 +77,7 @@ def test_evaluation_batches_are_sized_by_memory(blocks: str) -> None:
 
 def test_metrics_do_not_depend_on_the_evaluation_batch(blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Experiment("MultVAE")
-    monkeypatch.setattr("recbole_multvae.evaluation.TOP_K_BYTES", 512 * 2**20 // (3 * UNITS))
+    monkeypatch.setattr("recbole_multvae.evaluation.ranking.TOP_K_BYTES", 512 * 2**20 // (3 * UNITS))
     in_threes = Experiment("MultVAE", eval_batch_size=1)
     assert (len(whole.test_data), len(in_threes.test_data)) == (1, 14)
     assert whole.fit() == in_threes.fit()

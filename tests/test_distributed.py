@@ -19,8 +19,8 @@ from recbole.config import Config
 from recbole.quick_start import load_data_and_model
 
 from recbole_multvae import checkpoint
+from recbole_multvae.commands.train import main, run_processes
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.runner import main, run_processes
 from tests.conftest import Experiment, block_pairs
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 RANKS = """
 import os, signal, sys, torch, recbole_multvae
 from recbole.trainer import Trainer
-from recbole_multvae.runner import main
+from recbole_multvae.commands.train import main
 
 fit = Trainer.fit
 

@@ -10,7 +10,7 @@ from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 from recbole.utils.case_study import full_sort_topk
 
-from recbole_multvae.evaluation import CHUNK, CHUNKS_PER_PLACE, top_k
+from recbole_multvae.evaluation.ranking import CHUNK, CHUNKS_PER_PLACE, top_k
 from recbole_multvae.models import ClickAutoEncoder
 from tests.conftest import QUICK, Experiment, recbole_s
 
@@ -62,7 +62,7 @@ def test_metrics_are_recbole_s(
     given_scores(monkeypatch, table if decimals is None else table.round(decimals=decimals))
     assert len(experiment.test_data) > 1
     ours = trainer.evaluate(experiment.test_data, load_best_model=False)
-    monkeypatch.delattr("recbole_multvae.evaluation.Ranker")  # RecBole's way does without it.
+    monkeypatch.delattr("recbole_multvae.evaluation.ranking.Ranker")  # RecBole's way does without it.
     theirs = recbole_s(Trainer.evaluate)(trainer, recbole_s_own(experiment), load_best_model=False)
     assert len(ours) >= len(metrics)
     assert ours == theirs
@@ -134,7 +134,7 @@ def test_other_evaluation_settings(blocks: str, keys: dict[str, Any], monkeypatc
     assert 0 < result["recall@10"] <= 1
     for owner, name in ((Sampler, "get_used_ids"), (Trainer, "evaluate")):
         monkeypatch.setattr(owner, name, recbole_s(getattr(owner, name)))
-    monkeypatch.delattr("recbole_multvae.evaluation.Ranker")
+    monkeypatch.delattr("recbole_multvae.evaluation.ranking.Ranker")
     theirs = Experiment("MultVAE", **keys)
     theirs.fit()
     assert theirs.trainer.evaluate(theirs.test_data) == result

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recbole_multvae import checkpoint, hardware
+from recbole_multvae import checkpoint
+from recbole_multvae.training import hardware
 from tests.conftest import QUICK, Experiment
 
 DEFAULT = {key: value for key, value in QUICK.items() if key != "precision"}

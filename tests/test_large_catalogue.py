@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.objectives import sample_items
+from recbole_multvae.likelihoods.multinomial import sample_items
 from tests.conftest import Experiment
 
 SPARSE = {"learner": "sparse_adam", "sampled_softmax": 6}

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from recbole_multvae import objectives
-from recbole_multvae.objectives import annealed_beta, gaussian_kl, multinomial_nll
+from recbole_multvae.likelihoods import multinomial
+from recbole_multvae.likelihoods.multinomial import multinomial_nll
+from recbole_multvae.models.multvae import gaussian_kl
+from recbole_multvae.training.schedule import annealed_beta
 from tests import reference
 
 ITEMS, OFFSETS = torch.tensor([0, 3, 1, 2, 3, 6]), torch.tensor([0, 2, 2, 5, 6])  # The second user has no clicks.
@@ -48,7 +50,7 @@ def test_multinomial_of_large_logits_does_not_overflow() -> None:
 def test_multinomial_in_blocks_and_parts_is_the_plain_one(
     columns: int, memory: int, shift: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objectives, "CPU_COLUMNS", columns)
+    monkeypatch.setattr(multinomial, "CPU_COLUMNS", columns)
     plain_layer, own = layer(), layer()
     for *_, bias in (plain_layer, own):
         bias.data += shift

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_multvae.recommend import item_titles, load_model, main, recommend
+from recbole_multvae.commands.recommend import item_titles, load_model, main, recommend
 from tests.conftest import Experiment
 
 

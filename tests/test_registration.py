@@ -13,7 +13,7 @@ from recbole.utils import get_model
 
 import recbole_multvae
 from recbole_multvae import MultDAE, MultVAE, register
-from recbole_multvae.data import BatchedFullSortEvalDataLoader, ClickUserDataLoader
+from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader, ClickUserDataLoader
 from recbole_multvae.errors import ConfigurationError, UnsupportedVersionError
 from tests.conftest import QUICK, Experiment
 
@@ -106,7 +106,7 @@ def test_misspelt_key_in_a_file_or_on_the_command_line(
 
 
 def test_training_does_not_import_ray() -> None:
-    code = "import sys, recbole_multvae.runner, recbole_multvae.recommend; sys.exit('ray' in sys.modules)"
+    code = "import sys, recbole_multvae.commands.train, recbole_multvae.commands.recommend; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0
 
 

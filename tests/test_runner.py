@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from recbole.quick_start import run_recbole
 
-from recbole_multvae.runner import main, run
+from recbole_multvae.commands.train import main, run
 from tests.conftest import QUICK, QUIET
 
 FLAGS = ["--dataset=blocks", "--data_path=.", "--epochs=1", "--show_progress=False", "--state=ERROR", "--use_gpu=False"]

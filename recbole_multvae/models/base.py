@@ -14,12 +14,12 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_multvae.checkpoint import FORMAT_VERSION
-from recbole_multvae.data import History
+from recbole_multvae.data.history import History
 from recbole_multvae.errors import DataError
-from recbole_multvae.hardware import product_dtype
 from recbole_multvae.layers import SparseEncoder
-from recbole_multvae.objectives import multinomial_nll, sample_items
+from recbole_multvae.likelihoods.multinomial import multinomial_nll, sample_items
 from recbole_multvae.settings import Settings
+from recbole_multvae.training.hardware import product_dtype
 
 
 class ClickAutoEncoder(GeneralRecommender):

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from recbole_multvae.layers import SparseEncoder, mlp
 from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.objectives import annealed_beta, gaussian_kl
 from recbole_multvae.settings import Settings
+from recbole_multvae.training.schedule import annealed_beta
 
 
 class MultVAESettings(Settings):
@@ -64,3 +64,13 @@ class MultVAE(ClickAutoEncoder):
         mu, logvar = self.posterior(items, offsets)
         beta = annealed_beta(self.update, self.settings.anneal_cap, self.settings.total_anneal_steps)
         return self.negative_log_likelihood(self.sample(mu, logvar), items, offsets) + beta * gaussian_kl(mu, logvar)
+
+
+def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    r"""KL(N(mu, diag exp(logvar)) || N(0, I)), summed over K, the mean over users (paper, equations 5 and 6).
+
+    Args:
+        mu: [B, K].
+        logvar: the logarithm of the variance, [B, K].
+    """
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1).mean()

@@ -19,7 +19,7 @@ from multvae_export.model import from_checkpoint
 from multvae_export.reader import read
 from recbole.utils.case_study import full_sort_topk
 
-from recbole_multvae.recommend import load_model
+from recbole_multvae.commands.recommend import load_model
 from tests.conftest import QUIET, Experiment
 from tests.export.conftest import MODELS
 

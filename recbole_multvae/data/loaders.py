@@ -1,4 +1,4 @@
-"""What the family reads of RecBole's data: click histories as CSR, and loaders that hand out users."""
+"""RecBole's loaders for the family: users of a training batch, and many users of an evaluation batch at once."""
 
 from __future__ import annotations
 
@@ -8,42 +8,10 @@ import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
 from recbole.data.interaction import Interaction
-from torch import Tensor, nn
+from torch import Tensor
 
-from recbole_multvae.evaluation import users_per_batch
-from recbole_multvae.preparation import UserItems, clicks_from_sets, distinct_clicks, gather_rows, item_tensor
-
-
-class History(nn.Module):
-    """The click history of every user as CSR: 4 bytes a click and 8 a user, whatever the longest history.
-
-    An item's column is its RecBole id less one: the padding item, id 0, has none.
-
-    Args:
-        dataset: the training data set; an item counts once for a user however often it occurs.
-    """
-
-    offsets: Tensor
-    columns: Tensor
-
-    def __init__(self, dataset: Any) -> None:
-        super().__init__()
-        clicks = dataset.inter_matrix(form="csr")
-        clicks.sort_indices()
-        # Not persistent: the history belongs to the data, and a checkpoint without it stays small.
-        self.register_buffer("offsets", torch.from_numpy(clicks.indptr.astype(np.int64)), persistent=False)
-        self.register_buffer("columns", torch.from_numpy((clicks.indices - 1).astype(np.int32)), persistent=False)
-
-    def forward(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """The histories of some users.
-
-        Args:
-            users: RecBole user ids, [B].
-
-        Returns:
-            The columns of their items, int64 [N], and where each user's begin and end in it, int64 [B + 1].
-        """
-        return gather_rows(self.offsets, self.columns, users)
+from recbole_multvae.data.csr import UserItems, clicks_from_sets, distinct_clicks, item_tensor
+from recbole_multvae.evaluation.ranking import users_per_batch
 
 
 class ClickUserDataLoader(UserDataLoader):

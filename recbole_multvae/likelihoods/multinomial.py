@@ -184,24 +184,3 @@ def sample_items(items: Tensor, n_items: int, size: int, generator: torch.Genera
     if len(others):
         shift[len(clicked) :] = math.log((n_items - len(clicked)) / len(others))
     return torch.cat([clicked, others]), shift, position
-
-
-def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    r"""KL(N(mu, diag exp(logvar)) || N(0, I)), summed over K, the mean over users (paper, equations 5 and 6).
-
-    Args:
-        mu: [B, K].
-        logvar: the logarithm of the variance, [B, K].
-    """
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1).mean()
-
-
-def annealed_beta(step: int, cap: float, total_steps: int) -> float:
-    """The weight of the KL term at an update (paper, section 2.2.2; dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5).
-
-    Args:
-        step: updates made before this one, from 0.
-        cap: the largest weight.
-        total_steps: updates over which the weight would rise from 0 to 1; 0 means no annealing.
-    """
-    return min(cap, step / total_steps) if total_steps > 0 else cap

@@ -27,7 +27,7 @@ from recbole.utils import get_environment, get_flops, get_model, get_trainer, in
 from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
-from recbole_multvae.cli import ignore_recbole_s_deprecations, run_command
+from recbole_multvae.commands.ending import ignore_recbole_s_deprecations, run_command
 from recbole_multvae.errors import ConfigurationError, DataError, MultVAEError, ProcessError
 from recbole_multvae.models import FAMILY
 

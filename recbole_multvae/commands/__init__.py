@@ -1,0 +1,1 @@
+"""The commands: training, and recommendations by title."""

@@ -1,0 +1,1 @@
+"""Reading, splitting and handing out data: RecBole's data sets and loaders, with histories as sparse matrices."""

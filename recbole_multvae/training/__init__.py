@@ -1,0 +1,1 @@
+"""Training: the optimiser, the schedule of beta, the hardware, several processes."""
