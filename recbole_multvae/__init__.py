@@ -10,10 +10,11 @@ from recbole_multvae.recbole_version import check_recbole
 
 check_recbole()  # Before anything that another RecBole may not have.
 
-from recbole_multvae.models import MultDAE, MultVAE  # noqa: E402
+from recbole_multvae.models import FAMILY  # noqa: E402
 from recbole_multvae.registration import register  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["MultDAE", "MultVAE", "register"]
+globals().update({model.__name__: model for model in FAMILY})
+__all__ = ["register", *(model.__name__ for model in FAMILY)]
 
 register()

@@ -31,7 +31,7 @@ from recbole.config import Config
 from recbole_multvae.errors import CheckpointError
 
 #: The version of what the family adds to a checkpoint (``ClickAutoEncoder.other_parameter``).
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 #: Packages whose classes may be created empty.
 PACKAGES = ("recbole.", "recbole_multvae.", "torch.nn.modules.", "scipy.sparse.")

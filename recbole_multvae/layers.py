@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -108,3 +109,30 @@ class SparseEncoder(nn.Module):
         if self.training and self.dropout > 0:
             items, offsets, values = sparse_dropout(items, offsets, values, self.dropout, generator)
         return self.rest(self.first(items, offsets, values))
+
+
+def describe(network: nn.Module, prefix: str) -> list[dict[str, Any]]:
+    """What a program that has the weights alone needs to know of the layers of a network, in order.
+
+    Args:
+        network: linear layers and activations, in the order in which they are computed.
+        prefix: the network's name in the ``state_dict``.
+
+    Returns:
+        For each linear layer the names of its weight and bias, how the weight is stored (``in_out`` is [d_in, d_out],
+        ``out_in`` its transpose), how many of its outputs count, and the activation that follows it.
+
+    Raises:
+        TypeError: a module has parameters but is not a linear layer.
+    """
+    layers: list[dict[str, Any]] = []
+    for name, module in network.named_modules(prefix=prefix):
+        if isinstance(module, SparseLinear | nn.Linear):
+            stored = "in_out" if isinstance(module, SparseLinear) else "out_in"
+            names = {"weight": f"{name}.weight", "bias": f"{name}.bias"}
+            layers.append({**names, "stored": stored, "units": len(module.bias), "activation": "none"})
+        elif isinstance(module, nn.Tanh):
+            layers[-1]["activation"] = "tanh"
+        elif next(module.parameters(recurse=False), None) is not None:
+            raise TypeError(f"{name} is a {type(module).__name__}, which has no description yet")
+    return layers

@@ -1,42 +1,83 @@
-"""Typed settings with bounds, read from a RecBole Config.
+"""Typed settings: the name, type, default, bounds and meaning of a configuration key in one place.
 
 RecBole hands a model whatever the configuration says: a missing key reads as None, and a number may be a string. Here both
-are errors that name the key, its value and what is allowed.
+are errors that name the key, its value and what is allowed. The YAML files of ``properties/model`` and the README's table are
+tested against what stands here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
 from recbole_multvae.errors import ConfigurationError
 
 
+def setting(default: Any, allowed: str, about: str, **bounds: Any) -> Any:
+    """A configuration key.
+
+    Args:
+        default: its value where the configuration does not name it.
+        allowed: its type and bounds in words, for the error message and the README.
+        about: what it does, one sentence.
+        bounds: those of ``pydantic.Field``: ``gt``, ``ge``, ``lt``, ``le``.
+    """
+    return Field(default, description=about, json_schema_extra={"allowed": allowed}, validate_default=True, **bounds)
+
+
 class Settings(BaseModel):
-    """The settings that every model of the family has. A field's description says what is allowed, for the error."""
+    """A group of configuration keys, as fields made by :func:`setting`."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
-
-    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] = Field(description="a list of positive integers such as [600]")
-    latent_dimension: int = Field(gt=0, description="a positive integer")
-    dropout_prob: float = Field(ge=0, lt=1, description="a number from 0 up to, but not including, 1")
-    precision: Literal["fp32", "bf16", "auto"] = Field(description="fp32, bf16 or auto")
-    sampled_softmax: int = Field(ge=0, description="an integer, 0 or more")
-    train_memory: int = Field(gt=0, description="a positive integer (MiB)")
-    eval_memory: int = Field(gt=0, description="a positive integer (MiB)")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Read the settings from a RecBole Config.
 
         Raises:
-            ConfigurationError: a key is missing, of the wrong type or out of range.
+            ConfigurationError: a key is of the wrong type or out of range.
         """
         try:
-            return cls(**{key: config[key] for key in cls.model_fields})
+            return cls(**{key: config[key] for key in cls.model_fields if key in config})
         except ValidationError as error:
             key = str(error.errors()[0]["loc"][0])
-        raise ConfigurationError(f"{key}={config[key]!r} is not allowed: expected {cls.model_fields[key].description}.")
+        raise ConfigurationError(f"{key}={config[key]!r} is not allowed: expected {cls.allowed(key)}.")
+
+    @classmethod
+    def allowed(cls, key: str) -> str:
+        """The type and the bounds of a key in words."""
+        extra: Any = cls.model_fields[key].json_schema_extra
+        return extra["allowed"]
+
+
+class ModelSettings(Settings):
+    """The settings that every model of the family has, whatever its likelihood."""
+
+    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] = setting(
+        [600], "a list of positive integers such as [600]", "hidden layers of the encoder; the decoder mirrors them"
+    )
+    latent_dimension: int = setting(200, "a positive integer", "K itself (RecBole's MultiVAE halves it)", gt=0)
+    dropout_prob: float = setting(
+        0.5, "a number from 0 up to, but not including, 1", "the probability of dropping a click of the input", ge=0, lt=1
+    )
+    likelihood: str = setting("multinomial", "the name of a likelihood", "what the decoder's outputs stand for")
+    eval_memory: int = setting(
+        512, "a positive integer (MiB)", "memory of an evaluation batch; sets how many users are ranked at once", gt=0
+    )
+
+
+def yaml_lines(settings: type[Settings]) -> list[str]:
+    """The lines of a model's default YAML: ``key: default  # (what is allowed) What it does.``"""
+    lines = []
+    for key, field in settings.model_fields.items():
+        entry = f"{key}: {yaml.safe_dump(field.default, default_flow_style=True).splitlines()[0]}"
+        lines.append(f"{entry:<31} # ({settings.allowed(key)}) {_sentence(field.description)}")
+    return lines
+
+
+def _sentence(text: str | None) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""

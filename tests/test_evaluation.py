@@ -12,6 +12,7 @@ from recbole.utils.case_study import full_sort_topk
 
 from recbole_multvae.evaluation.ranking import CHUNK, CHUNKS_PER_PLACE, top_k
 from recbole_multvae.models import ClickAutoEncoder
+from recbole_multvae.training.trainer import FamilyTrainer
 from tests.conftest import QUICK, Experiment, recbole_s
 
 ML_1M = Path(__file__).parents[2] / "shared" / "data"
@@ -33,9 +34,13 @@ def recbole_s_own(experiment: Experiment) -> Any:
 def given_scores(monkeypatch: pytest.MonkeyPatch, table: torch.Tensor) -> None:
     """Let RecBole's evaluation and ours read the same scores, [n_users, n_items]."""
 
-    def score_into(model: ClickAutoEncoder, interaction: Any, scores: torch.Tensor) -> None:
-        scores.copy_(table[interaction["user_id"], 1:])
+    def histories(model: ClickAutoEncoder, interaction: Any) -> tuple[torch.Tensor, None]:
+        return interaction["user_id"], None
 
+    def score_into(model: ClickAutoEncoder, users: torch.Tensor, _: None, scores: torch.Tensor) -> None:
+        scores.copy_(table[users, 1:])
+
+    monkeypatch.setattr(ClickAutoEncoder, "histories", histories)
     monkeypatch.setattr(ClickAutoEncoder, "full_sort_predict", lambda model, users: table[users["user_id"]].clone().view(-1))
     monkeypatch.setattr(ClickAutoEncoder, "score_into", score_into)
 
@@ -62,8 +67,7 @@ def test_metrics_are_recbole_s(
     given_scores(monkeypatch, table if decimals is None else table.round(decimals=decimals))
     assert len(experiment.test_data) > 1
     ours = trainer.evaluate(experiment.test_data, load_best_model=False)
-    monkeypatch.delattr("recbole_multvae.evaluation.ranking.Ranker")  # RecBole's way does without it.
-    theirs = recbole_s(Trainer.evaluate)(trainer, recbole_s_own(experiment), load_best_model=False)
+    theirs = Trainer.evaluate(trainer, recbole_s_own(experiment), load_best_model=False)
     assert len(ours) >= len(metrics)
     assert ours == theirs
 
@@ -94,7 +98,7 @@ def test_scores_are_those_of_full_sort_predict(blocks: str) -> None:
     network = Experiment("MultDAE").model.eval()
     users = {"user_id": torch.arange(network.n_users)}
     scores = torch.full((network.n_users, network.n_items), -1.0)
-    network.score_into(users, scores[:, 1:])
+    network.score_into(*network.histories(users), scores[:, 1:])
     assert (scores[:, 0] == -1).all()
     torch.testing.assert_close(scores[:, 1:], network.full_sort_predict(users).view_as(scores)[:, 1:].detach())
 
@@ -132,9 +136,8 @@ def test_other_evaluation_settings(blocks: str, keys: dict[str, Any], monkeypatc
     ours.fit()
     result = ours.trainer.evaluate(ours.test_data)
     assert 0 < result["recall@10"] <= 1
-    for owner, name in ((Sampler, "get_used_ids"), (Trainer, "evaluate")):
-        monkeypatch.setattr(owner, name, recbole_s(getattr(owner, name)))
-    monkeypatch.delattr("recbole_multvae.evaluation.ranking.Ranker")
+    monkeypatch.setattr(Sampler, "get_used_ids", recbole_s(Sampler.get_used_ids))
+    monkeypatch.setattr(FamilyTrainer, "evaluate", Trainer.evaluate)
     theirs = Experiment("MultVAE", **keys)
     theirs.fit()
     assert theirs.trainer.evaluate(theirs.test_data) == result

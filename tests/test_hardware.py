@@ -22,6 +22,7 @@ def test_default_is_bf16_where_the_device_has_it(native: bool, blocks: str) -> N
 
 
 def test_bf16_elsewhere_is_a_warning(native: bool, blocks: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
     assert Experiment("MultVAE", precision="bf16").model.dtype == torch.bfloat16
     assert ("precision=bf16, but this cpu has no instructions for it" in caplog.text) == (not native)
 
@@ -35,3 +36,18 @@ def test_bf16_learns_the_blocks_with_float32_weights(model: str, blocks: str) ->
     saved = checkpoint.load(experiment.trainer.saved_model_file)
     moments = [value for state in saved["optimizer"]["state"].values() for value in state.values()]
     assert {value.dtype for value in (*saved["state_dict"].values(), *moments)} == {torch.float32}
+
+
+@pytest.mark.parametrize(("switch", "calls"), [("0", 0), ("1", 2)])
+def test_freed_memory_is_left_to_glibc_if_asked(switch: str, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Libc:
+        def mallopt(self, *arguments: int) -> None:
+            made.append(arguments)
+
+    monkeypatch.setenv("RECBOLE_MULTVAE_MALLOPT", switch)
+    monkeypatch.setattr(hardware.ctypes, "CDLL", lambda name: Libc())
+    monkeypatch.setattr(hardware.platform, "libc_ver", lambda: ("glibc", "2.41"))
+    hardware.keep_freed_memory()
+    assert len(made) == calls

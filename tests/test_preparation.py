@@ -14,6 +14,7 @@ from recbole.data import create_dataset
 from recbole.data.dataset import Dataset
 from recbole.sampler import Sampler
 
+from recbole_multvae.data.dataset import FamilyDataset
 from tests.conftest import QUIET, Experiment, recbole_s
 
 ML_100K = {**QUIET, "load_col": None}
@@ -29,7 +30,7 @@ def ml_100k(**keys: Any) -> Any:
 def test_split_is_recbole_s(ratios: list[float]) -> None:
     dataset = ml_100k()
     dataset.shuffle()
-    expected = recbole_s(Dataset.split_by_ratio)(dataset, ratios, "user_id")
+    expected = Dataset.split_by_ratio(dataset, ratios, "user_id")
     ours = dataset.split_by_ratio(ratios, group_by="user_id")
     assert len(ours) == len(expected) == len(ratios)
     for part, other in zip(ours, expected, strict=True):
@@ -53,12 +54,11 @@ def test_used_items_are_recbole_s(blocks: str) -> None:
 
 
 def read(name: str, by_recbole: bool) -> Any:
-    dataset = Dataset.__new__(Dataset)
+    dataset = (Dataset if by_recbole else FamilyDataset).__new__(Dataset if by_recbole else FamilyDataset)
     dataset.config = Config("MultVAE", name, config_dict={**ML_100K, "data_path": "."})
     dataset.logger = logging.getLogger()
     dataset._get_preset()
-    load = recbole_s(Dataset._load_feat) if by_recbole else Dataset._load_feat
-    return load(dataset, f"{name}/{name}.inter", "inter")
+    return dataset._load_feat(f"{name}/{name}.inter", "inter")
 
 
 def number(draw: random.Random) -> str:
@@ -84,7 +84,7 @@ def test_tables_are_recbole_s(quote: str) -> None:
 
 def test_ml_100k_is_recbole_s(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = ml_100k()
-    monkeypatch.setattr(Dataset, "_load_feat", recbole_s(Dataset._load_feat))
+    monkeypatch.setattr(FamilyDataset, "_load_feat", Dataset._load_feat)
     theirs = ml_100k()
     for feat in ("inter_feat", "user_feat", "item_feat"):
         for name, values in getattr(theirs, feat).interaction.items():

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import recbole
@@ -141,3 +143,15 @@ class TestQuickStart:
         assert experiment.trainer.evaluate(test_data) == expected
         for name, value in model.state_dict().items():
             assert value.equal(experiment.model.state_dict()[name])
+
+
+@pytest.mark.parametrize(("switch", "ours"), [("0", False), ("1", True)])
+def test_torch_load_is_left_alone_if_asked(switch: str, ours: bool) -> None:
+    code = "import torch; before = torch.load; import recbole_multvae, sys; sys.exit(torch.load is not before)"
+    environment = {**os.environ, "RECBOLE_MULTVAE_TORCH_LOAD": switch}
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment).returncode == ours
+
+
+def test_only_what_recbole_has_no_look_up_for_is_wrapped() -> None:
+    source = Path(recbole_multvae.__file__).with_name("registration.py").read_text("utf-8")
+    assert source.count("    _wrap(") == 5  # Of them one in a loop over two modules.

@@ -30,6 +30,8 @@ from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 from recbole_multvae.commands.ending import ignore_recbole_s_deprecations, run_command
 from recbole_multvae.errors import ConfigurationError, DataError, MultVAEError, ProcessError
 from recbole_multvae.models import FAMILY
+from recbole_multvae.training.checkpoints import with_whole_checkpoints
+from recbole_multvae.training.processes import group_config, in_a_group
 
 #: RecBole's.
 DEFAULT_PORT = 5678
@@ -58,8 +60,10 @@ def run(
         ConfigurationError: a key is misspelt or out of range.
         DataError: RecBole cannot read the data set.
     """
-    config = Config(model, dataset, config_file_list, config_dict)
+    grouped = config_dict is not None and "local_rank" in config_dict
+    config = (group_config if grouped else Config)(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
+    Path("log", config["model"]).mkdir(parents=True, exist_ok=True)  # RecBole fails where another process makes it first.
     init_logger(config)
     logger = getLogger()
     logger.info(sys.argv)
@@ -75,7 +79,9 @@ def run(
     flops = get_flops(network, data, config["device"], logger, construct_transform(config))
     logger.info(set_color("FLOPs", "blue") + f": {flops}")
 
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+    Path(config["checkpoint_dir"]).mkdir(parents=True, exist_ok=True)  # For the same reason.
+    trainer_class = with_whole_checkpoints(get_trainer(config["MODEL_TYPE"], config["model"]))
+    trainer = (in_a_group(trainer_class) if grouped else trainer_class)(config, network)
     show_progress = config["show_progress"]
     best_score, best_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
     test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=show_progress)

@@ -49,9 +49,13 @@ class UserItems:
         start, end = self.clicks.indptr[int(users) : int(users) + 2]
         return self.kind(self.clicks.indices[start:end])
 
+    def rows(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """The items of some users: item ids int64 [N], and where each user's begin and end, int64 [B + 1]."""
+        return gather_rows(self._offsets, self._items, users)
+
     def pairs(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The items of some users: the place of the user in ``users`` and the item id, int64 [N] each."""
-        items, offsets = gather_rows(self._offsets, self._items, users)
+        items, offsets = self.rows(users)
         return torch.arange(len(users)).repeat_interleave(offsets.diff()), items
 
 
@@ -62,10 +66,11 @@ def item_tensor(items: np.ndarray) -> Tensor:
 
 def distinct_clicks(dataset: Any) -> csr_matrix:
     """A data set's pairs of user and item, each once: int8 ones, [n_users, n_items]."""
-    return _ones(dataset.inter_matrix(form="csr"))
+    return ones(dataset.inter_matrix(form="csr"))
 
 
-def _ones(clicks: csr_matrix) -> csr_matrix:
+def ones(clicks: csr_matrix) -> csr_matrix:
+    """The same entries, each as an int8 one."""
     return csr_matrix((np.ones(clicks.nnz, dtype=np.int8), clicks.indices, clicks.indptr), shape=clicks.shape)
 
 
@@ -74,7 +79,7 @@ def used_items(sampler: Any) -> dict[str, UserItems]:
     used, result = None, {}
     for phase, dataset in zip(sampler.phases, sampler.datasets, strict=True):
         clicks = distinct_clicks(dataset)
-        used = clicks if used is None else _ones(used + clicks)
+        used = clicks if used is None else ones(used + clicks)
         result[phase] = UserItems(used, set)
     return result
 

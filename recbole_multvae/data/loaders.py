@@ -10,7 +10,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_multvae.data.csr import UserItems, clicks_from_sets, distinct_clicks, item_tensor
+from recbole_multvae.data.csr import UserItems, clicks_from_sets, distinct_clicks, item_tensor, ones
 from recbole_multvae.evaluation.ranking import users_per_batch
 
 
@@ -24,6 +24,19 @@ class ClickUserDataLoader(UserDataLoader):
         self.sample_size = len(users)
         # Past UserDataLoader, whose __init__ would list every user again.
         super(UserDataLoader, self).__init__(config, dataset, sampler, shuffle=shuffle)
+
+
+class UsersWithHistories(Interaction):
+    """Users of a batch, and the histories that the model is given of them: columns int64 [N], offsets int64 [B + 1]."""
+
+    histories: tuple[Tensor, Tensor]
+
+    def to(self, device: Any, selected_field: Any = None) -> UsersWithHistories:
+        """The same on another device."""
+        moved = UsersWithHistories(super().to(device, selected_field).interaction)
+        items, offsets = self.histories
+        moved.histories = items.to(device), offsets.to(device)
+        return moved
 
 
 class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
@@ -41,6 +54,9 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
         dataset.sort(by=self.uid_field, ascending=True)
         positives, used = distinct_clicks(dataset), sampler.used_ids
         seen = used.clicks if isinstance(used, UserItems) else clicks_from_sets(used, dataset.item_num)
+        self.fold_in: UserItems | None = None
+        if (given := getattr(dataset, "fold_in", None)) is not None:
+            self.fold_in, seen = UserItems(given, item_tensor), ones(given + positives)
         self.uid2positive_item = UserItems(positives, item_tensor)
         self.uid2history_item = UserItems((seen > positives).astype(np.int8), item_tensor)
         self.uid2items_num = np.diff(positives.indptr).astype(np.int64)
@@ -51,9 +67,16 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
         super(FullSortEvalDataLoader, self).__init__(config, dataset, sampler, shuffle=False)
 
     def collate_fn(self, index: list[int]) -> tuple[Interaction, tuple[Tensor, Tensor], Tensor, Tensor]:
-        """The users of a batch, the pairs (row, item) of their history, and the rows and the items of their positives."""
+        """The users of a batch, the pairs (row, item) not to recommend, and the rows and the items of their positives.
+
+        Where the data set has histories to fold in, they are with the users, as :class:`UsersWithHistories`.
+        """
         users = self.user_df[index]
         ids = users[self.uid_field]
+        if self.fold_in is not None:
+            items, offsets = self.fold_in.rows(ids)
+            users = UsersWithHistories(users.interaction)
+            users.histories = items - 1, offsets
         return users, self.uid2history_item.pairs(ids), *self.uid2positive_item.pairs(ids)
 
     def _init_batch_size_and_step(self) -> None:

@@ -37,7 +37,7 @@ def reads_top_k_only(config: Any) -> bool:
 
 def users_per_batch(config: Any, n_items: int) -> int:
     """How many users' evaluation fits into ``eval_memory`` MiB, at least 1."""
-    units = n_items + 2 * sum(config["mlp_hidden_size"]) + 3 * config["latent_dimension"]
+    units = n_items + 2 * sum(config["mlp_hidden_size"] or []) + 3 * (config["latent_dimension"] or 0)
     unit = TOP_K_BYTES if reads_top_k_only(config) else WHOLE_ROW_BYTES
     return max(1, config["eval_memory"] * 2**20 // (unit * units))
 
@@ -64,7 +64,7 @@ class Ranker:
     def __call__(self, interaction: Any, history: tuple[Tensor, Tensor]) -> Ranking:
         """Rank the items for the users of ``interaction``, without the pairs (row, item) in ``history``, int64 [N] each."""
         scores = self._scores(len(interaction))
-        self.model.score_into(interaction, scores[:, 1:])
+        self.model.score_into(*self.model.histories(interaction), scores[:, 1:])
         scores[:, 0] = -torch.inf
         scores[history] = -torch.inf
         return Ranking(top_k(scores, self.k), self.model.n_items)

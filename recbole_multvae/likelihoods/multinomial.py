@@ -1,8 +1,8 @@
-r"""The terms of the objective of Mult-VAE (Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018).
+r"""The multinomial likelihood (Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018, equation 2).
 
-Tensors and plain numbers in, scalars out. ``B`` users in the batch, ``I`` items, ``H`` hidden units, ``K`` latent
-dimensions, ``N`` interactions of the batch. A batch of click vectors x_u in {0,1}^I is sparse: ``items`` [N] holds the
-columns that are 1, row after row, and ``offsets`` [B + 1] where each row begins and ends.
+Tensors and plain numbers in, scalars out. ``B`` users in the batch, ``I`` items, ``H`` hidden units, ``N`` interactions of
+the batch. A batch of click vectors x_u in {0,1}^I is sparse: ``items`` [N] holds the columns that are 1, row after row, and
+``offsets`` [B + 1] where each row begins and ends.
 """
 
 from __future__ import annotations
@@ -11,13 +11,48 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from recbole_multvae.likelihoods.base import Likelihood, LikelihoodSettings
+from recbole_multvae.settings import setting
 
 #: Columns of float32 logits that a CPU works on at once: [500, 1024] stay in its cache from one operation to the next.
 CPU_COLUMNS = 1024
 #: As long as the logarithms of the sums of a softmax are no further from 0, its logits need no shift: float32 reaches from
 #: e^-87 to e^88, and the gradients multiply by such sums.
 SAFE_LOG = 40
+
+
+class MultinomialSettings(LikelihoodSettings):
+    """The settings of the multinomial likelihood."""
+
+    sampled_softmax: int = setting(
+        0, "an integer, 0 or more", "items drawn for the softmax beside those clicked in a batch; 0 takes all items", ge=0
+    )
+
+
+class Multinomial(Likelihood):
+    """One softmax over all items, or over a sample of them, from which all clicks of a user are drawn."""
+
+    settings_class = MultinomialSettings
+    settings: MultinomialSettings
+
+    @property
+    def sparse_output(self) -> bool:
+        """Whether the gradient of the output layer's weight is sparse: it is where items are sampled."""
+        return self.sparse and self.settings.sampled_softmax > 0
+
+    def negative_log_likelihood(
+        self, hidden: Tensor, output: nn.Linear, items: Tensor, offsets: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """See :meth:`.Likelihood.negative_log_likelihood` and :func:`multinomial_nll`."""
+        weight: Tensor = output.weight
+        bias: Tensor = output.bias
+        if self.settings.sampled_softmax:
+            columns, shift, items = sample_items(items, len(weight), self.settings.sampled_softmax, generator)
+            weight = nn.functional.embedding(columns, output.weight, sparse=self.sparse)
+            bias = output.bias[columns] + shift
+        return multinomial_nll(hidden, weight, bias, items, offsets, self.dtype, self.settings.train_memory * 2**20)
 
 
 def multinomial_nll(
@@ -34,7 +69,7 @@ def multinomial_nll(
     .. math:: -\frac{1}{B} \sum_u \sum_i x_{ui} \log \mathrm{softmax}_i f(z_u)
         = \frac{1}{B} \sum_u \Big( N_u \log \sum_i e^{f_i(z_u)} - \sum_{i: x_{ui} = 1} f_i(z_u) \Big)
 
-    The last layer, the softmax, the loss and their gradients are one step, in which [B, I] numbers are kept once.
+    The last layer, the softmax, the loss and their gradients are computed in one step, which holds one matrix [B, I].
 
     Args:
         hidden: the last hidden layer of the decoder, [B, H].
@@ -66,15 +101,17 @@ class _MultinomialNLL(torch.autograd.Function):
         for first in range(0, n_users, part):
             users, ends = slice(first, first + part), offsets[first : first + part + 1]
             clicked = items if part >= n_users else items[ends[0] : ends[-1]]
-            own, beta = grad_hidden[users], min(first, 1)
-            loss += _add_part(hidden[users], *layer, clicked, ends.diff(), n_users, own, *grad_layer, beta)
+            own = grad_hidden[users]
+            loss += _add_part(hidden[users], *layer, clicked, ends.diff(), n_users, own, *grad_layer, first > 0)
         ctx.gradients = grad_hidden, *grad_layer
         return loss / n_users
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
-            raise RuntimeError("Trying to go backward through multinomial_nll a second time: its gradients are handed over.")
+            raise RuntimeError(
+                "backward ran through multinomial_nll a second time: its gradients are freed after the first."
+            )
         gradients, ctx.gradients = ctx.gradients, None
         # Reading the scalar would make the CPU wait for a GPU.
         if grad_output.is_cuda or grad_output != 1:
@@ -83,10 +120,11 @@ class _MultinomialNLL(torch.autograd.Function):
 
 
 def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: Tensor, n_users: int,
-              grad_hidden: Tensor, grad_weight: Tensor, grad_bias: Tensor, beta: int) -> Tensor:  # fmt: skip
-    """The loss of some of ``n_users`` users, a sum; the gradients of the mean over all are added to what they share.
+              grad_hidden: Tensor, grad_weight: Tensor, grad_bias: Tensor, accumulate: bool) -> Tensor:  # fmt: skip
+    """Sum the loss of some of ``n_users`` users, and add their part of the gradients of the mean over all users.
 
-    ``grad_hidden`` is these users' own and 0; of the other two, ``beta`` times what is there counts.
+    ``grad_hidden`` belongs to these users alone, and is zero. ``grad_weight`` and ``grad_bias`` are sums over all users:
+    with ``accumulate`` this part is added to them, without it they are overwritten.
     """
     shifted = hidden.is_cuda  # Reading the totals would make the CPU wait for a GPU.
     while True:
@@ -96,23 +134,24 @@ def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, count
         if shifted or (total.log().abs() < SAFE_LOG).all():
             break
         shifted = True
-    # The gradient of a user's logits, softmax * counts - clicks, but for a factor that is cheaper on [B, H]: counts / total.
+    # The gradient of a user's logits is softmax * counts - clicks. Its factor counts / total is applied to [B, H] below,
+    # which is cheaper than to [B, I].
     scores.index_add_(0, clicked, -(total / counts).repeat_interleave(counts).to(scores.dtype))
     factor = (counts / total / n_users)[:, None]
     scaled = (hidden * factor).to(weight.dtype)
     for columns, block in blocks:
-        _add_product(1, grad_hidden, block, weight[columns])
-        _add_product(beta, grad_weight[columns], block.T, scaled)
-        _add_product(beta, grad_bias[columns, None], block.T, factor.to(weight.dtype))
+        _add_product(grad_hidden, block, weight[columns], accumulate=True)
+        _add_product(grad_weight[columns], block.T, scaled, accumulate)
+        _add_product(grad_bias[columns, None], block.T, factor.to(weight.dtype), accumulate)
     grad_hidden *= factor
     return (counts * (highest + total.log())).sum() - clicked_scores
 
 
 def _exponentiate(blocks: Any, shifted: bool) -> tuple[Tensor, Tensor]:
-    """Replace logits by their exponentials, ``shifted`` by the user's highest logit.
+    """Replace logits by their exponentials; with ``shifted``, subtract the user's highest logit first.
 
     Returns:
-        What was taken off, [B], and the sums over all items, [B], float32.
+        What was subtracted, [B], and the sums of the exponentials over all items, [B], float32.
     """
     total = blocks[0][1].new_zeros(len(blocks[0][1]), dtype=torch.float32)
     highest = torch.stack([block.amax(dim=1) for _, block in blocks]).amax(dim=0).float() if shifted else total.clone()
@@ -126,13 +165,14 @@ def _exponentiate(blocks: Any, shifted: bool) -> tuple[Tensor, Tensor]:
 
 
 def _score(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: Tensor) -> Any:
-    """The logits in blocks of columns that lie one behind the other.
+    """Compute the logits in blocks of columns. The blocks lie in memory one after the other.
 
     Returns:
-        The blocks, each a slice of the columns and [B, width]; all as one vector, [B * I]; where in it the clicks are.
+        The blocks, each as a slice of the columns and a matrix [B, width]; all of them as one vector, [B * I]; and the
+        places of the clicks in that vector, int64 [N].
     """
     n_users, n_items = len(hidden), len(weight)
-    # In fewer bits the products are fast, and what would be done once a block is not worth it.
+    # bf16 products are so fast that the fixed cost of each block outweighs what its cache saves.
     width = CPU_COLUMNS if hidden.device.type == "cpu" and hidden.dtype == torch.float32 else n_items
     scores = hidden.new_empty(n_users * n_items)
     blocks = []
@@ -145,11 +185,11 @@ def _score(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: 
     return blocks, scores, n_users * start_of + row * (n_items - start_of).clamp(max=width) + items - start_of
 
 
-def _add_product(beta: int, total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left @ right to ``beta`` times a float32 matrix, in place; 0 takes no notice of what is there."""
+def _add_product(total: Tensor, left: Tensor, right: Tensor, accumulate: bool) -> None:
+    """Add left @ right to a float32 matrix in place, or overwrite the matrix with it."""
     if total.dtype == left.dtype:
-        total.addmm_(left, right, beta=beta)
-    elif beta:
+        total.addmm_(left, right, beta=int(accumulate))
+    elif accumulate:
         total += left @ right
     else:
         total.copy_(left @ right)

@@ -1,10 +1,20 @@
-"""The family: one file a model."""
+"""The models of the family, one file each. A class in this folder that derives from the base is found by itself."""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.models.multdae import MultDAE
-from recbole_multvae.models.multvae import MultVAE
 
-#: Every model that is registered with RecBole.
-FAMILY: tuple[type[ClickAutoEncoder], ...] = (MultVAE, MultDAE)
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)
 
-__all__ = ["FAMILY", "ClickAutoEncoder", "MultDAE", "MultVAE"]
+
+def family(base: type[ClickAutoEncoder] = ClickAutoEncoder) -> list[type[ClickAutoEncoder]]:
+    """Every model that derives from ``base``, the subclasses of subclasses too."""
+    return [model for cls in base.__subclasses__() for model in (cls, *family(cls))]
+
+
+#: Every model of this folder: they are registered with RecBole.
+FAMILY = tuple(model for model in family() if model.__module__.startswith(f"{__name__}."))
+
+__all__ = ["FAMILY", "ClickAutoEncoder", "family"]

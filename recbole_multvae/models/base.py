@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -15,20 +16,20 @@ from torch import Tensor, nn
 
 from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data.history import History
-from recbole_multvae.errors import DataError
-from recbole_multvae.layers import SparseEncoder
-from recbole_multvae.likelihoods.multinomial import multinomial_nll, sample_items
-from recbole_multvae.settings import Settings
+from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
+from recbole_multvae.layers import SparseEncoder, describe
+from recbole_multvae.likelihoods import likelihoods
+from recbole_multvae.settings import ModelSettings, Settings
 from recbole_multvae.training.hardware import product_dtype
 
 
 class ClickAutoEncoder(GeneralRecommender):
     """A RecBole general recommender that maps a user's click vector to a score for every item.
 
-    A subclass sets ``settings_class``, builds an ``encoder`` and a ``decoder``, and defines :meth:`encode` and
-    :meth:`calculate_loss`.
+    A subclass sets ``settings_class``, builds an ``encoder`` and a ``decoder``, and defines :meth:`encode` and :meth:`loss`.
 
     Attributes:
+        likelihood: what the decoder's outputs stand for; it knows the loss.
         sparse: whether the gradients of the tables are sparse, for RecBole's ``learner: sparse_adam``.
         update: training updates made so far; saved, because the KL weight depends on it.
         generator: draws dropout masks and noise; its state is saved, so that a resumed run draws what an unbroken one
@@ -36,7 +37,9 @@ class ClickAutoEncoder(GeneralRecommender):
     """
 
     input_type = InputType.LISTWISE
-    settings_class: ClassVar[type[Settings]]
+    settings_class: ClassVar[type[ModelSettings]] = ModelSettings
+    #: The activation between the encoder's last layer and the decoder, by its name in :meth:`spec`.
+    latent_activation: ClassVar[str] = "none"
     encoder: SparseEncoder
     decoder: nn.Sequential
     #: DistributedDataParallel broadcasts buffers before every update; these never change.
@@ -44,40 +47,70 @@ class ClickAutoEncoder(GeneralRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.settings = self.settings_class.from_config(config)
+        self.settings = self.read_settings(config)
         self.sparse = config["learner"].lower() == "sparse_adam"
+        self.dtype = product_dtype(self.settings.precision, self.device)
+        self.likelihood = likelihoods()[self.settings.likelihood](self.settings, self.dtype, self.sparse)
         self.history = History(dataset)
         self.item_tokens = [str(token) for token in dataset.field2id_token[self.ITEM_ID]]
         self.dataset_name = config["dataset"]
         self.update = 0
-        self.dtype = product_dtype(self.settings.precision, self.device)
         self.rank = config["local_rank"] + (config["offset"] or 0)
         self.generator = torch.Generator(device=self.device).manual_seed(config["seed"] + self.rank)
         self._order: torch.Generator | None = None
         self._saved_order: Tensor | None = None
 
+    @classmethod
+    def read_settings(cls, config: Mapping[str, Any]) -> Any:
+        """The settings of the model and of its likelihood in one object.
+
+        Raises:
+            ConfigurationError: a key is out of range, or there is no such likelihood.
+        """
+        name = cls.settings_class.from_config(config).likelihood
+        if name not in likelihoods():
+            raise ConfigurationError(f"likelihood={name!r} is not allowed: expected {' or '.join(sorted(likelihoods()))}.")
+        return cls.all_settings(name).from_config(config)
+
+    @classmethod
+    @cache
+    def all_settings(cls, likelihood: str) -> type[Settings]:
+        """The settings of the model together with those of a likelihood."""
+        return type(f"{cls.__name__}Settings", (likelihoods()[likelihood].settings_class, cls.settings_class), {})
+
     def encode(self, items: Tensor, offsets: Tensor) -> Tensor:
         """The latent representation used to rank, [B, K], of the histories ``items`` [N], ``offsets`` [B + 1]."""
         raise NotImplementedError
 
-    def negative_log_likelihood(self, z: Tensor, items: Tensor, offsets: Tensor) -> Tensor:
-        """The multinomial's, the mean over users, of latent representations [B, K]. Counts one more update."""
+    def loss(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """The objective of one update, a scalar, for the histories ``items`` [N], ``offsets`` [B + 1]."""
+        raise NotImplementedError
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """The objective for the users of a batch. Counts the update: nothing else changes ``update`` in training."""
+        loss = self.loss(*self.history(interaction[self.USER_ID]))
         self.update += 1
+        return loss
+
+    def negative_log_likelihood(self, z: Tensor, items: Tensor, offsets: Tensor) -> Tensor:
+        """The likelihood's, the mean over users, of latent representations [B, K]."""
         output: Any = self.decoder[-1]
-        weight, bias = output.weight, output.bias
-        if self.settings.sampled_softmax:
-            columns, shift, items = sample_items(items, len(weight), self.settings.sampled_softmax, self.generator)
-            weight = nn.functional.embedding(columns, weight, sparse=self.sparse)
-            bias = bias[columns] + shift
-        memory = self.settings.train_memory * 2**20
-        return multinomial_nll(self.decoder[:-1](z), weight, bias, items, offsets, self.dtype, memory)
+        return self.likelihood.negative_log_likelihood(self.decoder[:-1](z), output, items, offsets, self.generator)
 
     def sparse_parameters(self) -> list[nn.Parameter]:
         """The tables whose gradients are sparse: a row for each item that occurred in the batch."""
         if not self.sparse:
             return []
         output: Any = self.decoder[-1]
-        return [self.encoder.first.weight, *([output.weight] if self.settings.sampled_softmax else [])]
+        return [self.encoder.first.weight, *([output.weight] if self.likelihood.sparse_output else [])]
+
+    def histories(self, interaction: Any) -> tuple[Tensor, Tensor]:
+        """What the model is given of the users of a batch: items [N] and offsets [B + 1].
+
+        The evaluation loader may hand a history over with the batch. Otherwise it is the user's training history.
+        """
+        given = getattr(interaction, "histories", None)
+        return self.history(interaction[self.USER_ID]) if given is None else given
 
     def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
         """The logits f(z_u), [B, I], of the histories ``items`` [N], ``offsets`` [B + 1]."""
@@ -95,12 +128,14 @@ class ClickAutoEncoder(GeneralRecommender):
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Score every item for each user. Returns the logits, [users * n_items], in RecBole's order of ids."""
-        return self._with_padding(self(*self.history(interaction[self.USER_ID]))).view(-1)
+        return self._with_padding(self(*self.histories(interaction))).view(-1)
 
     @torch.no_grad()
-    def score_into(self, interaction: Any, scores: Tensor) -> None:
-        """Write the logits of every item for each user into ``scores``, [users, I]: memory that is used again and again."""
-        items, offsets = self.history(interaction[self.USER_ID])
+    def score_into(self, items: Tensor, offsets: Tensor, scores: Tensor) -> None:
+        """Write the logits of every item into ``scores``, [B, I], for the histories ``items`` [N], ``offsets`` [B + 1].
+
+        The caller owns the memory of ``scores``, and reuses it from batch to batch.
+        """
         output: Any = self.decoder[-1]
         hidden = self.decoder[:-1](self.encode(items, offsets))
         torch.addmm(output.bias, hidden, output.weight.t(), out=scores)
@@ -135,16 +170,26 @@ class ClickAutoEncoder(GeneralRecommender):
         return nn.functional.pad(logits, (1, 0), value=torch.finfo(logits.dtype).min)
 
     def spec(self) -> dict[str, Any]:
-        """What a program needs to rebuild the network: plain numbers, strings and lists."""
+        """The description of the network in inference, from which ``multvae-export`` builds it: plain numbers and strings.
+
+        ``layers`` lead from the clicks to the logits, without a row or column for the padding item; ``input`` is the scaling
+        of the clicks (``l2``: x / ||x||_2), ``latent`` the number of layers before z.
+        """
+        encoder, decoder = describe(self.encoder, "encoder"), describe(self.decoder, "decoder")
+        encoder[-1] |= {"units": self.settings.latent_dimension, "activation": self.latent_activation}
         return {
             "model": type(self).__name__,
+            "architecture": "auto_encoder",
             "n_items": self.n_items,
             "mlp_hidden_size": list(self.settings.mlp_hidden_size),
             "latent_dimension": self.settings.latent_dimension,
+            "input": "l2",
+            "layers": encoder + decoder,
+            "latent": len(encoder),
         }
 
     def follow(self, train_data: Any) -> None:
-        """Save and restore the order of users with the model. RecBole's ``Trainer.fit`` calls this before training."""
+        """Save and restore the order of users with the model. The trainer calls this before training."""
         self._order = train_data.generator
         if self._saved_order is not None:
             self._order.set_state(self._saved_order)
@@ -166,10 +211,16 @@ class ClickAutoEncoder(GeneralRecommender):
         """RecBole's hook: take up what :meth:`other_parameter` saved.
 
         Raises:
+            CheckpointError: a newer version of this package wrote the checkpoint.
             DataError: the checkpoint was trained on other items than the data set has.
         """
         if para is None:
             return
+        if para["format_version"] > FORMAT_VERSION:
+            raise CheckpointError(
+                f"The checkpoint is of format {para['format_version']}, and this version knows up to {FORMAT_VERSION}: "
+                "update recbole-multvae."
+            )
         if para["item_tokens"] != self.item_tokens:
             raise DataError(
                 f"The checkpoint was trained on {len(para['item_tokens']) - 1} items of {para['dataset']}, the data set "

@@ -8,7 +8,7 @@ the penalty follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -16,20 +16,25 @@ from torch import Tensor
 
 from recbole_multvae.layers import SparseEncoder, mlp
 from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.settings import Settings
+from recbole_multvae.settings import ModelSettings, setting
 
 
-class MultDAESettings(Settings):
+class MultDAESettings(ModelSettings):
     """The settings of :class:`MultDAE`."""
 
-    reg_weight: float = Field(ge=0, description="a number, 0 or more")
+    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] = setting(
+        [], "a list of positive integers such as [600]", "hidden layers of the encoder; the decoder mirrors them"
+    )
+    reg_weight: float = setting(
+        0.01, "a number, 0 or more", "L2 penalty of the weights, divided by train_batch_size as in the paper's code", ge=0
+    )
 
 
 class MultDAE(ClickAutoEncoder):
     """Mult-DAE: encoder I-H-K, decoder K-H-I, tanh between all layers, multinomial likelihood, L2 penalty."""
 
     settings_class = MultDAESettings
-    settings: MultDAESettings
+    latent_activation = "tanh"
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -43,9 +48,8 @@ class MultDAE(ClickAutoEncoder):
         """Tanh of the encoder's output, [B, K]."""
         return torch.tanh(self.encoder(items, offsets, self.generator))
 
-    def calculate_loss(self, interaction: Any) -> Tensor:
+    def loss(self, items: Tensor, offsets: Tensor) -> Tensor:
         """The negative log-likelihood, the mean over the users of the batch, and the L2 penalty of the weights."""
-        items, offsets = self.history(interaction[self.USER_ID])
         loss = self.negative_log_likelihood(self.encode(items, offsets), items, offsets)
         if not self.l2:
             return loss

@@ -16,27 +16,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from recbole_multvae.layers import SparseEncoder, mlp
 from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.settings import Settings
+from recbole_multvae.settings import ModelSettings, setting
 from recbole_multvae.training.schedule import annealed_beta
 
 
-class MultVAESettings(Settings):
+class MultVAESettings(ModelSettings):
     """The settings of :class:`MultVAE`."""
 
-    anneal_cap: float = Field(ge=0, le=1, description="a number from 0 to 1")
-    total_anneal_steps: int = Field(ge=0, description="an integer, 0 or more")
+    anneal_cap: float = setting(0.2, "a number from 0 to 1", "the largest weight beta of the KL term", ge=0, le=1)
+    total_anneal_steps: int = setting(
+        200000, "an integer, 0 or more", "updates over which beta would rise from 0 to 1; 0 takes anneal_cap at once", ge=0
+    )
 
 
 class MultVAE(ClickAutoEncoder):
     """Mult-VAE: encoder I-H-2K, decoder K-H-I, multinomial likelihood, annealed KL."""
 
     settings_class = MultVAESettings
-    settings: MultVAESettings
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -58,9 +58,8 @@ class MultVAE(ClickAutoEncoder):
         epsilon = torch.randn(mu.shape, generator=self.generator, device=mu.device)
         return mu + epsilon * torch.exp(0.5 * logvar)
 
-    def calculate_loss(self, interaction: Any) -> Tensor:
-        """The negative annealed ELBO, the mean over the users of the batch. Advances the schedule of beta."""
-        items, offsets = self.history(interaction[self.USER_ID])
+    def loss(self, items: Tensor, offsets: Tensor) -> Tensor:
+        """The negative annealed ELBO, the mean over the users of the batch (paper, equation 6)."""
         mu, logvar = self.posterior(items, offsets)
         beta = annealed_beta(self.update, self.settings.anneal_cap, self.settings.total_anneal_steps)
         return self.negative_log_likelihood(self.sample(mu, logvar), items, offsets) + beta * gaussian_kl(mu, logvar)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from logging import getLogger
 
@@ -42,9 +43,10 @@ def keep_freed_memory() -> None:
     """Make glibc keep large blocks that are freed, for the next step to take: up to 2 GiB in this process.
 
     By default it returns a block of 32 MiB or more to the kernel at once, and the next step gets a new one page by page,
-    each page zeroed first: as much time as the arithmetic on it. Elsewhere than on glibc this does nothing.
+    each page zeroed first: as much time as the arithmetic on it. Elsewhere than on glibc this does nothing, and neither does
+    it with ``RECBOLE_MULTVAE_MALLOPT=0`` in the environment.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if platform.libc_ver()[0] == "glibc" and os.environ.get("RECBOLE_MULTVAE_MALLOPT") != "0":
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

@@ -3,7 +3,8 @@
 RecBole shares out ``train_batch_size`` and the evaluation batches over the processes, and averages their gradients with
 ``DistributedDataParallel``: an update is that of one process on the union of their batches. But it only does so on GPUs; it
 averages the rounded metrics of the processes, users that pad the last share included; and a process may read a checkpoint
-that another is still writing, or look for it under another name. :mod:`.registration` puts these functions in place.
+that another is still writing, or look for it under another name. The training command makes its configuration with
+:func:`group_config` and its trainer with :class:`SeveralProcesses`, for every model of RecBole.
 
 A rank counts the processes of all machines, a local rank those of one.
 """
@@ -16,11 +17,14 @@ from typing import Any
 
 import torch
 from recbole.config import Config
-from recbole.utils import set_color
-from torch import Tensor, distributed, nn
+from recbole.trainer import Trainer
+from recbole.trainer.trainer import AbstractTrainer
+from recbole.utils import EvaluatorType
+from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.training.checkpoints import WholeCheckpoints
 
 #: The keys of a configuration that only make sense in a group of processes.
 GROUP_KEYS = ("nproc", "world_size", "ip", "port", "offset")
@@ -66,9 +70,16 @@ def _gpus(config: Config) -> int:
     return torch.cuda.device_count()
 
 
-def data_parallel(model: nn.Module, device: torch.device) -> DistributedDataParallel:
-    """Average the gradients of the processes, and start them all from the weights of rank 0."""
-    return DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device.index])
+class _GroupConfig(Config):
+    def _init_device(self) -> None:
+        join_group(self)
+
+
+def group_config(*arguments: Any) -> Config:
+    """RecBole's configuration of a process of a group, which it joins. The arguments are those of ``Config``."""
+    config = _GroupConfig(*arguments)
+    config.__class__ = Config  # From here on it is like any other, for whoever saves it.
+    return config
 
 
 def agree(value: Any) -> Any:
@@ -76,6 +87,60 @@ def agree(value: Any) -> Any:
     values = [value]
     distributed.broadcast_object_list(values)
     return values[0]
+
+
+class _DataParallel(AbstractTrainer):
+    """RecBole's ``AbstractTrainer``, on the CPU too: processes start from the weights of rank 0 and average gradients."""
+
+    def __init__(self, config: Any, model: Any) -> None:
+        on_gpu = config["device"].type == "cuda"
+        self.config = config
+        self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model) if on_gpu else model
+        devices = [config["device"].index] if on_gpu else None
+        self.distributed_model = DistributedDataParallel(self.model, device_ids=devices)
+
+
+class SeveralProcesses(WholeCheckpoints):
+    """Overrides for any trainer of RecBole in a process of a group: see :func:`in_a_group`."""
+
+    saved_model_file: str
+    config: Any
+    evaluator: Any
+
+    def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """Train. See RecBole's ``Trainer.fit``."""
+        self.saved_model_file = agree(self.saved_model_file)  # Its name holds the time, which may differ by rank.
+        train_data.sampler.seed = self.config["seed"]  # RecBole leaves the order of users the same for every seed.
+        return super().fit(train_data, *args, **kwargs)
+
+    def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate. See RecBole's ``Trainer.evaluate``. The metrics are those of one process, not an average over ranks."""
+        if not eval_data or self.eval_type != EvaluatorType.RANKING:
+            return super().evaluate(eval_data, *args, **kwargs)
+        evaluator = self.evaluator
+        self.evaluator = WholeEvaluator(evaluator, eval_data.sample_size, self.device)
+        try:
+            return super().evaluate(eval_data, *args, **kwargs)
+        finally:
+            self.evaluator = evaluator
+
+    def _map_reduce(self, result: Any, num_sample: int) -> Any:
+        # RecBole averages the metrics of the ranks; a WholeEvaluator's are of all rows already.
+        return result if isinstance(self.evaluator, WholeEvaluator) else super()._map_reduce(result, num_sample)
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        """Let one process of a machine write the checkpoint; the others wait until it is there."""
+        if self.config["local_rank"] == 0:
+            config = self.config
+            self.config = _of_one_process(config)
+            super()._save_checkpoint(epoch, verbose, **kwargs)
+            self.config = config
+        distributed.barrier()
+
+
+def in_a_group(trainer: type[Trainer]) -> type[Trainer]:
+    """The trainer class for a process of a group."""
+    return type(trainer.__name__, (SeveralProcesses, trainer, _DataParallel), {})
 
 
 class WholeEvaluator:
@@ -101,28 +166,6 @@ class WholeEvaluator:
         ranks = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
         distributed.all_gather(ranks, rows)
         return torch.stack(ranks, dim=1).flatten(0, 1)[: self.n_rows].cpu()
-
-
-def save_once(save: Any, trainer: Any, epoch: int, verbose: bool = True, saved_model_file: str | None = None) -> None:
-    """Let one process of a machine write the checkpoint, and the others wait until it is there, whole.
-
-    Args:
-        save: ``Trainer._save_checkpoint`` as RecBole defines it.
-        trainer: RecBole's trainer.
-        epoch: the epoch to continue after.
-        verbose: whether to log the path.
-        saved_model_file: where to, instead of the trainer's own path.
-    """
-    config, file = trainer.config, saved_model_file or trainer.saved_model_file
-    if config["local_rank"] == 0:
-        part = f"{file}.{distributed.get_rank()}"  # Machines may share the folder.
-        trainer.config = _of_one_process(config)
-        save(trainer, epoch, verbose=False, saved_model_file=part)
-        trainer.config = config
-        os.replace(part, file)
-        if verbose:
-            trainer.logger.info(set_color("Saving current", "blue") + f": {file}")
-    distributed.barrier()
 
 
 def _of_one_process(config: Config) -> Config:

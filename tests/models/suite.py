@@ -107,7 +107,7 @@ class RecommenderSuite:
         experiment.fit()
         saved = checkpoint.load(experiment.trainer.saved_model_file)
         extra = saved["other_parameter"]
-        assert extra["format_version"] == 1
+        assert extra["format_version"] == 2
         assert extra["dataset"] == "blocks"
         assert extra["item_tokens"] == list(experiment.dataset.field2id_token["item_id"])
         assert extra["spec"]["model"] == self.model
@@ -170,3 +170,15 @@ class RecommenderSuite:
     def test_training_leaves_no_trace_outside_the_working_folder(self, experiment: Experiment) -> None:
         experiment.fit()
         assert {path.name for path in Path().iterdir()} <= {"blocks", "saved", "log", "log_tensorboard"}
+
+    def test_spec_describes_every_layer_of_inference(self, network: ClickAutoEncoder) -> None:
+        spec, state = network.spec(), network.state_dict()
+        x = torch.nn.functional.normalize((torch.arange(20) % 3 == 0).float(), dim=0)[None]
+        for layer in spec["layers"]:
+            weight = state[layer["weight"]] if layer["stored"] == "in_out" else state[layer["weight"]].T
+            x = x @ weight[:, : layer["units"]] + state[layer["bias"]][: layer["units"]]
+            x = {"tanh": torch.tanh, "none": lambda x: x}[layer["activation"]](x)
+        history = [item + 1 for item in range(0, 20, 3)]
+        torch.testing.assert_close(x, network.score_histories([history])[:, 1:])
+        assert spec["layers"][spec["latent"] - 1]["units"] == spec["latent_dimension"]
+        assert all(layer["weight"] in state and layer["bias"] in state for layer in spec["layers"])

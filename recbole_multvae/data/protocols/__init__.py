@@ -1,0 +1,16 @@
+"""Ways to hold data out for evaluation, one file each. A class of a file of this folder is found by itself.
+
+RecBole's own splits are RS, LS and TS. ``eval_args: {split: {NAME: arguments}}`` chooses the protocol called NAME.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from recbole_multvae.data.protocols.base import Protocol
+
+
+def protocols() -> dict[str, type[Protocol]]:
+    """The protocols by their names in ``eval_args``."""
+    for module in iter_modules(__path__, f"{__name__}."):
+        import_module(module.name)
+    return {cls.name: cls for cls in Protocol.__subclasses__()}

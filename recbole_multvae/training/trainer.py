@@ -1,0 +1,102 @@
+"""The trainer of the family. RecBole finds it by name, as ``<Model>Trainer`` (``recbole/utils/utils.py:get_trainer``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.evaluator import Collector
+
+from recbole_multvae.errors import CheckpointError, ConfigurationError, MultVAEError
+from recbole_multvae.evaluation import ranking
+from recbole_multvae.training.checkpoints import WholeCheckpoints
+from recbole_multvae.training.hardware import keep_freed_memory
+from recbole_multvae.training.optimizer import LazyAdam
+
+
+class FamilyTrainer(WholeCheckpoints):
+    """RecBole's ``Trainer`` with exact resuming, Adam in one pass over the weights, and full ranking in batches of users."""
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.eval_collector = RankingCollector(config)
+        self._ranker: ranking.Ranker | None = None
+
+    def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """Train. See RecBole's ``Trainer.fit``. A resumed run visits the users in the order that an unbroken run would."""
+        self.model.follow(train_data)
+        keep_freed_memory()
+        return super().fit(train_data, *args, **kwargs)
+
+    def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate. See RecBole's ``Trainer.evaluate``. Metrics of top-k lists need no whole rows of scores."""
+        if ranking.reads_top_k_only(self.config):
+            self._ranker = ranking.Ranker(self.model, max(self.config["topk"]))
+        try:
+            return super().evaluate(eval_data, *args, **kwargs)
+        finally:
+            self._ranker = None
+
+    def _full_sort_batch_eval(self, batch: Any) -> Any:
+        if self._ranker is None:
+            return super()._full_sort_batch_eval(batch)
+        interaction, seen, positive_u, positive_i = batch
+        return interaction, self._ranker(interaction.to(self.device), seen), positive_u, positive_i
+
+    def resume_checkpoint(self, resume_file: Any) -> None:
+        """Continue a run. See RecBole's ``Trainer.resume_checkpoint``.
+
+        Raises:
+            CheckpointError: the state of the optimiser is that of another learner.
+        """
+        try:
+            super().resume_checkpoint(resume_file)
+        except MultVAEError:
+            raise
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"Cannot resume {resume_file} with learner={self.learner}, as its optimiser's state does not fit: "
+                "take the learner of the run that is to be resumed."
+            ) from error
+
+    def _build_optimizer(self, **kwargs: Any) -> Any:
+        """RecBole's optimiser in torch's fused form; for ``learner: sparse_adam``, one that takes dense parameters too."""
+        if sparse := self.model.sparse_parameters():
+            return self._lazy_adam(sparse)
+        optimizer = super()._build_optimizer(**kwargs)
+        for group in optimizer.param_groups:
+            if "fused" in group:
+                group["fused"] = True
+        return optimizer
+
+    def _lazy_adam(self, sparse: list[Any]) -> LazyAdam:
+        for key in ("weight_decay", "reg_weight", "clip_grad_norm"):
+            if self.config[key]:
+                raise ConfigurationError(f"{key}={self.config[key]!r} does not go with learner=sparse_adam: leave it out.")
+        if not self.config["single_spec"]:
+            raise ConfigurationError(
+                "learner=sparse_adam trains in one process only: leave out --nproc, or take learner=adam."
+            )
+        tables = {id(parameter) for parameter in sparse}
+        dense = [parameter for parameter in self.model.parameters() if id(parameter) not in tables]
+        return LazyAdam(sparse, dense, self.config["learning_rate"])
+
+
+class RankingCollector(Collector):
+    """RecBole's collector, which also takes a :class:`.ranking.Ranking` in place of a matrix of scores."""
+
+    def eval_batch_collect(self, scores: Any, interaction: Any, positive_u: Any, positive_i: Any) -> None:
+        """Collect a batch. See RecBole's ``Collector.eval_batch_collect``."""
+        if isinstance(scores, ranking.Ranking):
+            ranking.collect(self, scores, positive_u, positive_i)
+        else:
+            super().eval_batch_collect(scores, interaction, positive_u, positive_i)
+
+    def get_data_struct(self) -> Any:
+        """What was collected. RecBole asks each entry for its ``.cpu()``, which the number of items does not have."""
+        held = self.data_struct._data_dict
+        numbers = {name: held.pop(name) for name in list(held) if not isinstance(held[name], torch.Tensor)}
+        struct = super().get_data_struct()
+        held.update(numbers)
+        struct._data_dict.update(numbers)
+        return struct
