@@ -1,8 +1,8 @@
 """The layers of the family: torch only, tensors and plain numbers in.
 
 ``B`` users in the batch, ``I`` items, ``H`` hidden units, ``K`` latent dimensions, ``N`` interactions of the batch. Click
-vectors are sparse: ``items`` int64 [N] holds the columns that are 1, row after row, ``offsets`` int64 [B + 1] where each row
-begins and ends.
+vectors are sparse: ``columns`` int64 [N] holds the clicked items, from 0 to I - 1, row after row; ``offsets`` int64 [B + 1]
+where each row begins and ends.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def normalised_clicks(offsets: Tensor) -> Tensor:
 
 
 def sparse_dropout(
-    items: Tensor, offsets: Tensor, values: Tensor, probability: float, generator: torch.Generator
+    columns: Tensor, offsets: Tensor, values: Tensor, probability: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Inverted dropout of the non-zeros, which is dropout of the whole vector: a zero stays zero.
 
     Args:
-        items: columns of the non-zeros, int64 [N].
+        columns: those of the non-zeros, int64 [N].
         offsets: int64 [B + 1].
         values: the non-zeros, float32 [N].
         probability: of dropping one.
@@ -48,7 +48,7 @@ def sparse_dropout(
     """
     kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
     left_before = F.pad(kept.cumsum(0), (1, 0))
-    return items[kept], left_before[offsets], values[kept] / (1 - probability)
+    return columns[kept], left_before[offsets], values[kept] / (1 - probability)
 
 
 class SparseLinear(nn.Module):
@@ -65,10 +65,16 @@ class SparseLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_features))
         initialise(self.weight, self.bias)
 
-    def forward(self, items: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
+    def forward(self, columns: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
         """Multiply the sparse rows with the weight. ``values`` float32 [N] are the non-zeros. Returns [B, H]."""
         return self.bias + F.embedding_bag(
-            items, self.weight, offsets, mode="sum", per_sample_weights=values, include_last_offset=True, sparse=self.sparse
+            columns,
+            self.weight,
+            offsets,
+            mode="sum",
+            per_sample_weights=values,
+            include_last_offset=True,
+            sparse=self.sparse,
         )
 
     def extra_repr(self) -> str:
@@ -103,12 +109,12 @@ class SparseEncoder(nn.Module):
         self.first = SparseLinear(dims[0], dims[1], sparse)
         self.rest = nn.Sequential(nn.Tanh(), mlp(dims[1:])) if len(dims) > 2 else nn.Identity()
 
-    def forward(self, items: Tensor, offsets: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, columns: Tensor, offsets: Tensor, generator: torch.Generator) -> Tensor:
         """Encode sparse click vectors. ``generator`` draws the dropout mask in training. Returns [B, dims[-1]]."""
         values = normalised_clicks(offsets)
         if self.training and self.dropout > 0:
-            items, offsets, values = sparse_dropout(items, offsets, values, self.dropout, generator)
-        return self.rest(self.first(items, offsets, values))
+            columns, offsets, values = sparse_dropout(columns, offsets, values, self.dropout, generator)
+        return self.rest(self.first(columns, offsets, values))
 
 
 def describe(network: nn.Module, prefix: str) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Typed settings: the name, type, default, bounds and meaning of a configuration key in one place.
 
 RecBole hands a model whatever the configuration says: a missing key reads as None, and a number may be a string. Here both
-are errors that name the key, its value and what is allowed. The YAML files of ``properties/model`` and the README's table are
-tested against what stands here.
+are errors that name the key, its value and what is allowed. The YAML files of ``properties/model`` and the README's table
+are tested against what stands here.
 """
 
 from __future__ import annotations

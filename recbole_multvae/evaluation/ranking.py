@@ -2,8 +2,8 @@
 
 RecBole 1.2.1 (``recbole/trainer/trainer.py``, ``recbole/evaluator/collector.py``) makes, for every batch, a copy of the
 logits with a column for the padding item, an integer matrix of positives of the same shape, its sum, and the k largest
-scores by a heap over each whole row. Metrics that read top-k lists only need none of these: see :class:`Ranker`. For any
-other metric the trainer and the collector go RecBole's way.
+scores by a heap over each whole row. Metrics that read top-k lists only need none of these: see :class:`Ranker`. For all
+other metrics the trainer and the collector do what RecBole's do.
 
 ``B`` users in the batch, ``I`` items with RecBole's padding item, ``k`` places of the ranking.
 """
@@ -106,23 +106,3 @@ def top_k(scores: Tensor, k: int) -> Tensor:
     if unsettled.any():
         result[unsettled] = torch.topk(scores[unsettled], k, dim=1).indices
     return result
-
-
-def collect(collector: Any, ranking: Ranking, positive_u: Tensor, positive_i: Tensor) -> None:
-    """Give RecBole's ``Collector`` what it would have gathered from the scores, from a :class:`Ranking` instead.
-
-    Args:
-        collector: RecBole's ``Collector``.
-        ranking: the top-k lists of the batch.
-        positive_u: the row of each positive, int64 [number of positives].
-        positive_i: its item id; no pair occurs twice.
-    """
-    items, n_items = ranking
-    if collector.register.need("rec.items"):
-        collector.data_struct.update_tensor("rec.items", items)
-    if collector.register.need("rec.topk"):
-        rows = torch.arange(len(items), device=items.device).unsqueeze(1)
-        positives = (positive_u * n_items + positive_i).to(items.device)
-        hits = torch.isin(rows * n_items + items, positives).long()
-        counts = torch.bincount(positive_u, minlength=len(items)).to(items.device)
-        collector.data_struct.update_tensor("rec.topk", torch.cat((hits, counts.unsqueeze(1)), dim=1))

@@ -48,15 +48,15 @@ class Likelihood(ABC):
 
     @abstractmethod
     def negative_log_likelihood(
-        self, hidden: Tensor, output: nn.Linear, items: Tensor, offsets: Tensor, generator: torch.Generator
+        self, hidden: Tensor, output: nn.Linear, columns: Tensor, offsets: Tensor, generator: torch.Generator
     ) -> Tensor:
         """The mean over users of -log p(x_u | f), with the scores f = hidden weight^T + bias.
 
         Args:
             hidden: the last hidden layer of the decoder, [B, H].
             output: the last layer, weight [I, H], bias [I].
-            items: columns of the clicked items, int64 [N].
-            offsets: where each user's items begin and end, int64 [B + 1].
+            columns: the clicked items, from 0 to I - 1, int64 [N].
+            offsets: where each user's clicks begin and end, int64 [B + 1].
             generator: draws what is random in the loss.
 
         Returns:

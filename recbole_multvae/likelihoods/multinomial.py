@@ -1,8 +1,8 @@
 r"""The multinomial likelihood (Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018, equation 2).
 
 Tensors and plain numbers in, scalars out. ``B`` users in the batch, ``I`` items, ``H`` hidden units, ``N`` interactions of
-the batch. A batch of click vectors x_u in {0,1}^I is sparse: ``items`` [N] holds the columns that are 1, row after row, and
-``offsets`` [B + 1] where each row begins and ends.
+the batch. A batch of click vectors x_u in {0,1}^I is sparse: ``columns`` [N] holds the clicked items, from 0 to I - 1, row
+after row, and ``offsets`` [B + 1] where each row begins and ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class MultinomialSettings(LikelihoodSettings):
     """The settings of the multinomial likelihood."""
 
     sampled_softmax: int = setting(
-        0, "an integer, 0 or more", "items drawn for the softmax beside those clicked in a batch; 0 takes all items", ge=0
+        0,
+        "an integer, 0 or more",
+        "for large catalogues: items drawn for the softmax beside those clicked in a batch (few cost NDCG); 0 takes all",
+        ge=0,
     )
 
 
@@ -43,23 +46,23 @@ class Multinomial(Likelihood):
         return self.sparse and self.settings.sampled_softmax > 0
 
     def negative_log_likelihood(
-        self, hidden: Tensor, output: nn.Linear, items: Tensor, offsets: Tensor, generator: torch.Generator
+        self, hidden: Tensor, output: nn.Linear, columns: Tensor, offsets: Tensor, generator: torch.Generator
     ) -> Tensor:
         """See :meth:`.Likelihood.negative_log_likelihood` and :func:`multinomial_nll`."""
         weight: Tensor = output.weight
         bias: Tensor = output.bias
         if self.settings.sampled_softmax:
-            columns, shift, items = sample_items(items, len(weight), self.settings.sampled_softmax, generator)
-            weight = nn.functional.embedding(columns, output.weight, sparse=self.sparse)
-            bias = output.bias[columns] + shift
-        return multinomial_nll(hidden, weight, bias, items, offsets, self.dtype, self.settings.train_memory * 2**20)
+            drawn, shift, columns = sample_items(columns, len(weight), self.settings.sampled_softmax, generator)
+            weight = nn.functional.embedding(drawn, output.weight, sparse=self.sparse)
+            bias = output.bias[drawn] + shift
+        return multinomial_nll(hidden, weight, bias, columns, offsets, self.dtype, self.settings.train_memory * 2**20)
 
 
 def multinomial_nll(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor,
-    items: Tensor,
+    columns: Tensor,
     offsets: Tensor,
     dtype: torch.dtype = torch.float32,
     memory: int = 2**29,
@@ -75,7 +78,7 @@ def multinomial_nll(
         hidden: the last hidden layer of the decoder, [B, H].
         weight: of the last layer, [I, H].
         bias: of the last layer, [I].
-        items: columns of the clicked items, int64 [N].
+        columns: the clicked items, from 0 to I - 1, int64 [N].
         offsets: int64 [B + 1].
         dtype: of the three products with the weight; the softmax, all sums and the gradients are float32.
         memory: bytes that the logits may take; more users than that are worked on in parts.
@@ -84,14 +87,14 @@ def multinomial_nll(
         A float32 scalar. Users without interactions add nothing to the sum, but count in B.
     """
     with torch.autocast(hidden.device.type, enabled=False):
-        return _MultinomialNLL.apply(hidden.float(), weight, bias, items, offsets, dtype, memory)
+        return _MultinomialNLL.apply(hidden.float(), weight, bias, columns, offsets, dtype, memory)
 
 
 class _MultinomialNLL(torch.autograd.Function):
     """The gradients are computed with the loss, while the softmax is in memory, and at most scaled on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, offsets: Tensor,
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, offsets: Tensor,
                 dtype: torch.dtype, memory: int) -> Tensor:  # fmt: skip
         n_users = len(hidden)
         layer = weight.to(dtype), bias.to(dtype)
@@ -100,7 +103,7 @@ class _MultinomialNLL(torch.autograd.Function):
         part = max(1, memory // (len(weight) * dtype.itemsize))
         for first in range(0, n_users, part):
             users, ends = slice(first, first + part), offsets[first : first + part + 1]
-            clicked = items if part >= n_users else items[ends[0] : ends[-1]]
+            clicked = columns if part >= n_users else columns[ends[0] : ends[-1]]
             own = grad_hidden[users]
             loss += _add_part(hidden[users], *layer, clicked, ends.diff(), n_users, own, *grad_layer, first > 0)
         ctx.gradients = grad_hidden, *grad_layer
@@ -119,7 +122,7 @@ class _MultinomialNLL(torch.autograd.Function):
         return (*gradients, None, None, None, None)
 
 
-def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: Tensor, n_users: int,
+def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, counts: Tensor, n_users: int,
               grad_hidden: Tensor, grad_weight: Tensor, grad_bias: Tensor, accumulate: bool) -> Tensor:  # fmt: skip
     """Sum the loss of some of ``n_users`` users, and add their part of the gradients of the mean over all users.
 
@@ -128,7 +131,7 @@ def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, count
     """
     shifted = hidden.is_cuda  # Reading the totals would make the CPU wait for a GPU.
     while True:
-        blocks, scores, clicked = _score(hidden.to(weight.dtype), weight, bias, items, counts)
+        blocks, scores, clicked = _score(hidden.to(weight.dtype), weight, bias, columns, counts)
         clicked_scores = scores[clicked].float().sum()
         highest, total = _exponentiate(blocks, shifted)
         if shifted or (total.log().abs() < SAFE_LOG).all():
@@ -139,10 +142,10 @@ def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, count
     scores.index_add_(0, clicked, -(total / counts).repeat_interleave(counts).to(scores.dtype))
     factor = (counts / total / n_users)[:, None]
     scaled = (hidden * factor).to(weight.dtype)
-    for columns, block in blocks:
-        _add_product(grad_hidden, block, weight[columns], accumulate=True)
-        _add_product(grad_weight[columns], block.T, scaled, accumulate)
-        _add_product(grad_bias[columns, None], block.T, factor.to(weight.dtype), accumulate)
+    for span, block in blocks:
+        _add_product(grad_hidden, block, weight[span], accumulate=True)
+        _add_product(grad_weight[span], block.T, scaled, accumulate)
+        _add_product(grad_bias[span, None], block.T, factor.to(weight.dtype), accumulate)
     grad_hidden *= factor
     return (counts * (highest + total.log())).sum() - clicked_scores
 
@@ -164,7 +167,7 @@ def _exponentiate(blocks: Any, shifted: bool) -> tuple[Tensor, Tensor]:
     return highest, total
 
 
-def _score(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: Tensor) -> Any:
+def _score(hidden: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, counts: Tensor) -> Any:
     """Compute the logits in blocks of columns. The blocks lie in memory one after the other.
 
     Returns:
@@ -177,12 +180,12 @@ def _score(hidden: Tensor, weight: Tensor, bias: Tensor, items: Tensor, counts: 
     scores = hidden.new_empty(n_users * n_items)
     blocks = []
     for start in range(0, n_items, width):
-        columns = slice(start, min(start + width, n_items))
-        block = scores[n_users * columns.start : n_users * columns.stop].view(n_users, -1)
-        blocks.append((columns, torch.addmm(bias[columns], hidden, weight[columns].T, out=block)))
-    start_of = items // width * width
+        span = slice(start, min(start + width, n_items))
+        block = scores[n_users * span.start : n_users * span.stop].view(n_users, -1)
+        blocks.append((span, torch.addmm(bias[span], hidden, weight[span].T, out=block)))
+    start_of = columns // width * width
     row = torch.repeat_interleave(counts)
-    return blocks, scores, n_users * start_of + row * (n_items - start_of).clamp(max=width) + items - start_of
+    return blocks, scores, n_users * start_of + row * (n_items - start_of).clamp(max=width) + columns - start_of
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor, accumulate: bool) -> None:
@@ -195,7 +198,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, accumulate: bool) -
         total.copy_(left @ right)
 
 
-def sample_items(items: Tensor, n_items: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def sample_items(columns: Tensor, n_items: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     r"""Draw the items over which a batch's softmax is taken: those that were clicked, and some of the others.
 
     The normaliser of a user is estimated by importance sampling (Jean et al., "On Using Very Large Target Vocabulary for
@@ -207,20 +210,20 @@ def sample_items(items: Tensor, n_items: int, size: int, generator: torch.Genera
     which is Z_u on average; its logarithm is too low on average, the less so the larger S.
 
     Args:
-        items: columns of the clicked items, int64 [N].
+        columns: the clicked items, from 0 to I - 1, int64 [N].
         n_items: I.
         size: how many items to draw; those drawn twice, or clicked, do not count, so that S may be smaller.
         generator: draws them.
 
     Returns:
-        The columns of P and S, int64 [C]; what to add to their logits, float32 [C]; where in C ``items`` are, int64 [N].
+        The columns of P and S, int64 [C]; what to add to their logits, float32 [C]; where in C ``columns`` are, int64 [N].
     """
-    clicked, position = items.unique(return_inverse=True)
-    drawn = torch.randint(n_items, (size,), generator=generator, device=items.device).unique()
-    is_clicked = torch.zeros(n_items, dtype=torch.bool, device=items.device)
+    clicked, position = columns.unique(return_inverse=True)
+    drawn = torch.randint(n_items, (size,), generator=generator, device=columns.device).unique()
+    is_clicked = torch.zeros(n_items, dtype=torch.bool, device=columns.device)
     is_clicked[clicked] = True
     others = drawn[~is_clicked[drawn]]
-    shift = torch.zeros(len(clicked) + len(others), device=items.device)
+    shift = torch.zeros(len(clicked) + len(others), device=columns.device)
     if len(others):
         shift[len(clicked) :] = math.log((n_items - len(clicked)) / len(others))
     return torch.cat([clicked, others]), shift, position

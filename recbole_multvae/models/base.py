@@ -78,12 +78,12 @@ class ClickAutoEncoder(GeneralRecommender):
         """The settings of the model together with those of a likelihood."""
         return type(f"{cls.__name__}Settings", (likelihoods()[likelihood].settings_class, cls.settings_class), {})
 
-    def encode(self, items: Tensor, offsets: Tensor) -> Tensor:
-        """The latent representation used to rank, [B, K], of the histories ``items`` [N], ``offsets`` [B + 1]."""
+    def encode(self, columns: Tensor, offsets: Tensor) -> Tensor:
+        """The latent representation used to rank, [B, K], of the histories ``columns`` [N], ``offsets`` [B + 1]."""
         raise NotImplementedError
 
-    def loss(self, items: Tensor, offsets: Tensor) -> Tensor:
-        """The objective of one update, a scalar, for the histories ``items`` [N], ``offsets`` [B + 1]."""
+    def loss(self, columns: Tensor, offsets: Tensor) -> Tensor:
+        """The objective of one update, a scalar, for the histories ``columns`` [N], ``offsets`` [B + 1]."""
         raise NotImplementedError
 
     def calculate_loss(self, interaction: Any) -> Tensor:
@@ -92,10 +92,10 @@ class ClickAutoEncoder(GeneralRecommender):
         self.update += 1
         return loss
 
-    def negative_log_likelihood(self, z: Tensor, items: Tensor, offsets: Tensor) -> Tensor:
+    def negative_log_likelihood(self, z: Tensor, columns: Tensor, offsets: Tensor) -> Tensor:
         """The likelihood's, the mean over users, of latent representations [B, K]."""
         output: Any = self.decoder[-1]
-        return self.likelihood.negative_log_likelihood(self.decoder[:-1](z), output, items, offsets, self.generator)
+        return self.likelihood.negative_log_likelihood(self.decoder[:-1](z), output, columns, offsets, self.generator)
 
     def sparse_parameters(self) -> list[nn.Parameter]:
         """The tables whose gradients are sparse: a row for each item that occurred in the batch."""
@@ -105,16 +105,16 @@ class ClickAutoEncoder(GeneralRecommender):
         return [self.encoder.first.weight, *([output.weight] if self.likelihood.sparse_output else [])]
 
     def histories(self, interaction: Any) -> tuple[Tensor, Tensor]:
-        """What the model is given of the users of a batch: items [N] and offsets [B + 1].
+        """What the model is given of the users of a batch: columns [N] and offsets [B + 1].
 
         The evaluation loader may hand a history over with the batch. Otherwise it is the user's training history.
         """
         given = getattr(interaction, "histories", None)
         return self.history(interaction[self.USER_ID]) if given is None else given
 
-    def forward(self, items: Tensor, offsets: Tensor) -> Tensor:
-        """The logits f(z_u), [B, I], of the histories ``items`` [N], ``offsets`` [B + 1]."""
-        return self.decoder(self.encode(items, offsets))
+    def forward(self, columns: Tensor, offsets: Tensor) -> Tensor:
+        """The logits f(z_u), [B, I], of the histories ``columns`` [N], ``offsets`` [B + 1]."""
+        return self.decoder(self.encode(columns, offsets))
 
     def predict(self, interaction: Any) -> Tensor:
         """Score pairs of a user and an item. Returns the logits, [number of pairs]; the padding item scores lowest."""
@@ -131,13 +131,13 @@ class ClickAutoEncoder(GeneralRecommender):
         return self._with_padding(self(*self.histories(interaction))).view(-1)
 
     @torch.no_grad()
-    def score_into(self, items: Tensor, offsets: Tensor, scores: Tensor) -> None:
-        """Write the logits of every item into ``scores``, [B, I], for the histories ``items`` [N], ``offsets`` [B + 1].
+    def score_into(self, columns: Tensor, offsets: Tensor, scores: Tensor) -> None:
+        """Write the logits of every item into ``scores``, [B, I], for the histories ``columns`` [N], ``offsets`` [B + 1].
 
         The caller owns the memory of ``scores``, and reuses it from batch to batch.
         """
         output: Any = self.decoder[-1]
-        hidden = self.decoder[:-1](self.encode(items, offsets))
+        hidden = self.decoder[:-1](self.encode(columns, offsets))
         torch.addmm(output.bias, hidden, output.weight.t(), out=scores)
 
     @torch.no_grad()

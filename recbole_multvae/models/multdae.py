@@ -44,13 +44,13 @@ class MultDAE(ClickAutoEncoder):
         # The authors' code: lam = 0.01 / batch_size, and lam * ||W||^2 beside the mean over the users of a batch.
         self.l2 = self.settings.reg_weight / config["train_batch_size"]
 
-    def encode(self, items: Tensor, offsets: Tensor) -> Tensor:
+    def encode(self, columns: Tensor, offsets: Tensor) -> Tensor:
         """Tanh of the encoder's output, [B, K]."""
-        return torch.tanh(self.encoder(items, offsets, self.generator))
+        return torch.tanh(self.encoder(columns, offsets, self.generator))
 
-    def loss(self, items: Tensor, offsets: Tensor) -> Tensor:
+    def loss(self, columns: Tensor, offsets: Tensor) -> Tensor:
         """The negative log-likelihood, the mean over the users of the batch, and the L2 penalty of the weights."""
-        loss = self.negative_log_likelihood(self.encode(items, offsets), items, offsets)
+        loss = self.negative_log_likelihood(self.encode(columns, offsets), columns, offsets)
         if not self.l2:
             return loss
         weights = [weight for name, weight in self.named_parameters() if name.endswith("weight")]

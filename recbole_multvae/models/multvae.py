@@ -44,25 +44,25 @@ class MultVAE(ClickAutoEncoder):
         self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], self.settings.dropout_prob, self.sparse)
         self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
 
-    def posterior(self, items: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, columns: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the log-variance of q(z_u | x_u), [B, K] each."""
-        mu, logvar = self.encoder(items, offsets, self.generator).chunk(2, dim=1)
+        mu, logvar = self.encoder(columns, offsets, self.generator).chunk(2, dim=1)
         return mu, logvar
 
-    def encode(self, items: Tensor, offsets: Tensor) -> Tensor:
+    def encode(self, columns: Tensor, offsets: Tensor) -> Tensor:
         """The mean of q(z_u | x_u), [B, K]."""
-        return self.posterior(items, offsets)[0]
+        return self.posterior(columns, offsets)[0]
 
     def sample(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Draw z_u = mu + epsilon * sigma with epsilon ~ N(0, I), [B, K]."""
         epsilon = torch.randn(mu.shape, generator=self.generator, device=mu.device)
         return mu + epsilon * torch.exp(0.5 * logvar)
 
-    def loss(self, items: Tensor, offsets: Tensor) -> Tensor:
+    def loss(self, columns: Tensor, offsets: Tensor) -> Tensor:
         """The negative annealed ELBO, the mean over the users of the batch (paper, equation 6)."""
-        mu, logvar = self.posterior(items, offsets)
+        mu, logvar = self.posterior(columns, offsets)
         beta = annealed_beta(self.update, self.settings.anneal_cap, self.settings.total_anneal_steps)
-        return self.negative_log_likelihood(self.sample(mu, logvar), items, offsets) + beta * gaussian_kl(mu, logvar)
+        return self.negative_log_likelihood(self.sample(mu, logvar), columns, offsets) + beta * gaussian_kl(mu, logvar)
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

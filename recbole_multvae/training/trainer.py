@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from recbole.evaluator import Collector
-
 from recbole_multvae.errors import CheckpointError, ConfigurationError, MultVAEError
 from recbole_multvae.evaluation import ranking
+from recbole_multvae.evaluation.collector import RankingCollector
 from recbole_multvae.training.checkpoints import WholeCheckpoints
 from recbole_multvae.training.hardware import keep_freed_memory
 from recbole_multvae.training.optimizer import LazyAdam
@@ -80,23 +78,3 @@ class FamilyTrainer(WholeCheckpoints):
         tables = {id(parameter) for parameter in sparse}
         dense = [parameter for parameter in self.model.parameters() if id(parameter) not in tables]
         return LazyAdam(sparse, dense, self.config["learning_rate"])
-
-
-class RankingCollector(Collector):
-    """RecBole's collector, which also takes a :class:`.ranking.Ranking` in place of a matrix of scores."""
-
-    def eval_batch_collect(self, scores: Any, interaction: Any, positive_u: Any, positive_i: Any) -> None:
-        """Collect a batch. See RecBole's ``Collector.eval_batch_collect``."""
-        if isinstance(scores, ranking.Ranking):
-            ranking.collect(self, scores, positive_u, positive_i)
-        else:
-            super().eval_batch_collect(scores, interaction, positive_u, positive_i)
-
-    def get_data_struct(self) -> Any:
-        """What was collected. RecBole asks each entry for its ``.cpu()``, which the number of items does not have."""
-        held = self.data_struct._data_dict
-        numbers = {name: held.pop(name) for name in list(held) if not isinstance(held[name], torch.Tensor)}
-        struct = super().get_data_struct()
-        held.update(numbers)
-        struct._data_dict.update(numbers)
-        return struct
