@@ -34,15 +34,13 @@ KEYS = {"epochs": 1, "show_progress": False, "state": "ERROR", "mlp_hidden_size"
 
 def competitors(data: Any, valid_data: Any, model: Any, files: dict[str, str]) -> dict[str, Callable[[int], Any]]:
     """What answers the n-th request, for a user's 10 best items, by name."""
-    from multvae_export.model import from_checkpoint
-    from multvae_export.reader import read
+    from multvae_export.ranking import multi_hot
     from recbole.utils.case_study import full_sort_topk
 
-    scorer = from_checkpoint(read(files["checkpoint"])).scorer
     tokens, k = data.field2id_token["item_id"], np.array([10])
     users = valid_data.uid_list.tolist()[:DIFFERENT]
     ids = [valid_data.uid2history_item[user].numpy() for user in users]
-    dense = [scorer.clicks(torch.from_numpy(row[None])).numpy() for row in ids]
+    dense = [multi_hot(torch.from_numpy(row[None]), len(tokens)).numpy() for row in ids]
     opened = {io: onnxruntime.InferenceSession(files[io], providers=[CPU]) for io in FORMS}
 
     def asked(answer: Callable[[int], Any]) -> Callable[[int], Any]:

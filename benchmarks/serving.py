@@ -21,12 +21,13 @@ import machine
 import numpy as np
 import onnxruntime
 import torch
+from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.benchmark import CPU, Call, Served, histories, read_once, take_turns
-from multvae_export.convert import to_onnx, write
 from multvae_export.exporter import export
-from multvae_export.model import Model
+from multvae_export.layers import Layer
+from multvae_export.onnx_file import to_onnx, write
 from multvae_export.quantise import PRECISIONS
-from multvae_export.scorer import Layer, Scorer
+from multvae_export.trained_model import Model
 
 ITEMS, HIDDEN, LATENT = 20108, 600, 200
 REQUESTS, HELD_OUT_USERS, LEAST_RATING = 200, 750, 4
@@ -46,7 +47,8 @@ def random_model(items: int) -> Model:
     encoder = (layer(items, HIDDEN), layer(HIDDEN, LATENT))
     decoder = (layer(LATENT, HIDDEN), layer(HIDDEN, items))
     tokens = ("[PAD]", *(str(n) for n in range(items)))
-    return Model("MultVAE", Scorer(encoder, decoder, latent_tanh=False), tokens, "random", {})
+    network = AutoEncoder((*encoder, *decoder), usual_activations(4, 2, latent_tanh=False), norm=True, latent=2)
+    return Model("MultVAE", network, tokens, "random", {})
 
 
 def latency(repeats: int) -> None:

@@ -1,13 +1,13 @@
-"""The command ``multvae-benchmark``: how long exported files take for a request, beside what no program could beat.
+"""The command ``multvae-benchmark``: how long exported files take for a request, beside a lower bound on that time.
 
 Every file, the read of the floor and torch take turns, so that a slow moment of the machine hits all of them; the first
 50 ms of a turn do not count, as the threads of whoever came before may still be spinning. A request is ``batch`` histories,
 different ones each time. On CUDA the input is copied to the GPU and the output stays there, by IO binding; item tokens,
 which IO binding does not take, come and go through the CPU.
 
-The floor of a request is the larger of two times measured in the same run with torch: reading once as many bytes as the
-file's weights have, the table's only for the items of the histories, and the arithmetic of the decoder's last layer at the
-speed of a large float32 product.
+The lower bound, the floor of a request, is the larger of two times measured in the same run with torch: reading once as many
+bytes as the file's weights have, the table's only for the items of the histories, and the arithmetic of the decoder's last
+layer at the speed of a large float32 product.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from multvae_export.errors import ExportError, NotAnExportError, OptionError
-from multvae_export.model import Model, from_checkpoint
-from multvae_export.reader import read
+from multvae_export import checkpoint as checkpoints
+from multvae_export.architectures import Architecture
+from multvae_export.console import run_command
+from multvae_export.errors import NotAnExportError, OptionError
+from multvae_export.histories import made, padded
+from multvae_export.trained_model import architecture_of
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 BATCHES = {CUDA: (1, 256, 4096)}
@@ -37,8 +40,8 @@ DEFAULT_BATCHES = (1, 16, 256)
 TURNS, LEAST = 10, 50
 WARM_SECONDS = 0.05
 DIFFERENT, TOP = 50, 10
-#: Lognormal lengths of mean 47. A batch is padded to its longest, so that a service cuts them somewhere too.
-LOG_MEAN, LOG_SPREAD, LONGEST = 3.41, 1.0, 500
+#: A batch is padded to its longest history, so that a service limits their length somewhere too.
+LONGEST = 500
 
 Call = Callable[[int], Any]
 
@@ -48,12 +51,12 @@ class Served:
 
     Attributes:
         n_items: C, the catalogue with the padding item.
-        sizes: the units from the items to the items.
-        decoder: the units and items, [H, C], of the decoder's last layer.
+        spec: what the file says about its model.
+        decoder: the units and items, [H, C], of the decoder's last layer; H is 0 where there is one layer or none.
 
     Raises:
         NotAnExportError: it is no file of multvae-export.
-        OptionError: the provider is not to be had.
+        OptionError: this machine or this onnxruntime does not have the provider.
     """
 
     def __init__(self, path: str, provider: str) -> None:
@@ -74,10 +77,11 @@ class Served:
         if "contract_version" not in metadata:
             raise NotAnExportError(f"{path} has no contract_version in its metadata: multvae-export did not write it.")
         self.io, self.n_items, self.digest = metadata["io"], int(metadata["n_items"]), metadata["item_tokens_sha256"]
-        self.sizes, self.precision = json.loads(metadata["model_spec"])["sizes"], metadata.get("precision", "fp32")
+        self.spec, self.precision = json.loads(metadata["model_spec"]), metadata.get("precision", "fp32")
         graph = onnx.load(path, load_external_data=False).graph
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
-        self.decoder = (self.sizes[-2], self.n_items)
+        sizes = self.spec.get("sizes", [])
+        self.decoder = (sizes[-2] if len(sizes) > 2 else 0, self.n_items)
         self.tokens = [token.decode() for token in self.tensors["tokens"].string_data] if self.io == "tokens" else []
 
     def bytes_read(self, items: float) -> int:
@@ -85,7 +89,7 @@ class Served:
         total = 0.0
         for name, tensor in self.tensors.items():
             size = float(np.prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-            if name in ("table", "table_scale") and self.io != "dense":
+            if name.startswith("table") and self.io != "dense":
                 size *= min(1.0, items / self.n_items)
             total += 0 if name == "tokens" else size
         return int(total)
@@ -118,40 +122,23 @@ class Served:
 
 
 def histories(n_items: int, batch: int) -> list[np.ndarray]:
-    """DIFFERENT batches of histories, int64 [batch, length]: seeded, distinct items, lognormal lengths, 0 pads."""
-    rng = np.random.default_rng(0)
-    made = []
-    for _ in range(DIFFERENT if batch < 1000 else 4):
-        lengths = np.clip(rng.lognormal(LOG_MEAN, LOG_SPREAD, batch), 1, min(LONGEST, (n_items + 1) // 2)).astype(int)
-        rows = np.zeros((batch, lengths.max()), np.int64)
-        for row, length in zip(rows, lengths, strict=True):
-            row[:length] = rng.choice(n_items - 1, length, replace=False) + 1
-        made.append(rows)
-    return made
+    """Batches of made histories, the same ones at every call: int64 [batch, length] each, 0 pads."""
+    count = DIFFERENT if batch < 1000 else 4
+    rows = made(n_items, count * batch, LONGEST)
+    return [padded(rows[n * batch : (n + 1) * batch]) for n in range(count)]
 
 
 class Eager:
-    """The model in plain torch: an EmbeddingBag, linear layers, topk. Weights of C items, the padding item's are zero."""
+    """The model in plain torch, as a service without onnxruntime would run it."""
 
-    def __init__(self, model: Model, device: str) -> None:
-        layers = [(weight.to(device), bias.to(device)) for weight, bias in (*model.scorer.encoder, *model.scorer.decoder)]
-        self.device, self.depth, self.latent_tanh = device, len(model.scorer.encoder), model.scorer.latent_tanh
-        self.table = torch.nn.functional.pad(layers[0][0], (0, 0, 1, 0))
-        self.bias, self.layers = layers[0][1], layers[1:]
-        weight, bias = self.layers[-1]
-        pad = torch.nn.functional.pad
-        self.layers[-1] = (pad(weight, (1, 0)), pad(bias, (1, 0), value=-torch.inf))
+    def __init__(self, architecture: Architecture, device: str) -> None:
+        self.device, self.scores = device, architecture.eager(device)
 
     @torch.inference_mode()
     def __call__(self, history: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The TOP unseen items and their scores, [B, L] -> [B, TOP] each."""
+        """The TOP unseen items and their scores, [B, L] -> [B, TOP] each; between equal scores in any order."""
         ids = torch.from_numpy(history).to(self.device)
-        number = (ids > 0).sum(1, keepdim=True).clamp(min=1)
-        x = torch.nn.functional.embedding_bag(ids, self.table, mode="sum") / number.sqrt() + self.bias
-        for n, (weight, bias) in enumerate(self.layers, 1):
-            if n != self.depth or self.latent_tanh:
-                x = torch.tanh(x)
-            x = torch.addmm(bias, x, weight)
+        x = self.scores(ids)
         scores, items = x.scatter_(1, ids, -torch.inf).topk(min(TOP, x.shape[1] - 1))
         _wait(self.device)
         return items, scores
@@ -201,7 +188,7 @@ def take_turns(calls: dict[str, Call], requests: int) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in times.items()}
 
 
-def measure(files: list[Served], model: Model | None, batch: int, requests: int) -> Iterator[list[str]]:
+def measure(files: list[Served], model: Architecture | None, batch: int, requests: int) -> Iterator[list[str]]:
     """The rows of a provider's table at a batch size."""
     first = files[0]
     device = "cuda" if first.provider == CUDA else "cpu"
@@ -247,18 +234,17 @@ def _opened(paths: Sequence[str], provider: str) -> list[Served]:
     return files
 
 
-def _model(checkpoint: str, file: Served) -> Model:
-    # No token is needed here, and a checkpoint of RecBole's own models has none.
-    model = from_checkpoint(read(checkpoint), lambda: [str(n) for n in range(file.n_items)])
-    if model.sizes != file.sizes:
-        raise OptionError(f"{checkpoint} has layers of {model.sizes} units and {file.path} of {file.sizes}.")
+def _model(checkpoint: str, file: Served) -> Architecture:
+    model = architecture_of(checkpoints.load(checkpoint))
+    if (model.spec(), model.n_items) != (file.spec, file.n_items):
+        raise OptionError(f"{checkpoint} is a model of {model.spec()}, and {file.path} one of {file.spec}: name its own.")
     return model
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multvae-benchmark",
-        description="Latency and throughput of files of multvae-export, beside the floor that memory and arithmetic set.",
+        description="Latency and throughput of files of multvae-export, beside the lower bound of memory and arithmetic.",
         allow_abbrev=False,
     )
     parser.add_argument("files", metavar="MODEL.onnx", nargs="+", help="files of one model; they take turns")
@@ -291,19 +277,18 @@ def run(args: argparse.Namespace) -> Iterator[list[str]]:
             yield from measure(files, model, batch, args.requests)
 
 
+def _print(args: argparse.Namespace) -> None:
+    torch.set_float32_matmul_precision("high")  # TF32 where a GPU has it, as onnxruntime does.
+    for number, row in enumerate(run(args)):
+        if not number:
+            print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     args = _parser().parse_args(argv)
-    torch.set_float32_matmul_precision("high")  # TF32 where a GPU has it, as onnxruntime does.
-    try:
-        for number, row in enumerate(run(args)):
-            if not number:
-                print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
-            print(f"| {' | '.join(row)} |", flush=True)
-    except (ExportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: _print(args))
 
 
 if __name__ == "__main__":

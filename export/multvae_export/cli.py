@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 
-from multvae_export import __version__
-from multvae_export.convert import CONTRACT_VERSION, IO, OPSETS
-from multvae_export.errors import ExportError
+from multvae_export import __version__, architectures
+from multvae_export.console import newest, run_command
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
+from multvae_export.forms import IO
+from multvae_export.onnx_file import CONTRACT_VERSION, OPSETS
 from multvae_export.quantise import PRECISIONS
 
 EXAMPLES = """
 examples:
-  multvae-export saved/MultVAE-Nov-21-2026_04-10-34.pth model.onnx
+  multvae-export saved/MultVAE-*.pth model.onnx
   multvae-export model.pth model.onnx --io ids --k-default 20
   multvae-export model.pth model.int8.onnx --precision int8 --histories dataset/ml-100k/ml-100k.inter
   multvae-export saved/MultiVAE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
@@ -26,12 +26,14 @@ examples:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multvae-export",
-        description="Turn a checkpoint of MultVAE, MultDAE, or RecBole's MultiVAE or MultiDAE into one verified ONNX file.",
+        description="Turn a checkpoint of a model into one verified ONNX file. Models that can be exported: "
+        f"{', '.join(architectures.exportable())}.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="MODEL.pth", help="a checkpoint of RecBole's Trainer; it is never executed")
+    parser.add_argument("checkpoint", metavar="MODEL.pth", nargs="+", help="a checkpoint of RecBole's Trainer; of several, "
+                        "the newest is used; it is never executed")  # fmt: skip
     parser.add_argument("path", metavar="MODEL.onnx", help="where to write; replaced only by a verified file")
     parser.add_argument("--io", choices=IO, default="tokens", help="what goes in and out (default: %(default)s)")
     parser.add_argument("--opset", type=int, default=OPSETS[-1], help=f"{OPSETS[0]} to {OPSETS[-1]} (default: %(default)s)")
@@ -64,9 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _report(exported: Exported, io: str, precision: str, seconds: float) -> None:
     model = exported.model
-    sizes = "-".join(map(str, model.sizes))
     metrics = "".join(f", {name} {value:g}" for name, value in model.metrics.items())
-    print(f"  {model.name} {sizes}, trained on {model.dataset}{metrics}")
+    print(f"  {model.name} {model.architecture}, trained on {model.dataset}{metrics}")
     for name, figures in exported.checks:
         print(f"  \N{CHECK MARK} {name}: {figures}")
     if not exported.checks:
@@ -75,32 +76,32 @@ def _report(exported: Exported, io: str, precision: str, seconds: float) -> None
         print(f"Wrote {file}: {file.stat().st_size / 1e6:.1f} MB, --io {io}, {precision}, in {seconds:.1f} s")
 
 
+def _export(args: argparse.Namespace) -> None:
+    start = time.perf_counter()
+    checkpoint = newest(args.checkpoint)
+    if len(args.checkpoint) > 1:
+        print(f"Of {len(args.checkpoint)} checkpoints the newest is used: {checkpoint}")
+    exported = export(
+        checkpoint,
+        args.path,
+        io=args.io,
+        opset=args.opset,
+        k_default=args.k_default,
+        atol=args.atol,
+        precision=args.precision,
+        histories=args.histories,
+        min_overlap=args.min_overlap,
+        check=not args.no_verify,
+        dataset_path=args.dataset_path,
+        progress=lambda message: print(f"{message} ..."),
+    )
+    _report(exported, args.io, args.precision, time.perf_counter() - start)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     args = _parser().parse_args(argv)
-    start = time.perf_counter()
-    try:
-        exported = export(
-            args.checkpoint,
-            args.path,
-            io=args.io,
-            opset=args.opset,
-            k_default=args.k_default,
-            atol=args.atol,
-            precision=args.precision,
-            histories=args.histories,
-            min_overlap=args.min_overlap,
-            check=not args.no_verify,
-            dataset_path=args.dataset_path,
-            progress=lambda message: print(f"{message} ..."),
-        )
-    except (ExportError, OSError) as error:
-        if args.verbose:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    _report(exported, args.io, args.precision, time.perf_counter() - start)
-    return 0
+    return run_command(lambda: _export(args), args.verbose)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ class FormatVersionError(ExportError):
     """The checkpoint is of a newer format than this exporter knows."""
 
 
+class SpecError(ExportError):
+    """The checkpoint's description of its model is not one that can be followed."""
+
+
 class WeightsError(ExportError):
     """The weights do not fit the model: a shape is wrong, a layer is missing, a number is not finite."""
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 
-from multvae_export.convert import to_onnx, write
-from multvae_export.cost import Histories, made_histories, measure, read_histories
+from multvae_export import checkpoint as checkpoints
+from multvae_export.dataset import rebuild
 from multvae_export.errors import OptionError, PrecisionError
-from multvae_export.model import Model, from_checkpoint, load_tokens
-from multvae_export.reader import read
-from multvae_export.verify import File, verify
+from multvae_export.histories import Layout
+from multvae_export.onnx_file import to_onnx, write
+from multvae_export.output import publish, working_folder
+from multvae_export.precision_cost import Histories, made_histories, measure, read_histories
+from multvae_export.trained_model import Model, model_of
+from multvae_export.verification import File, verify
 
 #: On ML-1M fp16 keeps 99.9 % of fp32's top 10, int8 98.8 % and int4 93.8 %, each with over 99.8 % of its NDCG@100.
 MIN_OVERLAP = 0.9
@@ -61,7 +62,8 @@ def export(
     Args:
         checkpoint: a ``.pth`` of RecBole's ``Trainer``. It is never executed.
         path: where to write.
-        io: ``tokens`` (the data set's item tokens in and out), ``ids`` (RecBole's ids) or ``dense`` (multi-hot in, all out).
+        io: ``tokens`` (the data set's item tokens in and out), ``ids`` (RecBole's ids) or ``dense`` (multi-hot in, all
+            scores out).
         opset: 16, 17 or 18.
         k_default: the value of the input ``k`` for a caller who gives none; None makes it required.
         atol: the largest difference of a score from torch's. In fewer bits than fp32, torch has the weights of the file, and
@@ -70,7 +72,8 @@ def export(
         histories: an ``.inter`` file of users to measure the ranking on; without one, made histories tell the overlap only.
         min_overlap: the least share of fp32's 10 best items that the file must keep; by default 0.9.
         check: whether to verify and measure.
-        dataset_path: the folder that holds the data set's folder, for RecBole's own models: theirs have no tokens.
+        dataset_path: the folder that holds the data set's folder, for RecBole's own models, whose checkpoints may lack the
+            item tokens. RecBole reads it.
         progress: called with a sentence before each step.
 
     Raises:
@@ -80,13 +83,14 @@ def export(
     _check_options(atol, precision, histories, min_overlap, check)
     _check_paths(checkpoint, path)
     progress(f"Reading {checkpoint}")
-    tokens = partial(load_tokens, str(checkpoint), dataset_path) if dataset_path else None
-    model = from_checkpoint(read(checkpoint), tokens)
-    given = read_histories(histories, model.tokens) if histories is not None else None
+    rebuilt = cache(lambda: rebuild(str(checkpoint), str(dataset_path))) if dataset_path else None
+    loaded = checkpoints.load(checkpoint, rebuilt)
+    model = model_of(loaded)
+    given = read_histories(histories, model.tokens, Layout.of(loaded.config)) if histories is not None else None
     progress("Writing the graph")
     checks: list[tuple[str, str]] = []
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".multvae-export-") as folder:
-        written = Path(folder) / path.name
+    with working_folder(path) as folder:
+        written = folder / path.name
         write(to_onnx(model, io, opset, k_default, precision), written)
         if check:
             progress("Verifying against torch and onnxruntime")
@@ -95,11 +99,8 @@ def export(
             if precision != "fp32":
                 progress(f"Measuring what {precision} costs")
                 checks.append(("keeps fp32's ranking", _cost(file, given, min_overlap)))
-        # The graph last: whoever sees it finds its weights.
-        parts = sorted(Path(folder).iterdir(), key=lambda part: part == written)
-        for part in parts:
-            os.replace(part, path.parent / part.name)
-    return Exported(path, tuple(path.parent / part.name for part in parts), model, tuple(checks))
+        files = publish(folder, path)
+    return Exported(path, files, model, tuple(checks))
 
 
 def _check_options(
@@ -120,14 +121,18 @@ def _check_options(
 def _check_paths(checkpoint: Path, path: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
+    if checkpoint.is_dir():
+        raise OptionError(f"{checkpoint} is a folder: name a checkpoint in it, such as {checkpoint}/MultVAE-DATE.pth.")
     if path.is_dir():
         raise OptionError(f"{path} is a folder: name a file in it.")
     if path.exists() and checkpoint.exists() and path.samefile(checkpoint):
         raise OptionError(f"{path} is the checkpoint itself: name another file for the export.")
+    if path.suffix == ".pth":
+        raise OptionError(f"{path} has the name of a checkpoint: name the ONNX file last, such as model.onnx.")
 
 
 def _cost(file: File, histories: Histories | None, min_overlap: float | None) -> str:
-    cost = measure(file, histories or made_histories(file.model.scorer.n_items))
+    cost = measure(file, histories or made_histories(file.model.n_items))
     least = MIN_OVERLAP if min_overlap is None else min_overlap
     if cost.overlap < least:
         wanted = f"--min-overlap={least:g}"

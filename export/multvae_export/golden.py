@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from multvae_export.convert import CONTRACT_VERSION, to_onnx, write
-from multvae_export.model import Model
-from multvae_export.scorer import Scorer, best
+from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
+from multvae_export.onnx_file import CONTRACT_VERSION, to_onnx, write
+from multvae_export.ranking import best
+from multvae_export.trained_model import Model
 
 TOKENS = ("[PAD]", "7", "42", "caf\u00e9", "\u65e5\u672c", "a b", "007", "x,y", "9" * 20)
 
@@ -50,17 +51,17 @@ def model() -> Model:
     output[:, -1], bias[-1] = output[:, -2], bias[-2]
     encoder = (wave(n, 4, 0.0), wave(1, 4, 0.5)[0]), (wave(4, 3, 1.0), wave(1, 3, 1.5)[0])
     decoder = (wave(3, 4, 4.0), wave(1, 4, 4.5)[0]), (output, bias)
-    return Model("MultVAE", Scorer(encoder, decoder, latent_tanh=False), TOKENS, "golden", {})
+    network = AutoEncoder((*encoder, *decoder), usual_activations(4, 2, latent_tanh=False), norm=True, latent=2)
+    return Model("MultVAE", network, TOKENS, "golden", {})
 
 
-def cases() -> list[dict[str, Any]]:
-    """The cases with the answers of the torch reference."""
-    golden = model()
+def cases(golden: Model) -> list[dict[str, Any]]:
+    """The cases with the answers of the torch reference, of a model with :data:`TOKENS`."""
     ids = {token: n for n, token in enumerate(TOKENS) if n}
     answered = []
     for name, history, k in CASES:
         rows = torch.tensor([[ids.get(token, 0) for token in row] for row in history], dtype=torch.long)
-        items, scores = best(golden.scorer.unseen(rows), k)
+        items, scores = best(golden.architecture.answer(rows), k)
         answered.append(
             {
                 "name": name,
@@ -76,7 +77,7 @@ def cases() -> list[dict[str, Any]]:
 def main(folder: str) -> None:
     """Write both files into a folder."""
     write(to_onnx(model()), Path(folder) / "golden.onnx")
-    golden = {"contract_version": CONTRACT_VERSION, "model": "golden.onnx", "tolerance": 1e-4, "cases": cases()}
+    golden = {"contract_version": CONTRACT_VERSION, "model": "golden.onnx", "tolerance": 1e-4, "cases": cases(model())}
     text = json.dumps(golden, indent=1, ensure_ascii=False)
     (Path(folder) / "golden.json").write_text(text + "\n", encoding="utf-8")
 

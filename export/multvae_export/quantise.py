@@ -16,9 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-
-from multvae_export.scorer import Scorer
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 TABLE_LIMIT, DECODER_LIMIT = 127, 64
@@ -71,22 +68,6 @@ def decoder(weight: np.ndarray, precision: str) -> Stored:
         widened = (numbers * scale).reshape(items, -1)[:, :units].T
         return Stored(half[..., 0::2] | half[..., 1::2] << 4, scale.reshape(-1), widened)
     return _float(weight, precision)
-
-
-def rounded(scorer: Scorer, precision: str) -> Scorer:
-    """The scorer that a file of this precision stands for: the same network with the weights that it stores."""
-    layers = [*scorer.encoder, *scorer.decoder]
-    found = []
-    for n, (weight, bias) in enumerate(layers):
-        if n == 0:
-            # int4 packs two units to a byte: a spare unit of zeros changes no scale.
-            even = np.pad(weight.numpy(), ((0, 0), (0, weight.shape[1] % 2)))
-            widened = table(even, precision).widened[:, : weight.shape[1]]
-        else:
-            widened = (decoder if n == len(layers) - 1 else hidden)(weight.numpy(), precision).widened
-        found.append((torch.from_numpy(np.ascontiguousarray(widened, np.float32)), bias))
-    depth = len(scorer.encoder)
-    return Scorer(tuple(found[:depth]), tuple(found[depth:]), scorer.latent_tanh)
 
 
 def _float(weight: np.ndarray, precision: str) -> Stored:

@@ -62,7 +62,8 @@ class WholeCheckpoints(Trainer):
             "other_parameter": self.model.other_parameter(),
             "optimizer": self.optimizer.state_dict(),
         }
-        return state if self._tokens is None else {**state, "recbole_multvae": self._tokens}
+        known = self._tokens is None or "item_tokens" in (state["other_parameter"] or {})
+        return state if known else {**state, "recbole_multvae": self._tokens}
 
     def save_pretrained_model(self, epoch: int, saved_model_file: str) -> None:
         """Save a pre-trained model: RecBole's ``PretrainTrainer`` calls this."""

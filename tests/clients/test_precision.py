@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from multvae_export import convert, golden
+from multvae_export import golden, onnx_file
 
 from tests.clients.test_clients import FOLDER, install, missing
 
@@ -33,8 +33,8 @@ def test_node_ranks_as_python_does(precision: str, tmp_path: Path) -> None:
     installed = install(FOLDER / "node")
     assert installed is None or installed.returncode == 0, installed.stdout
     path = tmp_path / "model.onnx"
-    convert.write(convert.to_onnx(golden.model(), "tokens", 18, None, precision), path)
-    cases = [case for case in golden.cases() if any(case["history"])]
+    onnx_file.write(onnx_file.to_onnx(golden.model(), "tokens", 18, None, precision), path)
+    cases = [case for case in golden.cases(golden.model()) if any(case["history"])]
     client = (FOLDER / "node" / "recommend.mjs").as_uri()
     command = ["node", "--input-type=module", "-e", SCRIPT, str(path), client, json.dumps(cases)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)

@@ -11,11 +11,10 @@ import onnxruntime
 import pytest
 import torch
 from multvae_export import benchmark
-from multvae_export.convert import IO
+from multvae_export.checkpoint import load
 from multvae_export.exporter import export
-from multvae_export.model import from_checkpoint
-from multvae_export.reader import read
-from multvae_export.scorer import best
+from multvae_export.ranking import best
+from multvae_export.trained_model import architecture_of
 
 CPU, CUDA = benchmark.CPU, benchmark.CUDA
 QUICK = ("--requests", "20", "--provider", CPU, "--batch-size")
@@ -33,7 +32,7 @@ def rows(out: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", ("tokens", "ids", "dense"))
 def test_table_of_every_form(checkpoint: Path, io: str, capsys: pytest.CaptureFixture[str]) -> None:
     export(checkpoint, "model.onnx", io=io)
     assert benchmark.main(["model.onnx", *QUICK, "1", "3"]) == 0
@@ -56,11 +55,10 @@ def test_files_and_torch_side_by_side(checkpoint: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("model", ["MultVAE", "MultDAE", "MultiVAE"])
 def test_eager_torch_is_the_same_model(trained: dict[str, Path], model: str) -> None:
-    tokens = [str(n) for n in range(21)]
-    loaded = from_checkpoint(read(trained[model]), lambda: tokens)
+    loaded = architecture_of(load(trained[model]))
     for history in benchmark.histories(21, 4)[:3]:
         items, scores = benchmark.Eager(loaded, "cpu")(history)
-        want_items, want_scores = best(loaded.scorer.unseen(torch.from_numpy(history)), benchmark.TOP)
+        want_items, want_scores = best(loaded.answer(torch.from_numpy(history)), benchmark.TOP)
         torch.testing.assert_close(scores, want_scores, atol=1e-5, rtol=0)
         finite = ~want_scores.isneginf()
         assert torch.equal(items[finite], want_items[finite])
@@ -77,9 +75,9 @@ def test_floor_reads_the_rows_of_the_history_and_every_other_weight(checkpoint: 
     for io in ("ids", "tokens", "dense"):
         export(checkpoint, "model.onnx", io=io)
         bytes_of[io] = benchmark.Served("model.onnx", CPU).bytes_read(items=3)
-    model = from_checkpoint(read(checkpoint))
-    weights = sum(weight.numel() for weight, _ in (*model.scorer.encoder, *model.scorer.decoder))
-    unread = (model.scorer.n_items - 3) * 6
+    network = architecture_of(load(checkpoint))
+    weights = sum(weight.numel() for weight, _ in network.layers)
+    unread = (network.n_items - 3) * 6
     assert bytes_of["ids"] == bytes_of["tokens"]
     assert bytes_of["ids"] == pytest.approx(4 * (weights - unread), rel=0.5)
     assert bytes_of["dense"] > bytes_of["ids"] + 4 * (unread - 6)
@@ -143,7 +141,7 @@ def test_cuda_without_a_gpu_is_refused(checkpoint: Path, capfd: pytest.CaptureFi
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.skipif(CUDA not in onnxruntime.get_available_providers(), reason="this onnxruntime has no CUDA provider")
-@pytest.mark.parametrize("io", IO)
+@pytest.mark.parametrize("io", ("tokens", "ids", "dense"))
 def test_cuda_beside_torch(checkpoint: Path, io: str, capsys: pytest.CaptureFixture[str]) -> None:
     export(checkpoint, "model.onnx", io=io)
     flags = ("--provider", CUDA, "--requests", "20", "--batch-size", "1", "8")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,12 +12,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from multvae_export import convert, golden, verify
+from multvae_export import golden, onnx_file, verification
+from multvae_export.checkpoint import load
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, VerificationError
 from multvae_export.exporter import export
-from multvae_export.model import from_checkpoint
-from multvae_export.reader import read
+from multvae_export.ranking import multi_hot
+from multvae_export.trained_model import architecture_of
 from recbole.utils.case_study import full_sort_topk
 
 from recbole_multvae.commands.recommend import load_model
@@ -31,7 +33,7 @@ def session(path: str | Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("io", convert.IO)
+@pytest.mark.parametrize("io", ("tokens", "ids", "dense"))
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_in_every_form_is_verified(trained: dict[str, Path], model: str, io: str) -> None:
     tokens = None if model in ("MultVAE", "MultDAE") else str(trained[model].parent)
@@ -40,7 +42,7 @@ def test_every_model_in_every_form_is_verified(trained: dict[str, Path], model: 
     assert [path.name for path in Path().iterdir() if path.suffix == ".onnx"] == ["model.onnx"]
 
 
-@pytest.mark.parametrize("opset", convert.OPSETS)
+@pytest.mark.parametrize("opset", onnx_file.OPSETS)
 def test_opsets(checkpoint: Path, opset: int) -> None:
     export(checkpoint, "model.onnx", opset=opset)
     assert next(entry.version for entry in onnx.load("model.onnx").opset_import if not entry.domain) == opset
@@ -49,10 +51,10 @@ def test_opsets(checkpoint: Path, opset: int) -> None:
 def test_scores_are_the_model_s(checkpoint: Path, trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkpoint.parent)
     model, _ = load_model(str(checkpoint))
-    scorer = from_checkpoint(read(checkpoint)).scorer
+    network = architecture_of(load(checkpoint))
     histories = [[], [3], [1, 5, 9], list(range(1, 21))]
     rows = torch.tensor([history + [0] * (20 - len(history)) for history in histories])
-    torch.testing.assert_close(scorer.logits(scorer.clicks(rows))[:, 1:], model.score_histories(histories)[:, 1:])
+    torch.testing.assert_close(network.logits(multi_hot(rows, 21))[:, 1:], model.score_histories(histories)[:, 1:])
 
 
 def test_contract_is_in_the_file(checkpoint: Path) -> None:
@@ -80,11 +82,13 @@ def test_k_has_a_default_if_asked_for(checkpoint: Path) -> None:
 
 
 def test_large_weights_go_into_a_second_file(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "EXTERNAL_BYTES", 100)
-    monkeypatch.setattr(convert, "INLINE_BYTES", 100)
+    monkeypatch.setattr(onnx_file, "EXTERNAL_BYTES", 100)
+    monkeypatch.setattr(onnx_file, "INLINE_BYTES", 100)
     exported = export(checkpoint, "model.onnx")
-    assert {path.name for path in exported.files} == {"model.onnx", "model.onnx.data"}
-    assert Path("model.onnx.data").stat().st_size > 1000
+    data, graph = exported.files
+    assert graph.name == "model.onnx"
+    assert data.name == f"model.onnx.{hashlib.sha256(data.read_bytes()).hexdigest()[:16]}.data"
+    assert data.stat().st_size > 1000
     assert session("model.onnx").run(None, {"history": np.array([["i1"]], dtype=object), "k": np.array([1])})
 
 
@@ -95,8 +99,8 @@ def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyP
         "mask": lambda body: body.replace("Where(seen, lowest, logits)", "Where(seen, logits, logits)"),
         "order": lambda body: body.replace("largest: int = 1", "largest: int = 0"),
     }[broken]
-    original = convert.body
-    monkeypatch.setattr(convert, "body", lambda *arguments: change(original(*arguments)))
+    original = onnx_file.body
+    monkeypatch.setattr(onnx_file, "body", lambda *arguments: change(original(*arguments)))
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         export(checkpoint, "model.onnx")
     assert not list(Path().glob("*.onnx"))
@@ -104,11 +108,12 @@ def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_operator_without_cuda_kernel_is_noticed(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = convert.body
+    original = onnx_file.body
     monkeypatch.setattr(
-        convert, "body", lambda *arguments: original(*arguments).replace("Tanh(hidden0)", "Softsign(hidden0)")
+        onnx_file, "body", lambda *arguments: original(*arguments).replace("Tanh(hidden0)", "Softsign(hidden0)")
     )
-    monkeypatch.setattr(verify, "CHECKS", [check for check in verify.CHECKS if check[1] is verify.check_cuda])
+    checks = [check for check in verification.CHECKS if check[1] is verification.check_cuda]
+    monkeypatch.setattr(verification, "CHECKS", checks)
     with pytest.raises(VerificationError, match=r"Softsign.* have no CUDA kernel"):
         export(checkpoint, "model.onnx")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from multvae_export.checkpoint import load
 from multvae_export.errors import (
     DamagedCheckpointError,
     ExportError,
@@ -23,11 +24,11 @@ from multvae_export.errors import (
     WeightsError,
 )
 from multvae_export.exporter import export
-from multvae_export.model import from_checkpoint
 from multvae_export.reader import read
+from multvae_export.trained_model import Model, model_of
 from recbole.config import Config
 
-from tests.archive import Calls, changed, named_call, pack, parts_of, with_pickle
+from tests.archive import Calls, changed, first_format, named_call, pack, parts_of, with_pickle
 
 MARK = "executed"
 TOUCH = f"open({MARK!r}, 'w').close()"
@@ -117,17 +118,17 @@ def _set(contents: dict[str, Any], part: str, value: Any) -> None:
 
 CHANGES: dict[str, Any] = {
     "wrong shape": lambda c: _set(c, "decoder.2.weight", torch.zeros(20, 7)),
-    "missing layer": lambda c: c["state_dict"].pop("decoder.0.weight"),
+    "missing layer": lambda c: (first_format(c), c["state_dict"].pop("decoder.0.weight")),
     "NaN weight": lambda c: c["state_dict"]["decoder.2.weight"].fill_(torch.nan),
     "a weight that is text": lambda c: _set(c, "encoder.first.weight", "text"),
     "future format": lambda c: c["other_parameter"].update(format_version=99),
-    "no format": lambda c: c["other_parameter"].pop("format_version"),
+    "no format": lambda c: (first_format(c), c["other_parameter"].pop("format_version")),
     "missing tokens": lambda c: c["other_parameter"].pop("item_tokens"),
     "too few tokens": lambda c: c["other_parameter"]["item_tokens"].pop(),
     "equal tokens": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "i1"),
     "no text": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "\ud800"),
     "numbered weights": lambda c: c["state_dict"].__setitem__(7, torch.zeros(1)),
-    "another model": lambda c: c["config"].final_config_dict.update(model="LightGCN"),
+    "another model": lambda c: first_format(c) or c["config"].final_config_dict.update(model="NeuMF"),
     "no config": lambda c: c.pop("config"),
     "a huge stride": lambda c: _set(c, "decoder.2.bias", torch.zeros(1).expand(10**12)),
 }
@@ -149,16 +150,24 @@ CHANGES: dict[str, Any] = {
         ("torchscript", UnsafeCheckpointError, "is a TorchScript program"),
         ("wrong shape", WeightsError, "layer 4 of 4 gives 20 units with 20 biases|takes 7|gives 6"),
         ("missing layer", WeightsError, "the decoder has 1 layers, mlp_hidden_size=\\[6\\] needs 2"),
-        ("NaN weight", WeightsError, "decoder.2 holds numbers that are not finite"),
-        ("a weight that is text", WeightsError, "encoder.first is not a linear layer"),
-        ("future format", FormatVersionError, "is of format 99, this exporter knows up to 1: update"),
+        ("NaN weight", WeightsError, "the weights decoder.2.weight hold numbers that are not finite"),
+        (
+            "a weight that is text",
+            WeightsError,
+            "the weights encoder.first.weight are a str, expected a tensor of 2 dimensions",
+        ),
+        ("future format", FormatVersionError, "is of format 99, this exporter knows up to 2: update"),
         ("no format", FormatVersionError, "has no format_version"),
         ("missing tokens", TokensError, "has no item tokens: name the folder"),
         ("too few tokens", TokensError, "there are 20 item tokens with padding, and the model has 21 items"),
-        ("equal tokens", TokensError, "not distinct"),
+        ("equal tokens", TokensError, "two items have the token 'i1': rename one of them"),
         ("no text", TokensError, "an item token is not Unicode text"),
         ("numbered weights", NotACheckpointError, "the file has no config and state_dict"),
-        ("another model", UnsupportedModelError, "LightGCN cannot be exported: expected one of MultVAE, MultDAE, MultiVAE"),
+        (
+            "another model",
+            UnsupportedModelError,
+            "NeuMF cannot be exported: expected one of .*MultDAE, MultVAE, MultiDAE, MultiVAE",
+        ),
     ],
 )
 def test_each_way_to_be_wrong_has_its_own_error(name: str, error: type[ExportError], message: str, checkpoint: Path) -> None:
@@ -170,17 +179,17 @@ def test_each_way_to_be_wrong_has_its_own_error(name: str, error: type[ExportErr
     assert Path("model.onnx").read_text() == "what stood here before"
 
 
-def same(checkpoint: Path, original: Any) -> bool:
+def same(checkpoint: Path, original: Model) -> bool:
     """Whether a file still holds the original's model."""
-    model = from_checkpoint(read(checkpoint))
-    ours, theirs = ([*scorer.encoder, *scorer.decoder] for scorer in (model.scorer, original.scorer))
-    equal = all(torch.equal(a, b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True))
+    model = model_of(load(checkpoint))
+    pairs = zip(model.architecture.layers, original.architecture.layers, strict=True)
+    equal = all(torch.equal(a, b) for ours, theirs in pairs for a, b in zip(ours, theirs, strict=True))
     return equal and model.tokens == original.tokens
 
 
 def test_flipped_bytes_of_the_file_are_noticed_or_harmless(checkpoint: Path) -> None:
     rng = random.Random(0)
-    original = from_checkpoint(read(checkpoint))
+    original = model_of(load(checkpoint))
     data = checkpoint.read_bytes()
     path = Path("flipped.pth")
     refused = 0

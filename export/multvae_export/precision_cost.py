@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from multvae_export.errors import HistoriesError
-from multvae_export.verify import Case, File
+from multvae_export.histories import Layout, made, padded, read_inter
+from multvae_export.ranking import best, multi_hot
+from multvae_export.verification import Case, File
 
 #: How far down a ranking the overlap and NDCG look.
 OVERLAP_AT, NDCG_AT = 10, 100
 HELD_OUT = 0.2
 MADE, MOST, BATCH = 1000, 10_000, 100
-COLUMNS = ("user_id:token", "item_id:token")
 
 
 @dataclass(frozen=True)
@@ -54,31 +55,25 @@ class Cost:
 
 
 def made_histories(n_items: int) -> Histories:
-    """Histories of distinct items drawn evenly, seeded, of lognormal length: about 50 items, at most half the catalogue.
-
-    Args:
-        n_items: C, the catalogue with the padding item.
-    """
-    rng = np.random.default_rng(0)
-    lengths = np.clip(rng.lognormal(np.log(30), 1, MADE), 1, max(1, (n_items - 1) // 2)).astype(int)
-    return Histories([rng.choice(n_items - 1, length, replace=False) + 1 for length in lengths], None)
+    """Histories of about 50 items drawn evenly, at most half the catalogue; C items with the padding item."""
+    return Histories(made(n_items, MADE), None)
 
 
-def read_histories(path: str | Path, tokens: Sequence[str]) -> Histories:
+def read_histories(path: str | Path, tokens: Sequence[str], layout: Layout) -> Histories:
     """Read RecBole's atomic file of interactions; a fifth of each user's items, seeded, is held out.
 
     Items that the model does not know are left out, and users with fewer than two known items; of more than 10,000 users,
     10,000 are drawn.
 
     Args:
-        path: an ``.inter`` file with the columns ``user_id:token`` and ``item_id:token``.
+        path: an ``.inter`` file.
         tokens: the model's item tokens by id, the padding item's first.
+        layout: how the file is written.
 
     Raises:
-        HistoriesError: there is no such file, it lacks a column, or no user has two items that the model knows.
+        HistoriesError: the file cannot be read, lacks a column, or no user has two items that the model knows.
     """
-    users = _items_of_users(path, {token: n for n, token in enumerate(tokens) if n})
-    rows = [np.array(sorted(items)) for items in users.values() if len(items) > 1]
+    rows = [items for items in read_inter(path, tokens, layout) if len(items) > 1]
     if not rows:
         raise HistoriesError(f"no user of {path} has two items that the model knows: expected its data set's item tokens.")
     rng = np.random.default_rng(0)
@@ -89,37 +84,15 @@ def read_histories(path: str | Path, tokens: Sequence[str]) -> Histories:
     )
 
 
-def _items_of_users(path: str | Path, ids: dict[str, int]) -> dict[str, set[int]]:
-    """The known items of every user, by the user's token."""
-    try:
-        header, *lines = Path(path).read_text("utf-8").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HistoriesError(f"cannot read the histories in {path}: {error}") from error
-    names = header.split("\t")
-    if missing := [name for name in COLUMNS if name not in names]:
-        raise HistoriesError(f"{path} has no column {missing[0]}: expected a RecBole .inter file, found {header[:80]!r}.")
-    user_at, item_at = (names.index(name) for name in COLUMNS)
-    users: dict[str, set[int]] = {}
-    for number, line in enumerate(lines, 2):
-        fields = line.split("\t")
-        if len(fields) != len(names):
-            raise HistoriesError(f"line {number} of {path} has {len(fields)} fields, expected {len(names)}.")
-        if item := ids.get(fields[item_at]):
-            users.setdefault(fields[user_at], set()).add(item)
-    return users
-
-
 def measure(file: File, histories: Histories) -> Cost:
     """Rank every history with the file and with torch in fp32, and compare."""
-    catalogue = file.model.scorer.n_items - 1
     overlaps, gains = [], []
     for start in range(0, len(histories.seen), BATCH):
         seen = histories.seen[start : start + BATCH]
-        history = np.zeros((len(seen), max(map(len, seen))), np.int64)
-        for row, items in zip(history, seen, strict=True):
-            row[: len(items)] = items
-        k = min(NDCG_AT if histories.held else OVERLAP_AT, catalogue)
-        ours, theirs = _file_best(file, history, k), _best(file.model.scorer.unseen(torch.from_numpy(history)), k)
+        history = padded(seen)
+        k = NDCG_AT if histories.held else OVERLAP_AT
+        ours = _file_best(file, history, k)
+        theirs = best(file.model.architecture.answer(torch.from_numpy(history)), k)[0].numpy()
         overlaps += [_overlap(*pair) for pair in zip(ours, theirs, strict=True)]
         if histories.held:
             held = histories.held[start : start + BATCH]
@@ -128,18 +101,13 @@ def measure(file: File, histories: Histories) -> Cost:
     return Cost(len(overlaps), float(np.mean(overlaps)), ndcg, ndcg_fp32)
 
 
-def _best(scores: torch.Tensor, k: int) -> np.ndarray:
-    """The k best item ids, [B, C] -> [B, k], with 0 where fewer remain."""
-    values, items = scores.topk(k)
-    return items.masked_fill(values.isneginf(), 0).numpy()
-
-
 def _file_best(file: File, history: np.ndarray, k: int) -> np.ndarray:
+    """The k best item ids by the file, [B, k], with 0 where fewer remain."""
     items, scores = file.run(Case("cost", history, k))
-    if file.io != "dense":
+    if file.form.ranks:
         return items
-    clicks = file.model.scorer.clicks(torch.from_numpy(history))
-    return _best(torch.tensor(scores).masked_fill(clicks > 0, -torch.inf), k)
+    clicks = multi_hot(torch.from_numpy(history), file.model.n_items)
+    return best(torch.tensor(scores).masked_fill(clicks > 0, -torch.inf), k)[0].numpy()
 
 
 def _overlap(ours: np.ndarray, theirs: np.ndarray) -> float:

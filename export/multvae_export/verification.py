@@ -16,11 +16,11 @@ import onnx
 import onnxruntime
 import torch
 
-from multvae_export.convert import OPSETS
 from multvae_export.errors import VerificationError
-from multvae_export.model import Model
-from multvae_export.quantise import rounded
-from multvae_export.scorer import best
+from multvae_export.forms import FORMS
+from multvae_export.onnx_file import OPSETS
+from multvae_export.ranking import best, multi_hot
+from multvae_export.trained_model import Model
 
 #: A file in fewer bits rounds what goes into the products too: the share of the range of a history's scores that this may
 #: move a score by. Seen: 0.4 %.
@@ -69,7 +69,7 @@ def cases(n_items: int, longest: int | None = None) -> Iterator[Case]:
 
 
 class File:
-    """An exported file, opened with onnxruntime, the model it was made from, and the scorer with the weights it stores.
+    """An exported file, opened with onnxruntime, the model it was made from, and the same model with the weights it stores.
 
     Args:
         path: the file.
@@ -85,7 +85,8 @@ class File:
 
     def __init__(self, path: Path, model: Model, io: str, opset: int, atol: float, precision: str = "fp32") -> None:
         self.path, self.model, self.io, self.opset, self.atol, self.precision = path, model, io, opset, atol, precision
-        self.scorer = model.scorer if precision == "fp32" else rounded(model.scorer, precision)
+        self.form = FORMS[io]
+        self.stored = model.architecture if precision == "fp32" else model.architecture.rounded(precision)
         try:
             self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
@@ -98,7 +99,7 @@ class File:
     def run(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """Item ids [B, k] and scores [B, k] of a case; for the dense form all ids in order and their scores, [B, C]."""
         if self.io == "dense":
-            clicks = self.model.scorer.clicks(torch.from_numpy(case.history)).numpy()
+            clicks = multi_hot(torch.from_numpy(case.history), self.model.n_items).numpy()
             (scores,) = self._answer(case, {"x": clicks})
             return np.broadcast_to(np.arange(scores.shape[1]), scores.shape), scores
         history = self.tokens[case.history] if self.io == "tokens" else case.history
@@ -115,11 +116,11 @@ class File:
 
     def expected(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Torch's item ids [B, k] and scores [B, k], and the scores of all items with the seen ones at -inf, [B, C]."""
-        scorer, history = self.scorer, torch.from_numpy(case.history)
+        history = torch.from_numpy(case.history)
         if self.io == "dense":
-            logits = scorer.logits(scorer.clicks(history)).numpy()
-            return np.broadcast_to(np.arange(scorer.n_items), logits.shape), logits, logits
-        everything = scorer.unseen(history)
+            logits = self.stored.logits(multi_hot(history, self.model.n_items)).numpy()
+            return np.broadcast_to(np.arange(self.model.n_items), logits.shape), logits, logits
+        everything = self.stored.answer(history)
         items, scores = best(everything, case.k)
         return items.numpy(), scores.numpy(), everything.numpy()
 
@@ -174,7 +175,7 @@ def check_cuda(file: File) -> str:
 def check_scores(file: File) -> str:
     """The scores and the ranking equal torch's on histories of every kind; ranks may differ between equal scores only."""
     worst, count = 0.0, 0
-    for case in cases(file.scorer.n_items):
+    for case in cases(file.model.n_items):
         items, scores = file.run(case)
         want_items, want_scores, everything = file.expected(case)
         if scores.shape != want_scores.shape or items.shape != want_items.shape:
@@ -192,7 +193,7 @@ def check_scores(file: File) -> str:
                 f"found {_head(scores)}, expected {_head(want_scores)}"
             )
         _check_ranking(case, items, want_items, want_scores, everything, allowed)
-        if file.io != "dense":
+        if file.form.ranks:
             _check_order(case, items, scores)
         worst, count = max(worst, float(difference.max(initial=0))), count + len(scores)
     _check_noise(file)
@@ -232,9 +233,9 @@ def _check_order(case: Case, items: np.ndarray, scores: np.ndarray) -> None:
 def _check_noise(file: File) -> None:
     """Padding, unknown items and repeats change nothing: the file agrees with itself, closer than it must with torch."""
     rng = np.random.default_rng(1)
-    few = min(4, file.scorer.n_items - 1)
-    history = np.stack([rng.permutation(np.arange(1, file.scorer.n_items))[:few] for _ in range(3)])
-    clean = Case("clean", history, file.scorer.n_items)
+    few = min(4, file.model.n_items - 1)
+    history = np.stack([rng.permutation(np.arange(1, file.model.n_items))[:few] for _ in range(3)])
+    clean = Case("clean", history, file.model.n_items)
     nothing = np.tile([0, -1], (3, few))
     allowed = file.tolerance(file.expected(clean)[2]) / 10
     for name, noise in (("padding and unknown items", nothing), ("repeated items", np.repeat(history[:, :1], 9, axis=1))):

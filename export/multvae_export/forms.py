@@ -1,0 +1,117 @@
+"""The forms of a file (``--io``): what goes in and comes out, and the nodes before and after a model's own.
+
+``batch`` histories, ``length`` their padded length, C items of the catalogue with the padding item (id 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import Template
+from typing import Any
+
+import numpy as np
+
+#: Each position of the history writes its number into the row of the catalogue; the one that stands there in the end is the
+#: one that counts, and what nobody wrote to is unseen.
+SEEN = Template("""
+    known_above = Greater($ids, zero)
+    known_below = Less($ids, n_items)
+    known = And(known_above, known_below)
+    item = Where(known, $ids, zero)
+    shape = Shape($ids)
+    batch_shape = Shape <start: int = 0, end: int = 1> ($ids)
+    length_shape = Shape <start: int = 1, end: int = 2> ($ids)
+    catalogue_shape = Concat <axis: int = 0> (batch_shape, n_items)
+    nobody = ConstantOfShape <value: tensor = int32[1] {-1}> (catalogue_shape)
+    length64 = Squeeze(length_shape)
+    length = Cast <to: int = 6> (length64)
+    numbers = Range(start, length, step)
+    position = Expand(numbers, shape)
+    writer = ScatterElements <axis: int = 1> (nobody, item, position)
+    standing = GatherElements <axis: int = 1> (writer, item)
+    stands = Equal(standing, position)
+    counts = And(stands, known)
+    seen = Greater(writer, unwritten)
+""")
+RANK = Template("""
+    unseen = Where(seen, lowest, logits)
+    most = Min(k, n_real)
+    scores, best = TopK <axis: int = 1, largest: int = 1, sorted: int = 1> (unseen, most)
+    ended = Equal(scores, lowest)
+    $items = Where(ended, zero, best)
+""")
+
+K = "How many items to return, int64 [1]; more than the catalogue holds is clamped."
+LOGITS = "Their logits, float32 [batch, k]; -inf where fewer remain."
+
+
+@dataclass(frozen=True)
+class Form:
+    """What goes in and comes out.
+
+    Attributes:
+        signature: the inputs and outputs in ONNX's text form.
+        docs: what each of them is, by its name; the first output's is the file's too.
+        before: the nodes from the inputs to what an architecture reads (:meth:`.Architecture.nodes`).
+        scores: the name of the scores that the architecture gives.
+        after: the nodes from the scores to the outputs.
+    """
+
+    signature: str
+    docs: dict[str, str]
+    before: str
+    scores: str
+    after: str
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the file ranks: there is ``k``, and what comes out are items."""
+        return "k" in self.docs
+
+
+FORMS = {
+    "tokens": Form(
+        "(string[batch, length] history, int64[1] k) => (string[batch, k] items, float[batch, k] scores)",
+        {
+            "history": 'Item tokens, string [batch, length]. "" pads. Unknown ones are ignored, repeats count once.',
+            "k": K,
+            "items": 'The k best unseen items by token, string [batch, k], best first; "" where fewer remain.',
+            "scores": LOGITS,
+        },
+        "\n    ids = LabelEncoder(history)" + SEEN.substitute(ids="ids"),
+        "logits",
+        RANK.substitute(items="best_ids") + "    items = Gather(tokens, best_ids)\n",
+    ),
+    "ids": Form(
+        "(int64[batch, length] history, int64[1] k) => (int64[batch, k] items, float[batch, k] scores)",
+        {
+            "history": "RecBole item ids, int64 [batch, length]. 0 pads. Unknown ones are ignored, repeats count once.",
+            "k": K,
+            "items": "The k best unseen items by RecBole id, int64 [batch, k], best first; 0 where fewer remain.",
+            "scores": LOGITS,
+        },
+        SEEN.substitute(ids="history"),
+        "logits",
+        RANK.substitute(items="items"),
+    ),
+    "dense": Form(
+        "(float[batch, n_items] x) => (float[batch, n_items] scores)",
+        {
+            "x": "Multi-hot histories, float32 [batch, n_items], in RecBole's order of ids; column 0 is the padding item.",
+            "scores": "The logits of all items, float32 [batch, n_items], seen items included; -inf for the padding item.",
+        },
+        "",
+        "scores",
+        "",
+    ),
+}
+IO = tuple(FORMS)
+
+
+def constants(n_items: int) -> dict[str, Any]:
+    """The numbers that the shared nodes name; an architecture's may name them too."""
+    return {
+        "zero": np.int64(0), "n_items": np.array([n_items]), "n_real": np.array([n_items - 1]), "axis1": np.array([1]),
+        "start": np.int32(0), "step": np.int32(1), "unwritten": np.int32(-1), "one": np.float32(1),
+        "lowest": np.float32(-np.inf),
+    }  # fmt: skip

@@ -1,0 +1,164 @@
+"""A model as an ONNX file: the graph with its weights, documentation and metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.parser
+from onnx import ModelProto, numpy_helper
+
+from multvae_export import forms
+from multvae_export.errors import OptionError
+from multvae_export.forms import FORMS, IO
+from multvae_export.quantise import PRECISIONS
+from multvae_export.trained_model import Model
+
+CONTRACT_VERSION = 1
+#: 18 has ReduceSum by input axes everywhere and is the newest that the CUDA provider has kernels registered up to.
+OPSETS = (16, 17, 18)
+IR_VERSION = 9
+#: A protobuf message is at most 2 GiB; larger weights go into a file beside the graph.
+EXTERNAL_BYTES = 2**31 - 2**20
+#: Smaller constants stay in the graph: shape inference reads them.
+INLINE_BYTES = 1024
+
+
+def body(model: Model, io: str, precision: str) -> str:
+    """The nodes of a graph, one a line."""
+    form = FORMS[io]
+    return form.before + model.architecture.nodes(io, precision, form.scores) + "\n" + form.after
+
+
+def _constants(model: Model, io: str, precision: str) -> dict[str, Any]:
+    """The initializers by name: the architecture's, and the few numbers and tokens that every graph shares."""
+    values = model.architecture.constants(io, precision) | forms.constants(model.n_items)
+    return values | {"tokens": np.array(["", *model.tokens[1:]], dtype=object)}
+
+
+def _label_encoder(graph: onnx.GraphProto, model: Model) -> None:
+    """Give the token look-up its table: the padding item's token has no entry, and is unknown like any other."""
+    node = next(node for node in graph.node if node.op_type == "LabelEncoder")
+    node.domain = "ai.onnx.ml"
+    node.attribute.extend(
+        [
+            onnx.helper.make_attribute("keys_strings", list(model.tokens[1:])),
+            onnx.helper.make_attribute("values_int64s", list(range(1, len(model.tokens)))),
+            onnx.helper.make_attribute("default_int64", 0),
+        ]
+    )
+
+
+def _metadata(model: Model, io: str, precision: str) -> dict[str, str]:
+    tools = {name: version(name) for name in ("torch", "onnx")} | {"python": platform.python_version()}
+    return {
+        "contract_version": str(CONTRACT_VERSION),
+        "io": io,
+        "precision": precision,
+        "model": model.name,
+        "model_spec": json.dumps(model.architecture.spec()),
+        "dataset": model.dataset,
+        "n_items": str(model.n_items),
+        "item_tokens_sha256": model.token_digest,
+        "metrics": json.dumps(model.metrics),
+        "tools": json.dumps(tools),
+    }
+
+
+def _check_options(model: Model, io: str, opset: int, k_default: int | None, precision: str) -> None:
+    architecture = model.architecture
+    if io not in IO:
+        raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
+    if io not in architecture.forms:
+        raise OptionError(f"--io={io} does not fit {model.name}: expected {', '.join(architecture.forms)}.")
+    if opset not in OPSETS:
+        raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
+    if k_default is not None and (not FORMS[io].ranks or k_default < 1):
+        ranking = [f"--io={name}" for name in architecture.forms if FORMS[name].ranks]
+        raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and {' or '.join(ranking)}.")
+    if precision not in PRECISIONS:
+        raise OptionError(f"--precision={precision} is not known: expected {', '.join(PRECISIONS)}.")
+    if precision not in architecture.precisions:
+        raise OptionError(
+            f"--precision={precision} does not fit {model.name}: expected {', '.join(architecture.precisions)}, "
+            f"because {architecture.why_not}."
+        )
+
+
+def to_onnx(
+    model: Model, io: str = "tokens", opset: int = 18, k_default: int | None = None, precision: str = "fp32"
+) -> ModelProto:
+    """Write the graph of a model.
+
+    Args:
+        model: what to export.
+        io: ``tokens``, ``ids`` or ``dense``: see the contract.
+        opset: 16, 17 or 18.
+        k_default: the value of ``k`` for a caller who gives none; None makes ``k`` required.
+        precision: what the weights are stored in, and the products with the catalogue computed in: see :mod:`.layers`.
+
+    Raises:
+        OptionError: an option is outside its range, or does not fit the model.
+    """
+    _check_options(model, io, opset, k_default, precision)
+    text = body(model, io, precision)
+    domain = ', "com.microsoft": 1' if "com.microsoft" in text else ""
+    head = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\n{model.name}'
+    form = FORMS[io]
+    proto = onnx.parser.parse_model(f"{head} {form.signature} {{{text}}}")
+    graph = proto.graph
+    _add_constants(graph, _constants(model, io, precision))
+    if k_default is not None:
+        graph.initializer.append(numpy_helper.from_array(np.array([k_default]), "k"))
+    if any(node.op_type == "LabelEncoder" for node in graph.node):
+        _label_encoder(graph, model)
+    for node in graph.node:
+        if node.domain == "com.microsoft":
+            # ONNX infers no type behind an operator that is not its own.
+            shape = ("batch", model.n_items)
+            graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape))
+    for value in (*graph.input, *graph.output):
+        value.doc_string = form.docs[value.name]
+        if not form.ranks:
+            value.type.tensor_type.shape.dim[1].dim_value = model.n_items
+    proto.producer_name = "multvae-export"
+    proto.doc_string = f"{model.name} trained on {model.dataset}: {form.docs[graph.output[0].name]}"
+    onnx.helper.set_model_props(proto, _metadata(model, io, precision))
+    return proto
+
+
+def _add_constants(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
+    """Add the arrays that a node reads; not every form and precision reads all of them."""
+    read = {name for node in graph.node for name in node.input}
+    for name, value in values.items():
+        if name in read:
+            array = np.ascontiguousarray(value) if np.ndim(value) else value
+            graph.initializer.append(numpy_helper.from_array(array, name))
+
+
+def write(proto: ModelProto, path: Path) -> None:
+    """Save a graph. Weights that are too large for one file go into a second beside it, ``<name>.<digest>.data``.
+
+    The digest is of the weights: a graph names the weights that it was written with, and finds no others.
+    """
+    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) <= EXTERNAL_BYTES:
+        onnx.save_model(proto, path)
+        return
+    data = path.with_name(f"{path.name}.data")
+    onnx.save_model(proto, path, save_as_external_data=True, location=data.name, size_threshold=INLINE_BYTES)
+    with data.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**24):
+            digest.update(block)
+    named = data.rename(path.with_name(f"{path.name}.{digest.hexdigest()[:16]}.data"))
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = named.name
+    onnx.save_model(proto, path)

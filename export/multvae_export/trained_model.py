@@ -1,0 +1,74 @@
+"""A trained model: an architecture with its weights, and what the checkpoint says about where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from multvae_export import architectures
+from multvae_export.architectures import Architecture
+from multvae_export.checkpoint import Checkpoint
+from multvae_export.errors import UnsupportedModelError
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model, ready to be written as a graph.
+
+    Attributes:
+        name: the class of the model.
+        architecture: its inference, with the weights.
+        tokens: the data set's item tokens in RecBole's order of ids, C of them; the padding item's comes first.
+        dataset: the name of the data set.
+        metrics: the checkpoint's validation score by name.
+    """
+
+    name: str
+    architecture: Architecture
+    tokens: tuple[str, ...]
+    dataset: str
+    metrics: dict[str, float]
+
+    @property
+    def n_items(self) -> int:
+        """C, the catalogue with the padding item."""
+        return self.architecture.n_items
+
+    @property
+    def token_digest(self) -> str:
+        """SHA-256 of the item tokens in order, each followed by a line feed."""
+        return hashlib.sha256("".join(f"{token}\n" for token in self.tokens).encode()).hexdigest()
+
+
+def architecture_of(checkpoint: Checkpoint) -> Architecture:
+    """The model of a checkpoint, without its tokens.
+
+    Raises:
+        UnsupportedModelError: no architecture takes it.
+        FormatVersionError: the plugin that wrote it is newer.
+        ExportError: what :meth:`.Architecture.from_checkpoint` raises.
+    """
+    checkpoint.check_format()
+    described = checkpoint.description
+    named = str(described["architecture"]) if described else None
+    found = architectures.find(checkpoint.model, named)
+    if found is None:
+        what = f"{checkpoint.model} with the architecture {named!r}" if named else checkpoint.model
+        reason = architectures.reason_against(checkpoint.model)
+        because = f", because {reason}" if reason else ""
+        raise UnsupportedModelError(
+            f"{what} cannot be exported{because}: expected one of {', '.join(architectures.exportable())}."
+        )
+    return found.from_checkpoint(checkpoint)
+
+
+def model_of(checkpoint: Checkpoint) -> Model:
+    """The model of a checkpoint.
+
+    Raises:
+        TokensError: the tokens are missing or do not fit.
+        ExportError: what :func:`architecture_of` raises.
+    """
+    architecture = architecture_of(checkpoint)
+    tokens = checkpoint.item_tokens(architecture.n_items)
+    return Model(checkpoint.model, architecture, tokens, str(checkpoint.config.get("dataset")), checkpoint.metrics)

@@ -1,0 +1,245 @@
+"""An architecture is one new file, and a network is built from its description."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+from multvae_export import architectures
+from multvae_export.architectures import Architecture
+from multvae_export.checkpoint import load
+from multvae_export.cli import main
+from multvae_export.errors import ExportError, SpecError, UnsupportedModelError, WeightsError
+from multvae_export.exporter import export
+from multvae_export.trained_model import architecture_of
+
+from tests.archive import changed, first_format
+
+TOY = '''
+"""Every item's score is its number of clicks in training, whatever the history."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from multvae_export.architectures.base import Architecture
+
+
+@dataclass(frozen=True)
+class Toy(Architecture):
+    name: ClassVar[str] = "toy"
+    models: ClassVar[tuple[str, ...]] = ("ToyModel",)
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    why_not: ClassVar[str] = "it has few weights"
+    scores: torch.Tensor
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint):
+        return cls(checkpoint.tensor("toy.scores", 1))
+
+    @property
+    def n_items(self):
+        return len(self.scores)
+
+    def logits(self, clicks):
+        scores = self.scores.clone()
+        scores[0] = -torch.inf
+        return scores.expand(clicks.shape)
+
+    def rounded(self, precision):
+        return self
+
+    def nodes(self, io, precision, output):
+        return f"    all = Shape({'x' if io == 'dense' else 'seen'})\\n    {output} = Expand(toy_scores, all)"
+
+    def constants(self, io, precision):
+        return {"toy_scores": self.logits(torch.zeros(1, self.n_items))[0].numpy()}
+
+    def spec(self):
+        return {"sizes": [self.n_items - 1]}
+'''
+
+
+@pytest.fixture
+def toy(tmp_path: Path, checkpoint: Path) -> Iterator[Path]:
+    """A checkpoint of a model whose architecture is a file dropped into the package."""
+    (tmp_path / "dropped").mkdir()
+    (tmp_path / "dropped" / "toy.py").write_text(TOY)
+    architectures.__path__.append(str(tmp_path / "dropped"))
+
+    def change(contents: dict[str, Any]) -> None:
+        first_format(contents)
+        contents["config"].final_config_dict.update(model="ToyModel")
+        contents["state_dict"] = {"toy.scores": torch.arange(21.0)}
+
+    yield changed(checkpoint, tmp_path / "toy.pth", change)
+    architectures.__path__.pop()
+    Architecture.known.pop("toy", None)
+    sys.modules.pop("multvae_export.architectures.toy", None)
+
+
+@pytest.mark.parametrize("io", ["tokens", "ids", "dense"])
+def test_a_new_architecture_is_one_file(toy: Path, io: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(toy), "model.onnx", "--io", io]) == 0
+    out = capsys.readouterr().out
+    assert "ToyModel 20, trained on blocks" in out
+    assert "equals torch: 92 histories" in out
+
+
+def test_a_new_architecture_is_offered_and_states_its_precisions(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "ToyModel" in capsys.readouterr().out
+    assert main([str(toy), "model.onnx", "--precision", "int8"]) == 1
+    error = capsys.readouterr().err
+    assert error == "error: --precision=int8 does not fit ToyModel: expected fp32, because it has few weights.\n"
+
+
+def test_a_user_model_is_refused_with_its_reason_and_what_there_is(checkpoint: Path) -> None:
+    path = changed(
+        checkpoint, Path("cdae.pth"), lambda c: first_format(c) or c["config"].final_config_dict.update(model="CDAE")
+    )
+    with pytest.raises(
+        UnsupportedModelError, match=r"CDAE cannot be exported, because it has a weight for every user.*Mult"
+    ):
+        export(path, "model.onnx")
+
+
+def described(contents: dict[str, Any]) -> None:
+    """Make a checkpoint of format 1 of MultVAE [20-6-4-6-20] one of format 2."""
+    contents["other_parameter"].update(format_version=2)
+    rest = [("encoder.rest.1.0", 4, "none"), ("decoder.0", 6, "tanh"), ("decoder.2", 20, "none")]
+    first = {"weight": "encoder.first.weight", "bias": "encoder.first.bias", "stored": "in_out", "units": 6}
+    contents["other_parameter"]["spec"] = {
+        "model": "MultVAE",
+        "architecture": "auto_encoder",
+        "n_items": 21,
+        "mlp_hidden_size": [6],
+        "latent_dimension": 4,
+        "input": "l2",
+        "layers": [
+            {**first, "activation": "tanh"},
+            *(
+                {"weight": f"{name}.weight", "bias": f"{name}.bias", "stored": "out_in", "units": units, "activation": act}
+                for name, units, act in rest
+            ),
+        ],
+        "latent": 2,
+    }
+
+
+def with_spec(source: Path, change: Callable[[dict[str, Any]], Any] = lambda spec: None) -> Path:
+    """A checkpoint of format 2 whose description was changed by a function."""
+
+    def both(contents: dict[str, Any]) -> None:
+        described(contents)
+        change(contents["other_parameter"]["spec"])
+
+    return changed(source, Path("described.pth"), both)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+def test_a_described_model_gives_the_same_file_as_the_first_format(checkpoint: Path, precision: str) -> None:
+    names = [name for name in torch.load(checkpoint, weights_only=False)["state_dict"] if name.endswith("weight")]
+    assert names == ["encoder.first.weight", "encoder.rest.1.0.weight", "decoder.0.weight", "decoder.2.weight"]
+    export(changed(checkpoint, Path("format1.pth"), first_format), "before.onnx", precision=precision, check=False)
+    export(with_spec(checkpoint), "after.onnx", precision=precision, check=False)
+    assert Path("after.onnx").read_bytes() == Path("before.onnx").read_bytes()
+
+
+def test_the_class_of_a_described_model_does_not_matter(checkpoint: Path) -> None:
+    path = with_spec(checkpoint)
+    changed(path, path, lambda c: c["config"].final_config_dict.update(model="SomebodysModel"))
+    assert export(path, "model.onnx").model.name == "SomebodysModel"
+
+
+@pytest.mark.parametrize("io", ["tokens", "ids", "dense"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_other_inputs_and_activations_are_followed(checkpoint: Path, io: str, precision: str) -> None:
+    def change(spec: dict[str, Any]) -> None:
+        spec["input"] = "none"
+        for layer, activation in zip(spec["layers"], ("relu", "sigmoid", "tanh"), strict=False):
+            layer["activation"] = activation
+
+    path = with_spec(checkpoint, change)
+    export(path, "model.onnx", io=io, precision=precision, min_overlap=None if precision == "fp32" else 0)
+    assert "'activations': ['relu', 'sigmoid', 'tanh', 'none']" in str(architecture_of(load(path)).spec())
+
+
+@pytest.mark.parametrize("io", ["tokens", "ids", "dense"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
+def test_a_single_layer_is_a_network_too(checkpoint: Path, io: str, precision: str) -> None:
+    def single(contents: dict[str, Any]) -> None:
+        described(contents)
+        weights = torch.randn(20, 20, generator=torch.Generator().manual_seed(0))
+        contents["state_dict"] = {"w": weights, "b": torch.zeros(20)}
+        layer = {"weight": "w", "bias": "b", "stored": "in_out", "units": 20, "activation": "none"}
+        contents["other_parameter"]["spec"].update(input="none", layers=[layer], latent=1)
+
+    path = changed(checkpoint, Path("single.pth"), single)
+    export(path, "model.onnx", io=io, precision=precision, min_overlap=None if precision == "fp32" else 0)
+
+
+def _layer(number: int, **values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda spec: spec["layers"][number].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda s: s.pop("layers"), SpecError, "has no list of layers"),
+        (lambda s: s.update(layers=[]), SpecError, "has no list of layers"),
+        (lambda s: s.update(layers=["x"]), SpecError, "has no list of layers"),
+        (lambda s: s.update(layers={"a": 1}), SpecError, "has no list of layers"),
+        (lambda s: s.update(input="l1"), SpecError, "says input='l1', expected one of l2, none"),
+        (lambda s: s.update(input=["l2"]), SpecError, "says input="),
+        (lambda s: s.pop("latent"), SpecError, "says latent=None, expected a number of layers from 1 to 4"),
+        (lambda s: s.update(latent=0), SpecError, "says latent=0"),
+        (lambda s: s.update(latent=5), SpecError, "says latent=5"),
+        (lambda s: s.update(latent=True), SpecError, "says latent=True"),
+        (lambda s: s.update(n_items=7), SpecError, "says n_items=7"),
+        (lambda s: s.update(n_items=None), SpecError, "says n_items=None"),
+        (_layer(0, weight="nothing"), SpecError, "layer 1 names the weights 'nothing', which the checkpoint does not have"),
+        (_layer(0, weight=None), SpecError, "layer 1 names the weights None"),
+        (_layer(0, bias=["x"]), SpecError, "layer 1 names the weights \\['x'\\]"),
+        (_layer(1, bias="encoder.first.weight"), WeightsError, "encoder.first.weight are a tensor of shape \\[20, 6\\]"),
+        (_layer(0, activation="eval"), SpecError, "says activation='eval', expected one of tanh, relu, sigmoid, none"),
+        (_layer(3, activation="tanh"), SpecError, "the last layer has the activation tanh"),
+        (_layer(0, stored="diagonal"), SpecError, "says stored='diagonal'"),
+        (_layer(0, stored="out_in"), WeightsError, "layer 1 gives 20 units with 6 biases"),
+        (_layer(0, units=-1), WeightsError, "takes -1"),
+        (_layer(0, units=10**30), WeightsError, "takes 10000"),
+        (_layer(0, units="6"), WeightsError, "takes '6'"),
+        (_layer(1, units=3), WeightsError, "layer 2 of 4 gives 3 units, and what follows takes 4"),
+        (
+            lambda s: s.update(architecture="tree"),
+            UnsupportedModelError,
+            "with the architecture 'tree' cannot be exported: exp",
+        ),
+        (lambda s: s.update(architecture=["x"]), UnsupportedModelError, "cannot be exported"),
+    ],
+)
+def test_a_wrong_description_is_one_sentence(
+    checkpoint: Path, change: Callable[[dict[str, Any]], Any], error: type[ExportError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        export(with_spec(checkpoint, change), "model.onnx")
+    assert "\n" not in str(caught.value)
+    assert not Path("model.onnx").exists()
+
+
+def test_a_described_model_runs(checkpoint: Path) -> None:
+    export(with_spec(checkpoint), "model.onnx")
+    onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("model", ["MultVAE", "MultDAE"])
+def test_a_checkpoint_of_the_first_format_gives_the_same_file(trained: dict[str, Path], model: str) -> None:
+    export(trained[model], "now.onnx", check=False)
+    export(changed(trained[model], Path("first.pth"), first_format), "then.onnx", check=False)
+    assert Path("now.onnx").read_bytes() == Path("then.onnx").read_bytes()

@@ -1,0 +1,96 @@
+"""Item tokens that a checkpoint lacks, and what reading the data set must not do."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from multvae_export.errors import TokensError
+from multvae_export.exporter import export
+
+from tests.archive import Calls, changed
+
+MARK = "executed"
+
+
+@pytest.fixture
+def bomb() -> Path:
+    """A pickle that makes a file when it is loaded."""
+    path = Path("bomb.pth").absolute()
+    path.write_bytes(pickle.dumps(Calls(exec, f"open({MARK!r}, 'w').close()")))
+    return path
+
+
+HOSTILE: dict[str, Callable[[dict[str, Any], Path], None]] = {
+    "dataset_save_path": lambda keys, bomb: keys.update(dataset_save_path=str(bomb)),
+    "dataloaders_save_path": lambda keys, bomb: keys.update(dataloaders_save_path=str(bomb)),
+    "a data set beside the checkpoint": lambda keys, bomb: _default(keys, bomb, "blocks-Dataset.pth"),
+    "data loaders beside the checkpoint": lambda keys, bomb: _default(keys, bomb, "blocks-for-MultiVAE-dataloader.pth"),
+}
+
+
+def _default(keys: dict[str, Any], bomb: Path, name: str) -> None:
+    bomb.rename(bomb.with_name(name))
+    keys.update(checkpoint_dir=str(bomb.parent))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_file_that_the_checkpoint_names_is_unpickled(name: str, trained: dict[str, Path], bomb: Path) -> None:
+    source = trained["MultiVAE"]
+    path = changed(source, Path("x.pth"), lambda c: HOSTILE[name](c["config"].final_config_dict, bomb))
+    export(path, "model.onnx", dataset_path=str(source.parent))
+    assert not Path(MARK).exists()
+
+
+def test_nothing_is_saved_where_the_checkpoint_says(trained: dict[str, Path]) -> None:
+    source = trained["MultiVAE"]
+    keys = {"save_dataset": True, "save_dataloaders": True, "checkpoint_dir": "made"}
+    path = changed(source, Path("x.pth"), lambda c: c["config"].final_config_dict.update(keys))
+    export(path, "model.onnx", dataset_path=str(source.parent))
+    assert {entry.name for entry in Path().iterdir()} == {"x.pth", "model.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("nowhere", "--dataset-path=nowhere is not a folder"), (".", "RecBole cannot read the data set blocks in .*not exist")],
+)
+def test_a_data_set_that_is_not_there_is_one_sentence(trained: dict[str, Path], folder: str, message: str) -> None:
+    with pytest.raises(TokensError, match=message) as caught:
+        export(trained["MultiVAE"], "model.onnx", dataset_path=folder)
+    assert "\n" not in str(caught.value)
+
+
+def tokens(*items: str) -> list[str]:
+    return ["[PAD]", *items, *(f"i{n}" for n in range(20 - len(items)))]
+
+
+def test_tokens_that_the_training_command_added_are_used(trained: dict[str, Path]) -> None:
+    added = {"format_version": 2, "dataset": "blocks", "item_tokens": tokens("first")}
+    path = changed(trained["MultiVAE"], Path("x.pth"), lambda c: c.update(recbole_multvae=added))
+    assert export(path, "model.onnx").model.tokens == tuple(tokens("first"))
+
+
+@pytest.mark.parametrize(
+    ("item_tokens", "message"),
+    [
+        (tokens("[PAD]"), r"two items have the token '\[PAD\]', which is RecBole's name for padding: rename one of them"),
+        (tokens("i1"), "two items have the token 'i1': rename one of them in the data set and train again"),
+        (tokens("x", ""), "the item with id 2 has an empty token: name it in the data set and train again"),
+        (tokens("x", "\ud800"), "an item token is not Unicode text"),
+        (tokens()[:7], "there are 7 item tokens with padding, and the model has 21 items"),
+        (7, "the item tokens are not a list of strings"),
+        ([*tokens()[:20], 7], "the item tokens are not a list of strings"),
+    ],
+)
+def test_tokens_that_cannot_be_told_apart_are_named(trained: dict[str, Path], item_tokens: Any, message: str) -> None:
+    def add(contents: dict[str, Any]) -> None:
+        contents["recbole_multvae"] = {"format_version": 2, "item_tokens": item_tokens}
+
+    for model in ("MultVAE", "MultiVAE"):
+        change = add if model == "MultiVAE" else lambda c: c["other_parameter"].update(item_tokens=item_tokens)
+        path = changed(trained[model], Path("x.pth"), change)
+        with pytest.raises(TokensError, match=message):
+            export(path, "model.onnx")
