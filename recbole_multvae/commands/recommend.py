@@ -14,7 +14,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, init_seed
 
 from recbole_multvae import checkpoint
-from recbole_multvae.commands.ending import run_command
+from recbole_multvae.commands.exit_codes import run_command
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.models import ClickAutoEncoder
 
