@@ -18,7 +18,7 @@ class DataError(MultVAEError):
 
 
 class TrainingError(MultVAEError):
-    """The training cannot go on: the loss is not a number."""
+    """The training cannot go on: the loss is not a number, or there is not enough memory."""
 
 
 class ProcessError(MultVAEError):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from recbole.config import Config
+from recbole.data.dataset import dataset as recbole_s
 
 from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.errors import DataError
@@ -89,6 +90,22 @@ def test_windows_line_ends_and_other_columns() -> None:
     rows = ROWS.replace("\n", "\t5\r\n")
     dataset = read("uid:token\tiid:token\trating:float\r\n" + rows, USER_ID_FIELD="uid", ITEM_ID_FIELD="iid", load_col=None)
     assert (dataset.user_num, dataset.item_num) == (41, 21)
+
+
+def test_download_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config("MultVAE", "ml-1m", config_dict=QUICK)
+
+    def download(url: str, folder: str) -> str:
+        Path(folder, "a.zip").touch()
+        return f"{folder}/a.zip"
+
+    def extract(path: str, folder: str) -> None:
+        Path(folder, "ml-1m.inter").write_text(HEADER + ROWS)
+
+    monkeypatch.setattr(recbole_s, "decide_download", lambda url: True)
+    monkeypatch.setattr(recbole_s, "download_url", download)
+    monkeypatch.setattr(recbole_s, "extract_zip", extract)
+    assert read_dataset(config).user_num == 41
 
 
 def test_one_interaction_is_too_few(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

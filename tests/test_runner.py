@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from recbole.quick_start import run_recbole
 from recbole.trainer import Trainer
 
@@ -118,6 +119,32 @@ def test_loss_that_becomes_nan(blocks: str, command: object, model: str) -> None
     assert_one_sentence(code, error, "The loss became NaN: lower learning_rate=1e+30, or limit the gradients")
     (file,) = Path("saved").iterdir()
     assert error.endswith(f"the best state so far is in {file}.\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory(blocks: str, command: object, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def full(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(MultVAE, "calculate_loss", full)
+    message = "There is not enough memory: lower train_batch_size=500 or eval_batch_size=4096"
+    assert_one_sentence(*command("--model=MultVAE", *FLAGS), message)
+
+
+def test_learner_that_is_not_for_the_model(blocks: str, command: object) -> None:
+    message = "learner=sparse_adam is not for BPR, whose gradients are dense: take learner=adam; no checkpoint"
+    assert_one_sentence(*command("--model=BPR", *FLAGS, "--learner=sparse_adam"), message)
+
+
+def test_log_that_cannot_be_written(blocks: str, command: object) -> None:
+    Path("log").write_text("")
+    assert_one_sentence(*command("--model=MultVAE", *FLAGS), "RecBole cannot write its log into ./log: ")
 
 
 def test_bug_keeps_its_traceback(blocks: str, command: object, monkeypatch: pytest.MonkeyPatch) -> None:

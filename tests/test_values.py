@@ -109,6 +109,9 @@ def refused(keys: dict[str, Any], model: str = "MultVAE") -> str:
         ("valid_metric", 3),
         ("eval_args", "RO"),
         ("benchmark_filename", ["train", "test"]),
+        ("alias_of_user_id", "friend"),
+        ("additional_feat_suffix", 3),
+        ("discretization", 5),
     ],
 )
 @pytest.mark.parametrize("model", ["MultVAE", "BPR"])
@@ -178,7 +181,8 @@ def test_metric_that_validation_has_or_does_not_need(keys: dict[str, Any]) -> No
     make_config("MultVAE", "ml-100k", keys=keys, command_line={})
 
 
-def test_text_for_a_number_of_a_model_s_own() -> None:
+def test_text_for_a_number_or_a_list_of_a_model_s_own() -> None:
+    assert refused({"mlp_hidden_size": "abc"}, "MultiVAE").endswith("expected a list such as [600], the default.")
     assert (
         refused({"n_layers": "abc"}, "LightGCN")
         == "n_layers='abc' is not allowed: expected a number such as 2, the default."

@@ -149,13 +149,29 @@ def _told_how_training_ended(trainer: Any) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise TrainingInterrupted(f"Interrupted: {best_state(trainer.saved_model_file)}") from None
-    except ValueError as error:
-        if str(error) != "Training loss is nan":  # Trainer._check_nan.
+    except (ValueError, RuntimeError) as error:
+        reason = _reason(error, trainer.config)
+        if reason is None:
             raise
-        raise TrainingError(
-            f"The loss became NaN: lower learning_rate={trainer.learning_rate!r}, or limit the gradients, for example with "
-            f"clip_grad_norm={{'max_norm': 5}}; {best_state(trainer.saved_model_file)}"
-        ) from error
+        raise TrainingError(f"{reason}; {best_state(trainer.saved_model_file)}") from error
+
+
+def _reason(error: Exception, config: Config) -> str | None:
+    """Why training cannot go on, and what to change; None for a bug."""
+    text = str(error)
+    if text == "Training loss is nan":  # Trainer._check_nan.
+        return (
+            f"The loss became NaN: lower learning_rate={config['learning_rate']!r}, or limit the gradients, for example "
+            "with clip_grad_norm={'max_norm': 5}"
+        )
+    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
+        return (
+            f"There is not enough memory: lower train_batch_size={config['train_batch_size']} or "
+            f"eval_batch_size={config['eval_batch_size']}, or the sizes of the model"
+        )
+    if "SparseAdam does not support dense gradients" in text:
+        return f"learner=sparse_adam is not for {config['model']}, whose gradients are dense: take learner=adam"
+    return None
 
 
 def best_state(checkpoint: str | None) -> str:

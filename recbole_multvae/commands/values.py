@@ -50,6 +50,7 @@ _Text = Annotated[str, Field(min_length=1, description="a text of one character 
 _Columns = Annotated[
     dict[str, Any] | None, Field(description="a dictionary by file or by column, such as {'inter': ['user_id', 'item_id']}")
 ]
+_Names = Annotated[list[str] | None, Field(description="a list of names of columns")]
 _Interval = Annotated[Any, AfterValidator(_interval), Field(description="an interval of numbers, such as '[5,inf)'")]
 
 
@@ -115,6 +116,11 @@ class RecBoleValues(BaseModel):
     unload_col: _Columns
     unused_col: _Columns
     threshold: _Columns
+    discretization: _Columns
+    alias_of_user_id: _Names
+    alias_of_item_id: _Names
+    normalize_field: _Names
+    additional_feat_suffix: str | list[str] | None = Field(description="a list of suffixes of files")
     val_interval: Annotated[dict[str, Any], AfterValidator(_value_interval)] | None = Field(
         description="a dictionary of intervals by column, such as {'rating': '[4,inf)'}"
     )
@@ -141,16 +147,21 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         raise _not_allowed(key, keys.get(key), str(RecBoleValues.model_fields[key].description)) from None
-    for key, default in defaults.items():
-        # The keys of RecBole's own models have no description: the default tells what is meant.
-        if isinstance(given.get(key), str) and isinstance(default, int | float) and not isinstance(default, bool):
-            raise _not_allowed(key, given[key], f"a number such as {default!r}, the default")
+    for key in given.keys() & defaults.keys() - RecBoleValues.model_fields.keys():
+        _check_against_default(key, given[key], defaults[key])
     _check_eval_args(keys)
     _check_metrics(keys)
 
 
 def _not_allowed(key: str, value: Any, expected: str) -> ConfigurationError:
     return ConfigurationError(f"{key}={value!r} is not allowed: expected {expected}.")
+
+
+def _check_against_default(key: str, value: Any, default: Any) -> None:
+    """The keys of RecBole's own models have no description. Their default tells where text is not what is meant."""
+    if isinstance(value, str) and isinstance(default, int | float | list) and not isinstance(default, bool):
+        kind = "a list" if isinstance(default, list) else "a number"
+        raise _not_allowed(key, value, f"{kind} such as {default!r}, the default")
 
 
 def _check_eval_args(keys: Mapping[str, Any]) -> None:

@@ -33,12 +33,16 @@ def read_dataset(config: Any) -> Any:
     Raises:
         DataError: a file is missing or is not an atomic file, a column is missing, or RecBole cannot read the rest.
     """
+    downloads = config["single_spec"] and not Path(config["data_path"]).exists()
     try:
         check_headers(config)
         return create_dataset(config)
     except MultVAEError:
         raise
     except (ValueError, OSError) as error:
+        if downloads and any(Path(config["data_path"]).glob("*.inter")):
+            # After a download, RecBole waits for the other processes, and fails where there are none.
+            return read_dataset(config)
         reason = " ".join(str(error).split()) + _advice(error)
         raise DataError(f"Cannot read the data set {config['dataset']} in {config['data_path']}: {reason}") from error
 
