@@ -14,11 +14,19 @@ class CheckpointError(MultVAEError):
 
 
 class DataError(MultVAEError):
-    """The data lack something that was asked for: a file, a user, an item."""
+    """The data lack something that was asked for: a file, a column, a user, an item."""
+
+
+class TrainingError(MultVAEError):
+    """The training cannot go on: the loss is not a number, or there is not enough memory."""
 
 
 class ProcessError(MultVAEError):
     """One of several processes that train together was killed."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during training. The message says which checkpoint holds the best state so far."""
 
 
 class UnsupportedVersionError(ImportError):

@@ -27,7 +27,6 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
-from recbole.utils import argument_list
 
 from recbole_multvae import checkpoint
 from recbole_multvae.configuration import check_keys
@@ -55,14 +53,6 @@ from recbole_multvae.training.trainer import FamilyTrainer
 _PACKAGE = Path(__file__).parent
 #: Where the default YAML is: inside the package when it is installed, beside it in a checkout.
 PROPERTIES = next((p for p in (_PACKAGE / "properties", _PACKAGE.parent / "properties") if p.is_dir()), _PACKAGE)
-_RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
-
-#: Keys that RecBole reads but that stand in no list and no YAML of its own.
-_RUN_TIME_KEYS = {
-    *("model", "dataset", "config_files", "config_file_list", "device", "eval_type", "single_spec", "verbose"),
-    *("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"),
-    *("neg_sampling", "training_neg_sample_num"),
-}
 
 
 def register() -> None:
@@ -125,7 +115,7 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
         given = config.external_config_dict
         settings = model_class.read_settings({**config.internal_config_dict, **given})
         _check_likelihood(given, settings.likelihood, type(settings).model_fields)
-        check_keys(given, type(settings).model_fields, _recbole_keys(), _keys_in_yaml("model/*.yaml"))
+        check_keys(given, type(settings).model_fields)
 
 
 def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
@@ -134,20 +124,6 @@ def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
             raise ConfigurationError(
                 f"{key}={given[key]!r} is a setting of likelihood={other}, and this run has likelihood={name}: leave it out."
             )
-
-
-def _recbole_keys() -> set[str]:
-    arguments = (
-        argument_list.general_arguments + argument_list.training_arguments
-        + argument_list.evaluation_arguments + argument_list.dataset_arguments
-    )  # fmt: skip
-    return {*arguments, *_RUN_TIME_KEYS} | _keys_in_yaml("overall.yaml") | _keys_in_yaml("dataset/[ms]*.yaml")
-
-
-@functools.cache
-def _keys_in_yaml(pattern: str) -> frozenset[str]:
-    files = _RECBOLE_PROPERTIES.glob(pattern)
-    return frozenset(key for file in files for key in re.findall(r"^(\w+)\s*:", file.read_text("utf-8"), re.MULTILINE))
 
 
 def _family_dataloader(original: Any, config: Config, phase: str) -> Any:

@@ -18,9 +18,9 @@ from multvae_export.exporter import export
 from recbole.quick_start import load_data_and_model
 
 from recbole_multvae import checkpoint
+from recbole_multvae.commands.configure import make_config
 from recbole_multvae.commands.train import main, run_processes
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.training.processes import group_config
 from tests.conftest import Experiment, block_pairs
 
 ROOT = Path(__file__).parent.parent
@@ -154,7 +154,7 @@ def test_busy_port() -> None:
 def test_fewer_gpus_than_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ConfigurationError, match=r"--nproc=2 needs as many GPUs, and the number .* is 1: .*--use_gpu=False"):
-        group_config("MultVAE", "ml-100k", None, {"nproc": 2, "local_rank": 0})
+        make_config("MultVAE", "ml-100k", keys={"nproc": 2, "local_rank": 0})
 
 
 def test_rank_draws_noise_of_its_own_after_a_resume(blocks: str) -> None:

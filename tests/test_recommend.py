@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import os
+import pickle
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from recbole.data import create_dataset
 
-from recbole_multvae.commands.recommend import item_titles, load_model, main, recommend
-from tests.conftest import Experiment
+from recbole_multvae import checkpoint
+from recbole_multvae.commands.recommend import load_model, main, recommend
+from recbole_multvae.data.titles import read_titles
+from tests.conftest import Experiment, block_pairs
 
 
 @pytest.fixture
@@ -39,28 +46,151 @@ def test_recommendations_are_the_best_unseen_items(trained: Experiment) -> None:
 
 def test_without_an_item_file_tokens_are_shown(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
     Path("blocks/blocks.item").unlink()
-    assert item_titles(trained.dataset) == {}
+    assert read_titles(trained.dataset) == {}
     assert main([trained.trainer.saved_model_file, "--user=u3"]) == 0
     assert "i1" in capsys.readouterr().out
 
 
+@pytest.fixture
+def file(blocks: str) -> str:
+    """A checkpoint that was hardly trained."""
+    experiment = Experiment("MultVAE", epochs=1)
+    experiment.fit()
+    return experiment.trainer.saved_model_file
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main([*arguments]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    return error
+
+
+@pytest.mark.parametrize("user", ["nobody", "[PAD]", ""])
+def test_unknown_user(file: str, capsys: pytest.CaptureFixture[str], user: str) -> None:
+    error = mistake(capsys, file, f"--user={user}")
+    assert error == f"error: User {user!r} is not in blocks: expected a user token such as 'u0'.\n"
+
+
 @pytest.mark.parametrize(
-    ("user", "content", "message"),
+    ("content", "message"),
     [
-        ("nobody", None, "error: User 'nobody' is not in blocks: expected a user token such as"),
-        ("u3", b"rubbish", "is damaged or is not one of RecBole's"),
-        ("u3", {"state_dict": {}}, "is not a checkpoint of this family: expected one of MultVAE or MultDAE."),
+        (b"rubbish", "is damaged or is not one of RecBole's"),
+        ({"state_dict": {}}, "is not a checkpoint of this family: expected one of MultVAE or MultDAE."),
     ],
 )
-def test_mistakes_are_one_sentence(
-    trained: Experiment, capsys: pytest.CaptureFixture[str], user: str, content: object, message: str
-) -> None:
-    path = trained.trainer.saved_model_file
+def test_not_a_checkpoint(file: str, capsys: pytest.CaptureFixture[str], content: object, message: str) -> None:
     if isinstance(content, bytes):
-        Path(path).write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
-    assert main([path, f"--user={user}"]) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1
+        Path(file).write_bytes(content)
+    else:
+        torch.save(content, file)
+    assert message in mistake(capsys, file, "--user=u3")
+
+
+def change(file: str, part: str, value: object) -> None:
+    saved = checkpoint.load(file)
+    saved[part] = value
+    torch.save(saved, file)
+
+
+def test_part_is_missing_or_does_not_fit(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    change(file, "state_dict", {"decoder.0.weight": torch.zeros(2, 2)})
+    assert f"The weights in {file} do not fit its model and its data set: Error(s) in loading" in mistake(
+        capsys, file, "--user=u3"
+    )
+    torch.save({"config": checkpoint.load(file)["config"]}, file)
+    assert "is not a checkpoint of this family" in mistake(capsys, file, "--user=u3")
+
+
+def test_few_items_asked_for(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mistake(capsys, file, "--user=u3", "-k", "0") == "error: -k 0 is not allowed: expected 1 or more.\n"
+
+
+class TestDataSetElsewhere:
+    @pytest.fixture
+    def moved(self, file: str) -> str:
+        Path("elsewhere").mkdir()
+        Path("blocks").rename("elsewhere/blocks")
+        return file
+
+    @pytest.mark.parametrize("folder", ["elsewhere", "elsewhere/", "elsewhere/blocks"])
+    def test_is_named(self, moved: str, capsys: pytest.CaptureFixture[str], folder: str) -> None:
+        assert main([moved, "--user=u3", f"--dataset-path={folder}"]) == 0
+        assert "User u3 of blocks liked" in capsys.readouterr().out
+
+    def test_is_missing(self, moved: str, capsys: pytest.CaptureFixture[str]) -> None:
+        error = mistake(capsys, moved, "--user=u3")
+        assert error.startswith(
+            "error: The data set blocks is not in blocks, where it was at training: name its folder with"
+        )
+
+    @pytest.mark.parametrize("folder", ["nowhere", "saved"])
+    def test_is_not_there_either(self, moved: str, capsys: pytest.CaptureFixture[str], folder: str) -> None:
+        error = mistake(capsys, moved, "--user=u3", f"--dataset-path={folder}")
+        assert error == f"error: The data set blocks is not in {folder}: name its folder with --dataset-path.\n"
+
+    def test_is_another_one(self, moved: str, write_dataset: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        write_dataset("blocks", block_pairs(items=30))
+        assert "The checkpoint was trained on 20 items of blocks, the data set" in mistake(capsys, moved, "--user=u3")
+
+    def test_cannot_be_read(self, moved: str, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("elsewhere/blocks/blocks.inter").write_text("")
+        assert "blocks.inter is empty" in mistake(capsys, moved, "--user=u3", "--dataset-path=elsewhere")
+
+
+def test_of_several_files_the_newest_is_used(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, time in (("a.pth", 1000), ("b.pth", 3000), ("c.pth", 2000)):
+        shutil.copy(file, name)
+        os.utime(name, (time, time))
+    assert main(["a.pth", "none.pth", "b.pth", "c.pth", "--user=u3"]) == 0
+    assert capsys.readouterr().out.startswith("Of 4 files, b.pth is the newest, and is used.\n")
+    assert main(["a.pth", "--user=u3"]) == 0
+    assert "newest" not in capsys.readouterr().out
+
+
+def test_folder_instead_of_a_file(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "saved is a folder: name a checkpoint in it, or all of them as saved/*.pth." in mistake(
+        capsys, "saved", "--user=u3"
+    )
+
+
+class Executed:
+    """A pickle of it makes a folder when it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_pickles_that_the_checkpoint_names_are_not_loaded(
+    file: str, capsys: pytest.CaptureFixture[str], named: bool
+) -> None:
+    names = ["evil", "worse"] if named else ["saved/blocks-FamilyDataset.pth", "saved/blocks-for-MultVAE-dataloader.pth"]
+    for name in names:
+        Path(name).write_bytes(pickle.dumps(Executed()))
+    if named:
+        config = checkpoint.load(file)["config"]
+        config["dataset_save_path"], config["dataloaders_save_path"] = names
+        config["save_dataset"] = config["save_dataloaders"] = True
+        change(file, "config", config)
+    before = set(Path().rglob("*"))
+    assert main([file, "--user=u3"]) == 0
+    assert set(Path().rglob("*")) == before
+    with pytest.raises(AttributeError):  # The test's own pickles do something.
+        create_dataset(checkpoint.load(file)["config"])
+    assert Path("executed").is_dir()
+
+
+def test_titles_are_read_as_the_data_were(write_dataset: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dataset("films", block_pairs())
+    rows = "".join(f"{user}\t{item}\n" for user, item in block_pairs())
+    Path("films/films.inter").write_text("uid:token\tiid:token\n" + rows)
+    items = "".join(f'i{i}\t"Caf\u00e9, Le" {i}\n' for i in range(20))
+    Path("films/films.item").write_text("iid:token\ttitle:token_seq\n" + items, "latin-1")
+    columns = {"USER_ID_FIELD": "uid", "ITEM_ID_FIELD": "iid", "load_col": {"inter": "*"}}
+    experiment = Experiment("MultVAE", "films", epochs=1, encoding="ISO-8859-1", **columns)
+    experiment.fit()
+    assert main([experiment.trainer.saved_model_file, "--user=u3"]) == 0
+    out, error = capsys.readouterr()
+    assert '"Caf\u00e9, Le" 12' in out
+    assert error == ""

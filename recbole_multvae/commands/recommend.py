@@ -3,78 +3,110 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, init_seed
+from recbole.data import data_preparation
+from recbole.utils import init_seed
 
 from recbole_multvae import checkpoint
-from recbole_multvae.commands.ending import run_command
+from recbole_multvae.commands.exit_codes import run_command
+from recbole_multvae.commands.refusals import one_line, refusals_of_recbole
+from recbole_multvae.data.atomic_files import read_dataset
+from recbole_multvae.data.titles import read_titles
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
-from recbole_multvae.models import ClickAutoEncoder
+from recbole_multvae.models import FAMILY, ClickAutoEncoder
+
+#: A path at which there can be no file, whoever tries to put one there.
+_NOWHERE = os.path.join(os.devnull, "nothing")
 
 
-def load_model(path: str) -> tuple[ClickAutoEncoder, Any]:
+def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickAutoEncoder, Any]:
     """Load a model of the family and the data set that its training split is made from.
 
     Args:
         path: a checkpoint of RecBole's ``Trainer``.
+        dataset_path: the folder of the data set, or the folder that holds it; None: where it was at training.
 
     Returns:
         The model in evaluation mode, and RecBole's training data set.
 
     Raises:
         CheckpointError: the file is not a checkpoint of a model of the family.
-        DataError: the data set is not the one that the model was trained on.
+        DataError: the data set is not there, or is not the one that the model was trained on.
     """
-    saved = checkpoint.load(path, map_location="cpu")
-    if not isinstance(saved, dict) or not issubclass(getattr(saved.get("config"), "model_class", object), ClickAutoEncoder):
-        raise CheckpointError(f"{path} is not a checkpoint of this family: expected one of MultVAE or MultDAE.")
-    config = saved["config"]
-    config["device"] = torch.device("cpu")
-    init_seed(config["seed"], config["reproducibility"])
-    train_data = data_preparation(config, create_dataset(config))[0]
-    model = get_model(config["model"])(config, train_data._dataset)
+    saved = _read(path)
+    dataset = _training_data(saved["config"], dataset_path)
+    model = saved["config"].model_class(saved["config"], dataset)
     model.load_other_parameter(saved["other_parameter"])
-    model.load_state_dict(saved["state_dict"])
-    return model.eval(), train_data._dataset
+    try:
+        model.load_state_dict(saved["state_dict"])
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights in {path} do not fit its model and its data set: {one_line(error)}") from error
+    return model.eval(), dataset
 
 
-def item_titles(dataset: Any) -> dict[str, str]:
-    """Titles by item token, from the first text column of the data set's ``.item`` file; empty where there is none."""
-    path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
-    if not path.is_file():
-        return {}
-    table = pd.read_csv(path, sep=dataset.config["field_separator"], dtype=str, keep_default_na=False)
-    token = f"{dataset.iid_field}:token"
-    text = [column for column in table.columns if column.endswith((":token", ":token_seq")) and column != token]
-    return dict(zip(table[token], table[text[0]], strict=True)) if text else {}
+def _read(path: str) -> dict[str, Any]:
+    saved = checkpoint.load(path, map_location="cpu")
+    parts = saved.keys() if isinstance(saved, dict) else set()
+    of_family = "config" in parts and issubclass(getattr(saved["config"], "model_class", object), ClickAutoEncoder)
+    if not (of_family and {"state_dict", "other_parameter"} <= parts):
+        family = ", ".join(sorted(model.__name__ for model in FAMILY))
+        raise CheckpointError(f"{path} is not a checkpoint of this family: expected one of {family}.")
+    return saved
+
+
+def _training_data(config: Any, dataset_path: str | None) -> Any:
+    config["device"] = torch.device("cpu")
+    config["data_path"] = str(_dataset_folder(config, dataset_path))
+    # The checkpoint is not trusted, and RecBole would unpickle the files that these keys name, or default ones for None.
+    config["dataset_save_path"] = config["dataloaders_save_path"] = _NOWHERE
+    config["save_dataset"] = config["save_dataloaders"] = False
+    init_seed(config["seed"], config["reproducibility"])
+    with refusals_of_recbole():
+        return data_preparation(config, read_dataset(config))[0]._dataset
+
+
+def _dataset_folder(config: Any, dataset_path: str | None) -> Path:
+    name = config["dataset"]
+    folder = Path(config["data_path"] if dataset_path is None else dataset_path)
+    if dataset_path is not None and (folder / name).is_dir():
+        folder /= name
+    if not any(folder.glob(f"{glob.escape(name)}*.inter")):
+        where = f"{folder}, where it was at training" if dataset_path is None else str(folder)
+        raise DataError(f"The data set {name} is not in {where}: name its folder with --dataset-path.")
+    return folder
 
 
 def recommend(model: ClickAutoEncoder, history: Sequence[int], k: int) -> list[tuple[int, float]]:
-    """The k best unseen items for a history of RecBole item ids, best first, with their scores."""
+    """The k best unseen items for a history of RecBole item ids, with their scores; of equal ones the lower id is first."""
     scores = model.score_histories([history])[0]
     scores[torch.tensor([0, *history])] = -torch.inf
-    best = scores.topk(min(k, int(scores.isfinite().sum())))
-    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    values, items = scores.sort(descending=True, stable=True)
+    k = min(k, int(scores.isfinite().sum()))
+    return list(zip(items[:k].tolist(), values[:k].tolist(), strict=True))
 
 
-def _show(path: str, user: str, k: int) -> None:
+def _user_id(dataset: Any, user: str) -> int:
+    """RecBole's id of a user. Id 0 is no user: it pads."""
+    ids = dataset.field2token_id[dataset.uid_field]
+    if not ids.get(user, 0):
+        example = dataset.field2id_token[dataset.uid_field][1]
+        raise DataError(f"User {user!r} is not in {dataset.dataset_name}: expected a user token such as {str(example)!r}.")
+    return ids[user]
+
+
+def _show(path: str, user: str, k: int, dataset_path: str | None) -> None:
     if k < 1:
         raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
-    model, dataset = load_model(path)
-    users = dataset.field2token_id[dataset.uid_field]
-    if user not in users:
-        raise DataError(
-            f"User {user!r} is not in {dataset.dataset_name}: expected a user token such as {next(iter(users))!r}."
-        )
-    titles = item_titles(dataset)
-    history = (model.history(torch.tensor([users[user]]))[0] + 1).tolist()
+    model, dataset = load_model(path, dataset_path)
+    history = (model.history(torch.tensor([_user_id(dataset, user)]))[0] + 1).tolist()
+    titles = read_titles(dataset)
 
     def title(item: int) -> str:
         return titles.get(model.item_tokens[item], model.item_tokens[item])
@@ -87,15 +119,30 @@ def _show(path: str, user: str, k: int) -> None:
         print(f"  {rank:>3}  {title(item):<60} {score:7.3f}")
 
 
+def newest(paths: Sequence[str]) -> str:
+    """The newest of some files. Where there are several, it is printed which.
+
+    Raises:
+        CheckpointError: it is a folder.
+    """
+    path = max(paths, key=lambda path: Path(path).stat().st_mtime if Path(path).exists() else 0)
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path} is a folder: name a checkpoint in it, or all of them as {Path(path) / '*.pth'}.")
+    if len(paths) > 1:
+        print(f"Of {len(paths)} files, {path} is the newest, and is used.")
+    return path
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``multvae-recommend``. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="multvae-recommend", description=__doc__)
     parser.add_argument("checkpoint", nargs="+", help="a .pth file, as RecBole saves it; of several, the newest is used")
     parser.add_argument("--user", required=True, help="the user's token in the data set")
     parser.add_argument("-k", type=int, default=10, help="how many items (default: %(default)s)")
+    parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of the data set, or the folder that holds it "
+                        "(default: where it was at training)")  # fmt: skip
     args = parser.parse_args(argv)
-    newest = max(args.checkpoint, key=lambda path: Path(path).stat().st_mtime if Path(path).exists() else 0)
-    return run_command(lambda: _show(newest, args.user, args.k))
+    return run_command(lambda: _show(newest(args.checkpoint), args.user, args.k, args.dataset_path))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 RecBole shares out ``train_batch_size`` and the evaluation batches over the processes, and averages their gradients with
 ``DistributedDataParallel``: an update is that of one process on the union of their batches. But it only does so on GPUs; it
 averages the rounded metrics of the processes, users that pad the last share included; and a process may read a checkpoint
-that another is still writing, or look for it under another name. The training command makes its configuration with
-:func:`group_config` and its trainer with :class:`SeveralProcesses`, for every model of RecBole.
+that another is still writing, or look for it under another name. The training command uses :func:`join_group` and
+:func:`in_a_group` for every model of RecBole.
 
 A rank counts the processes of all machines, a local rank those of one.
 """
@@ -68,18 +68,6 @@ def _gpus(config: Config) -> int:
         ids = config["gpu_id"]
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ids)) if isinstance(ids, tuple) else str(ids)
     return torch.cuda.device_count()
-
-
-class _GroupConfig(Config):
-    def _init_device(self) -> None:
-        join_group(self)
-
-
-def group_config(*arguments: Any) -> Config:
-    """RecBole's configuration of a process of a group, which it joins. The arguments are those of ``Config``."""
-    config = _GroupConfig(*arguments)
-    config.__class__ = Config  # From here on it is like any other, for whoever saves it.
-    return config
 
 
 def agree(value: Any) -> Any:

@@ -1,0 +1,91 @@
+"""The command line of training: what it may say, and what is found wrong in it before RecBole sees it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import recbole
+
+from recbole_multvae.commands.configure import read_keys
+from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.models import FAMILY
+
+
+class _Once(argparse.Action):
+    """An option that may not have two values."""
+
+    def __call__(self, parser: Any, options: argparse.Namespace, value: Any, option_string: str | None = None) -> None:
+        given = vars(options).setdefault("given", {})
+        _add(given, self.dest, value)
+        vars(options).update(given)
+
+
+def _add(given: dict[str, Any], name: str, value: Any) -> None:
+    if given.setdefault(name, value) != value:
+        raise ConfigurationError(f"--{name} is given twice, as {given[name]} and as {value}: leave one of them out.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Train and evaluate a model of RecBole or of the Mult-VAE family.",
+        epilog="Any configuration key can be set with --key=value, for example: "
+        "--model=MultVAE --dataset=ml-100k --epochs=20 --learning_rate=0.001",
+        allow_abbrev=False,
+    )
+    parser.register("action", None, _Once)  # What add_argument takes where no action is named.
+    parser.add_argument("--model", "-m", default="MultVAE", help="name of the model (default: %(default)s)")
+    parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
+    parser.add_argument("--config_files", help="paths of YAML files, separated by spaces")
+    parser.add_argument("--nproc", type=int, default=1, help="number of processes on this machine (default: %(default)s)")
+    parser.add_argument("--ip", default="localhost", help="address of the machine of rank 0 (default: %(default)s)")
+    parser.add_argument("--port", type=int, help="port of that machine (default: a free one; 5678 for several machines)")
+    parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
+    parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
+    return parser
+
+
+def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Read the command line, and look for mistakes in it.
+
+    Args:
+        argv: the arguments; None reads ``sys.argv``.
+
+    Returns:
+        The options, with ``config_files`` as a list of paths, and the values of the configuration keys as text.
+
+    Raises:
+        ConfigurationError: an argument is not ``--key=value``, something is given twice with two values, a configuration
+            file cannot be read, or the model is unknown.
+    """
+    options, rest = _parser().parse_known_args(argv)
+    keys: dict[str, str] = {}
+    for argument in rest:
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not (argument.startswith("--") and key and equals):
+            raise ConfigurationError(f"The argument {argument!r} is not understood: write --key=value.")
+        _add(keys, key, value)
+    options.config_files = options.config_files.split() if options.config_files else []
+    for file in options.config_files:
+        read_keys(file)
+    _check_model(options.model)
+    return options, keys
+
+
+def _check_model(model: str) -> None:
+    names = model_names()
+    if model not in names:
+        hint = did_you_mean(model, names, f": expected one of {', '.join(sorted(names))}.")
+        raise ConfigurationError(f"--model={model} is neither one of RecBole's models nor one of ours{hint}")
+
+
+def model_names() -> set[str]:
+    """The models of RecBole, read from its files without importing them, and ours."""
+    files = (Path(recbole.__file__).parent / "model").glob("*_recommender/*.py")
+    classes = {name for file in files for name in re.findall(r"^class (\w+)", file.read_text("utf-8"), re.MULTILINE)
+               if name.lower() == file.stem}  # fmt: skip
+    return classes | {model.__name__ for model in FAMILY}

@@ -1,0 +1,68 @@
+"""The titles of items, from the ``.item`` file of a data set."""
+
+from __future__ import annotations
+
+import csv
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+
+def read_titles(dataset: Any) -> dict[str, str]:
+    """Read a title for every item: the first column of text beside the item's own, of the data set's ``.item`` file.
+
+    The encoding, the separator and the item column are those of the data set's configuration. A line is a row: a quote that
+    is not closed reaches to the end of its line, where RecBole's parser would go on into the next lines. A line that has
+    another number of values than the header is left out, and a warning tells how many there are.
+
+    Args:
+        dataset: RecBole's data set.
+
+    Returns:
+        Titles by item token; empty where there is no ``.item`` file, or none with a column of text.
+    """
+    path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    if not path.is_file():
+        return {}
+    separator, encoding = dataset.config["field_separator"], dataset.config["encoding"] or "utf-8"
+    with path.open(encoding=encoding, errors="replace") as file:
+        header = file.readline().removeprefix("\ufeff").rstrip("\n").split(separator)
+        item = f"{dataset.iid_field}:token"
+        text = [column for column in header if column.endswith((":token", ":token_seq")) and column != item]
+        if item not in header or not text:
+            return {}
+        rows = [split_row(line.rstrip("\n"), separator, len(header)) for line in file if line.strip()]
+    titles: dict[str, str] = {}
+    for row in filter(None, rows):
+        titles.setdefault(row[header.index(item)], row[header.index(text[0])])
+    _warn(path, rows.count(None), any("\ufffd" in title for title in titles.values()), encoding)
+    return {token: title for token, title in titles.items() if title}
+
+
+def split_row(line: str, separator: str, width: int) -> list[str] | None:
+    """The values of a line, without the quotes around them; None where their number is not ``width``.
+
+    Quotes are read as RecBole reads them where they are in pairs, and as ordinary characters where they are not.
+    """
+    if '"' in line and len(separator) == 1:
+        try:
+            (values,) = csv.reader([line], delimiter=separator, strict=True)
+        except csv.Error:
+            values = []
+        if len(values) == width:
+            return values
+    values = line.split(separator)
+    return values if len(values) == width else None
+
+
+def _warn(path: Path, damaged: int, replaced: bool, encoding: str) -> None:
+    if damaged:
+        getLogger().warning(
+            f"{damaged} lines of {path} are left out: the number of their values is not that of the header. "
+            "Their items are shown by their tokens."
+        )
+    if replaced:
+        getLogger().warning(
+            f"{path} is not in {encoding}: some characters of the titles are unknown. Train with the file's encoding, for "
+            "example --encoding=ISO-8859-1."
+        )

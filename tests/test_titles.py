@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from recbole_multvae.data.titles import read_titles, split_row
+
+HEADER = "item_id:token\ttitle:token_seq\tyear:float\n"
+
+
+def titles(
+    text: str, written: str = "utf-8", item: str = "item_id", separator: str = "\t", encoding: str | None = None
+) -> dict:
+    Path("made.item").write_bytes(text.encode(written))
+    config = {"field_separator": separator, "encoding": encoding}
+    return read_titles(SimpleNamespace(dataset_path=".", dataset_name="made", iid_field=item, config=config))
+
+
+@pytest.mark.parametrize(
+    ("value", "title"),
+    [
+        ("Heat", "Heat"),
+        ('"Heat, The"', "Heat, The"),
+        ('"Heat\tThe"', "Heat\tThe"),
+        ('"The ""Best"" of"', 'The "Best" of'),
+        ('12" vinyl', '12" vinyl'),
+        ('The "Best"', 'The "Best"'),
+        ('"Best" of', '"Best" of'),
+        ('"Heat', '"Heat'),
+        ("L'Atalante; caf\u00e9 \u2028 \x0b", "L'Atalante; caf\u00e9 \u2028 \x0b"),
+    ],
+)
+def test_quotes(value: str, title: str) -> None:
+    rows = f"1\tOne\t1990\n2\t{value}\t1995\n3\tThree\t1999\n"
+    assert titles(HEADER + rows) == {"1": "One", "2": title, "3": "Three"}
+
+
+def test_quotes_that_are_not_closed_do_not_reach_into_the_next_lines() -> None:
+    rows = '1\tOne\t1990\n2\t"Two\t1995\n3\tThree\t1996\n4\tFour"\t1997\n5\tFive\t1998\n'
+    assert titles(HEADER + rows) == {"1": "One", "2": '"Two', "3": "Three", "4": 'Four"', "5": "Five"}
+
+
+def test_damaged_lines_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = '1\tOne\t1990\n2\n3\tTh\tree\t1996\n"4\tFour\t1997\textra\n\n5\tFive\t1998\n'
+    with caplog.at_level(logging.WARNING):
+        assert titles(HEADER + rows) == {"1": "One", "5": "Five"}
+    (message,) = caplog.messages
+    assert message.startswith("3 lines of made.item are left out: the number of their values is not that of the header.")
+
+
+def test_encoding_of_the_configuration() -> None:
+    assert titles(HEADER + "1\tAm\u00e9lie\t2001\n", "latin-1", encoding="ISO-8859-1") == {"1": "Am\u00e9lie"}
+    assert titles(HEADER + "1\tAm\u00e9lie\t2001\n", "utf-16", encoding="utf-16") == {"1": "Am\u00e9lie"}
+    assert titles(HEADER + "1\tAm\u00e9lie\t2001\n", "utf-8-sig") == {"1": "Am\u00e9lie"}
+
+
+def test_other_encoding_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert titles(HEADER + "1\tAm\u00e9lie\t2001\n2\tHeat\t1995\n", "latin-1") == {"1": "Am\ufffdlie", "2": "Heat"}
+    (message,) = caplog.messages
+    assert message.startswith("made.item is not in utf-8: some characters of the titles are unknown.")
+
+
+def test_separator_and_item_column_of_the_configuration() -> None:
+    text = 'title:token,iid:token\n"Heat, The",1\nTwo,2\n'
+    assert titles(text, item="iid", separator=",") == {"1": "Heat, The", "2": "Two"}
+    assert titles('title:token||iid:token\nHeat, "The||1\n', item="iid", separator="||") == {"1": 'Heat, "The'}
+
+
+def test_windows_line_ends_first_of_equal_items_and_empty_titles() -> None:
+    text = (HEADER + "1\tOne\t1990\n1\tOther\t1990\n2\t\t1995\n").replace("\n", "\r\n")
+    assert titles(text) == {"1": "One"}
+
+
+@pytest.mark.parametrize("header", ["item_id:token\tyear:float\n", "movie:token\ttitle:token\n"])
+def test_no_column_of_titles_or_of_items(header: str) -> None:
+    assert titles(header + "1\t1990\n") == {}
+
+
+@pytest.mark.parametrize(("line", "values"), [("a,b", ["a", "b"]), ("a", None), ("a,b,c", None), ('"a,b",c', ["a,b", "c"])])
+def test_a_row_has_as_many_values_as_the_header(line: str, values: list[str] | None) -> None:
+    assert split_row(line, ",", 2) == values
