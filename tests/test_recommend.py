@@ -76,7 +76,7 @@ def test_unknown_user(file: str, capsys: pytest.CaptureFixture[str], user: str) 
     ("content", "message"),
     [
         (b"rubbish", "is damaged or is not one of RecBole's"),
-        ({"state_dict": {}}, "is not a checkpoint of this family: expected one of MultVAE or MultDAE."),
+        ({"state_dict": {}}, "is not a checkpoint of this family: expected one of MultDAE, MultVAE."),
     ],
 )
 def test_not_a_checkpoint(file: str, capsys: pytest.CaptureFixture[str], content: object, message: str) -> None:
