@@ -29,7 +29,9 @@ class Architecture(ABC):
         models: the classes of models that it takes without a description, by name.
         refused: models that look as if it took them, with the reason why it does not, as the end of a sentence.
         forms: the forms of input and output (``--io``) that it can be written in, the default first.
-        precisions: what its weights can be stored in; ``why_not`` says in a sentence why the others are left out.
+        precisions: what its weights can be stored in; ``why_not`` is the reason against the others, as the end of
+            a sentence.
+        rows: what the rows are that the last layer scores the catalogue for.
     """
 
     known: ClassVar[dict[str, type[Architecture]]] = {}
@@ -37,8 +39,9 @@ class Architecture(ABC):
     models: ClassVar[tuple[str, ...]] = ()
     refused: ClassVar[dict[str, str]] = {}
     forms: ClassVar[tuple[str, ...]] = ("tokens", "ids", "dense")
-    precisions: tuple[str, ...] = PRECISIONS
-    why_not: str = ""
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
+    why_not: ClassVar[str] = ""
+    rows: ClassVar[str] = "batch"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
