@@ -151,19 +151,21 @@ def spare_units(layers: tuple[Layer, ...], precision: str) -> int:
     return (layers[0][0].shape[1] + (len(layers) == 1)) % 2 if precision == "int4" else 0
 
 
-def constants(layers: tuple[Layer, ...], precision: str) -> dict[str, np.ndarray]:
+def constants(layers: tuple[Layer, ...], precision: str, cut: bool = False) -> dict[str, np.ndarray]:
     """The weights of layers 0, 1, ... as they are stored, with a row and a column for the padding item.
 
-    The first reads the history and the last scores the catalogue; a single layer does both.
+    The first reads the history and the last scores the catalogue; a single layer does both. ``cut``: the nodes cut off the
+    first layer's spare units, which the second layer otherwise has rows of zeros for.
     """
-    return dict(_stored(layers, precision, spare_units(layers, precision)))
+    return dict(_stored(layers, precision, cut))
 
 
-def _stored(layers: tuple[Layer, ...], precision: str, spare: int) -> Iterator[tuple[str, np.ndarray]]:
+def _stored(layers: tuple[Layer, ...], precision: str, cut: bool) -> Iterator[tuple[str, np.ndarray]]:
+    spare = spare_units(layers, precision)
     for n, (weight, bias) in enumerate((weight.numpy(), bias.numpy()) for weight, bias in layers):
         begins, ends = n == 0, n == len(layers) - 1
         # The padding item comes first, a spare unit last: as a column here, and as a row of what follows.
-        rows, columns = (int(begins), spare if n == 1 else 0), (int(ends), spare if begins else 0)
+        rows, columns = (int(begins), spare if n == 1 and not cut else 0), (int(ends), spare if begins else 0)
         weight = np.pad(weight, (rows, columns))
         bias = np.pad(np.pad(bias, (columns[0], 0), constant_values=-np.inf), (0, columns[1]))
         kind = quantise.table if begins else quantise.decoder if ends else quantise.hidden
