@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from multvae_export.errors import TokensError
@@ -31,12 +33,26 @@ class Rebuilt:
         """In order of RecBole's ids, the padding item's first."""
         return [str(token) for token in self.dataset.field2id_token[self.dataset.iid_field]]
 
+    @property
+    def user_tokens(self) -> list[str]:
+        """In order of RecBole's ids, the padding user's first."""
+        return [str(token) for token in self.dataset.field2id_token[self.dataset.uid_field]]
+
     def model(self) -> Any:
         """RecBole's model with the weights of the checkpoint, made from the training part of the data set.
 
         Raises:
             TokensError: the data set is another one than the checkpoint's.
         """
+        return self._trained[0]
+
+    def training(self) -> tuple[np.ndarray, np.ndarray]:
+        """The users and the items of the training part, int64 [N] each."""
+        train = self._trained[1]
+        return tuple(train.inter_feat[field].numpy().astype(np.int64) for field in (train.uid_field, train.iid_field))
+
+    @cached_property
+    def _trained(self) -> tuple[Any, Any]:
         with _recbole_s_words(self.checkpoint["config"]) as config:
             from recbole.data import data_preparation
             from recbole.utils import get_model, init_seed
@@ -47,7 +63,7 @@ class Rebuilt:
             model = get_model(config["model"])(config, train_data._dataset)
             model.load_state_dict(self.checkpoint["state_dict"])
             model.load_other_parameter(self.checkpoint.get("other_parameter"))
-            return model.eval()
+            return model.eval(), train_data._dataset
 
 
 def rebuild(checkpoint_path: str, dataset_path: str) -> Rebuilt:

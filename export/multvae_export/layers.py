@@ -33,9 +33,9 @@ Layer = tuple[Tensor, Tensor]
 
 #: The first layer from a list of items: the sum of their rows of the table.
 FROM_ITEMS = Template("""
-    click = Cast <to: int = 1> (counts)$scaling
+    click = Cast <to: int = 1> ($counts)$scaling
     click_row = Unsqueeze($weight, axis1)
-    rows = Gather(table, item)$product
+    rows = Gather(table, $item)$product
     sum = Squeeze(weighted, axis1)$norm
     $output = Add($scaled_sum, bias0)
 """)
@@ -108,8 +108,17 @@ LAST = {
 SCALED = ("int8", "int4")
 
 
-def first(io: str, precision: str, norm: bool, output: str = "hidden0") -> str:
-    """The nodes of the first layer, from the history to ``output`` [B, H]; ``norm``: of x / ||x||_2 instead of x."""
+def first(io: str, precision: str, norm: bool, output: str = "hidden0", item: str = "item", counts: str = "counts") -> str:
+    """The nodes of the first layer, from the history to ``output`` [B, H].
+
+    Args:
+        io: the form of the graph.
+        precision: of the table.
+        norm: whether x / ||x||_2 is read instead of x.
+        output: the name of the result.
+        item: the name of the rows of the table that a history reads, int64 [B, L].
+        counts: whether a row counts, bool [B, L].
+    """
     if io == "dense":
         clicks = "unit" if norm else "x"
         scaling = f"\n    scaled = Mul({clicks}, table_scale)" if precision in SCALED else ""
@@ -118,8 +127,10 @@ def first(io: str, precision: str, norm: bool, output: str = "hidden0") -> str:
         return FROM_MULTI_HOT.substitute(
             norm=DENSE_NORM if norm else "", scaling=scaling, product=product, output=output, sum="sum"
         )
-    scaling = "\n    row_scale = Gather(table_scale, item)\n    scaled = Mul(click, row_scale)"
+    scaling = f"\n    row_scale = Gather(table_scale, {item})\n    scaled = Mul(click, row_scale)"
     return FROM_ITEMS.substitute(
+        item=item,
+        counts=counts,
         scaling=scaling if precision in SCALED else "",
         weight="scaled" if precision in SCALED else "click",
         product=PRODUCT[precision].substitute(clicks="click_row", table="rows", sum="weighted"),

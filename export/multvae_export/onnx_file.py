@@ -45,13 +45,14 @@ def _constants(model: Model, io: str, precision: str) -> dict[str, Any]:
 
 
 def _label_encoder(graph: onnx.GraphProto, model: Model) -> None:
-    """Give the token look-up its table: the padding item's token has no entry, and is unknown like any other."""
+    """Give the token look-up its table, of users or of items: padding has no entry, and is unknown like any other."""
+    tokens = model.architecture.user_tokens or model.tokens
     node = next(node for node in graph.node if node.op_type == "LabelEncoder")
     node.domain = "ai.onnx.ml"
     node.attribute.extend(
         [
-            onnx.helper.make_attribute("keys_strings", list(model.tokens[1:])),
-            onnx.helper.make_attribute("values_int64s", list(range(1, len(model.tokens)))),
+            onnx.helper.make_attribute("keys_strings", list(tokens[1:])),
+            onnx.helper.make_attribute("values_int64s", list(range(1, len(tokens)))),
             onnx.helper.make_attribute("default_int64", 0),
         ]
     )

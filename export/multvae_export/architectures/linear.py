@@ -159,7 +159,6 @@ class SparseLinear(Architecture):
             **chunked(self.entries, self.n_items),
             "bias": bias,
             "zero": np.int64(0),
-            "one_more": np.int64(1),
             "everything": np.array([-1]),
             "axis1": np.array([1]),
             "n_items": np.array([self.n_items]),
