@@ -82,22 +82,36 @@ class Served:
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
         sizes = self.spec.get("sizes", [])
         self.decoder = (sizes[-2] if len(sizes) > 2 else 0, self.n_items)
-        self.tokens = [token.decode() for token in self.tensors["tokens"].string_data] if self.io == "tokens" else []
+        self.names = self._names(graph)
+        # The rows of a table of which a request reads its own.
+        self.n_rows = len(self.names) if self.io == "users" else self.n_items
+
+    def _names(self, graph: onnx.GraphProto) -> np.ndarray:
+        """The tokens of items, or of users, that the file is asked with; none for ids and multi-hot rows."""
+        look_ups = [node for node in graph.node if node.op_type == "LabelEncoder"]
+        keys = {attribute.name: attribute.strings for node in look_ups for attribute in node.attribute}
+        return np.array(["", *(token.decode() for token in keys["keys_strings"])] if keys else [], dtype=object)
+
+    def requests(self, batch: int) -> list[np.ndarray]:
+        """Made requests, the same ones at every call: histories, or users by number for a file that answers for users."""
+        if self.io != "users":
+            return histories(self.n_items, batch)
+        return list(np.random.default_rng(0).integers(1, self.n_rows, (DIFFERENT if batch < 1000 else 4, batch)))
 
     def bytes_read(self, items: float) -> int:
-        """The bytes of weights that a request for so many items reads."""
+        """The bytes of weights that a request for so many items, or users, reads."""
         total = 0.0
         for name, tensor in self.tensors.items():
             size = float(np.prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
             if name.startswith("table") and self.io != "dense":
-                size *= min(1.0, items / self.n_items)
+                size *= min(1.0, items / self.n_rows)
             total += 0 if name == "tokens" else size
         return int(total)
 
     def call(self, batches: list[np.ndarray]) -> Call:
         """What answers the n-th request: with k = 10, or all scores of the dense form."""
         feeds = [self._feed(batch) for batch in batches]
-        if self.provider != CUDA or self.io == "tokens":
+        if self.provider != CUDA or len(self.names):
             return lambda n: self.session.run(None, feeds[n % len(feeds)])
 
         def bound(n: int) -> None:
@@ -118,7 +132,8 @@ class Served:
             clicks[:, 0] = 0
             return {"x": clicks}
         k = np.array([TOP])
-        return {"history": np.array(self.tokens, dtype=object)[history] if self.tokens else history, "k": k}
+        request = self.names[history] if len(self.names) else history
+        return {"user" if self.io == "users" else "history": request, "k": k}
 
 
 def histories(n_items: int, batch: int) -> list[np.ndarray]:
@@ -139,7 +154,7 @@ class Eager:
         """The TOP unseen items and their scores, [B, L] -> [B, TOP] each; between equal scores in any order."""
         ids = torch.from_numpy(history).to(self.device)
         x = self.scores(ids)
-        scores, items = x.scatter_(1, ids, -torch.inf).topk(min(TOP, x.shape[1] - 1))
+        scores, items = x.topk(min(TOP, x.shape[1] - 1))
         _wait(self.device)
         return items, scores
 
@@ -192,7 +207,7 @@ def measure(files: list[Served], model: Architecture | None, batch: int, request
     """The rows of a provider's table at a batch size."""
     first = files[0]
     device = "cuda" if first.provider == CUDA else "cpu"
-    batches = histories(first.n_items, batch)
+    batches = first.requests(batch)
     items = float(np.mean([(rows > 0).sum() for rows in batches]))
     calls: dict[str, Call] = {file.path: file.call(batches) for file in files}
     for file in files:
@@ -231,6 +246,8 @@ def _opened(paths: Sequence[str], provider: str) -> list[Served]:
     for file in files[1:]:
         if file.digest != files[0].digest:
             raise OptionError(f"{file.path} and {files[0].path} have different items: compare files of one model.")
+        if (file.io == "users") != (files[0].io == "users"):
+            raise OptionError(f"one of {file.path} and {files[0].path} answers for users, and the other for histories.")
     return files
 
 

@@ -19,7 +19,8 @@ examples:
   multvae-export saved/MultVAE-*.pth model.onnx
   multvae-export model.pth model.onnx --io ids --k-default 20
   multvae-export model.pth model.int8.onnx --precision int8 --histories dataset/ml-100k/ml-100k.inter
-  multvae-export saved/MultiVAE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
+  multvae-export saved/EASE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
+  multvae-export saved/BPR-Nov-21-2026_04-10-34.pth model.onnx --io users --dataset-path dataset/
 """
 
 
@@ -35,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", metavar="MODEL.pth", nargs="+", help="a checkpoint of RecBole's Trainer; of several, "
                         "the newest is used; it is never executed")  # fmt: skip
     parser.add_argument("path", metavar="MODEL.onnx", help="where to write; replaced only by a verified file")
-    parser.add_argument("--io", choices=IO, default="tokens", help="what goes in and out (default: %(default)s)")
+    parser.add_argument("--io", choices=IO, help="what goes in and out (default: users for a model of users, else tokens)")
     parser.add_argument("--opset", type=int, default=OPSETS[-1], help=f"{OPSETS[0]} to {OPSETS[-1]} (default: %(default)s)")
     parser.add_argument(
         "--k-default",
@@ -57,14 +58,14 @@ def _parser() -> argparse.ArgumentParser:
         "--atol", type=float, default=1e-4, metavar="A", help="largest difference of a score (default: %(default)s)"
     )
     parser.add_argument("--no-verify", action="store_true", help="write without proof")
-    parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, for item tokens that a "
-                        "checkpoint of RecBole's own models lacks")  # fmt: skip
+    parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, for item tokens, users "
+                        "and histories that a checkpoint of RecBole's own models lacks")  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}, contract {CONTRACT_VERSION}")
     return parser
 
 
-def _report(exported: Exported, io: str, precision: str, seconds: float) -> None:
+def _report(exported: Exported, precision: str, seconds: float) -> None:
     model = exported.model
     metrics = "".join(f", {name} {value:g}" for name, value in model.metrics.items())
     print(f"  {model.name} {model.architecture}, trained on {model.dataset}{metrics}")
@@ -73,7 +74,7 @@ def _report(exported: Exported, io: str, precision: str, seconds: float) -> None
     if not exported.checks:
         print("  ! not verified")
     for file in exported.files:
-        print(f"Wrote {file}: {file.stat().st_size / 1e6:.1f} MB, --io {io}, {precision}, in {seconds:.1f} s")
+        print(f"Wrote {file}: {file.stat().st_size / 1e6:.1f} MB, --io {exported.io}, {precision}, in {seconds:.1f} s")
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -95,7 +96,7 @@ def _export(args: argparse.Namespace) -> None:
         dataset_path=args.dataset_path,
         progress=lambda message: print(f"{message} ..."),
     )
-    _report(exported, args.io, args.precision, time.perf_counter() - start)
+    _report(exported, args.precision, time.perf_counter() - start)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from multvae_export.errors import TokensError
@@ -17,10 +21,49 @@ class Rebuilt:
     """What RecBole makes of a checkpoint's data set.
 
     Attributes:
-        item_tokens: in order of RecBole's ids, the padding item's first.
+        checkpoint: what the checkpoint holds, as RecBole's own objects.
+        dataset: RecBole's data set, filtered, before its split.
     """
 
-    item_tokens: list[str]
+    checkpoint: dict[str, Any]
+    dataset: Any
+
+    @property
+    def item_tokens(self) -> list[str]:
+        """In order of RecBole's ids, the padding item's first."""
+        return [str(token) for token in self.dataset.field2id_token[self.dataset.iid_field]]
+
+    @property
+    def user_tokens(self) -> list[str]:
+        """In order of RecBole's ids, the padding user's first."""
+        return [str(token) for token in self.dataset.field2id_token[self.dataset.uid_field]]
+
+    def model(self) -> Any:
+        """RecBole's model with the weights of the checkpoint, made from the training part of the data set.
+
+        Raises:
+            TokensError: the data set is another one than the checkpoint's.
+        """
+        return self._trained[0]
+
+    def training(self) -> tuple[np.ndarray, np.ndarray]:
+        """The users and the items of the training part, int64 [N] each."""
+        train = self._trained[1]
+        return tuple(train.inter_feat[field].numpy().astype(np.int64) for field in (train.uid_field, train.iid_field))
+
+    @cached_property
+    def _trained(self) -> tuple[Any, Any]:
+        with _recbole_s_words(self.checkpoint["config"]) as config:
+            from recbole.data import data_preparation
+            from recbole.utils import get_model, init_seed
+
+            init_seed(config["seed"], config["reproducibility"])
+            train_data = data_preparation(config, self.dataset)[0]
+            init_seed(config["seed"], config["reproducibility"])
+            model = get_model(config["model"])(config, train_data._dataset)
+            model.load_state_dict(self.checkpoint["state_dict"])
+            model.load_other_parameter(self.checkpoint.get("other_parameter"))
+            return model.eval(), train_data._dataset
 
 
 def rebuild(checkpoint_path: str, dataset_path: str) -> Rebuilt:
@@ -35,31 +78,39 @@ def rebuild(checkpoint_path: str, dataset_path: str) -> Rebuilt:
     """
     try:
         from recbole.data import create_dataset
+        from recbole.utils import init_seed
 
         from recbole_multvae.checkpoint import load
     except ImportError as error:
         raise TokensError("--dataset-path needs RecBole: pip install recbole-multvae") from error
-    config = load(checkpoint_path, map_location="cpu")["config"]
-    _point_to(config, Path(dataset_path))
-    with tempfile.TemporaryDirectory() as empty:
-        harmless(config, empty)
-        try:
-            dataset = create_dataset(config)
-        # RecBole fails in many ways on a configuration that does not fit the data.
-        except Exception as error:
-            reason = str(error).split("\n")[0] or type(error).__name__
-            raise TokensError(
-                f"RecBole cannot read the data set {config['dataset']} in {config['data_path']}: {reason}"
-            ) from error
-    return Rebuilt([str(token) for token in dataset.field2id_token[dataset.iid_field]])
+    checkpoint = load(checkpoint_path, map_location="cpu")
+    _point_to(checkpoint["config"], Path(dataset_path))
+    with _recbole_s_words(checkpoint["config"]) as config:
+        init_seed(config["seed"], config["reproducibility"])
+        return Rebuilt(checkpoint, create_dataset(config))
 
 
 def _point_to(config: Any, folder: Path) -> None:
-    inside = folder / str(config["dataset"])
-    config["data_path"] = str(inside if inside.is_dir() else folder)
     # RecBole would try to download a data set whose folder is missing.
     if not folder.is_dir():
         raise TokensError(f"--dataset-path={folder} is not a folder: name the folder of RecBole's data sets.")
+    inside = folder / str(config["dataset"])
+    config["data_path"] = str(inside if inside.is_dir() else folder)
+
+
+@contextmanager
+def _recbole_s_words(config: Any) -> Iterator[Any]:
+    """A configuration that RecBole may follow; what RecBole then says is wrong becomes one sentence."""
+    with tempfile.TemporaryDirectory() as empty:
+        harmless(config, empty)
+        try:
+            yield config
+        # RecBole fails in many ways on a configuration or weights that do not fit the data.
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise TokensError(
+                f"RecBole cannot use the data set {config['dataset']} in {config['data_path']}: {reason}"
+            ) from error
 
 
 def harmless(config: Any, empty_folder: str) -> None:

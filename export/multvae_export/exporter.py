@@ -14,7 +14,7 @@ from multvae_export.errors import OptionError, PrecisionError
 from multvae_export.histories import Layout
 from multvae_export.onnx_file import to_onnx, write
 from multvae_export.output import publish, working_folder
-from multvae_export.precision_cost import Histories, made_histories, measure, read_histories
+from multvae_export.precision_cost import Histories, made_histories, measure, read_histories, some_users
 from multvae_export.trained_model import Model, model_of
 from multvae_export.verification import File, verify
 
@@ -30,12 +30,14 @@ class Exported:
         path: the ONNX file.
         files: all files of the export: more than one where the weights pass 2 GB.
         model: what it was made from.
+        io: the form of the file.
         checks: the name and the figures of every check that passed; empty if none was asked for.
     """
 
     path: Path
     files: tuple[Path, ...]
     model: Model
+    io: str
     checks: tuple[tuple[str, str], ...]
 
 
@@ -43,7 +45,7 @@ def export(
     checkpoint: str | Path,
     path: str | Path,
     *,
-    io: str = "tokens",
+    io: str | None = None,
     opset: int = 18,
     k_default: int | None = None,
     atol: float = 1e-4,
@@ -62,8 +64,8 @@ def export(
     Args:
         checkpoint: a ``.pth`` of RecBole's ``Trainer``. It is never executed.
         path: where to write.
-        io: ``tokens`` (the data set's item tokens in and out), ``ids`` (RecBole's ids) or ``dense`` (multi-hot in, all
-            scores out).
+        io: ``tokens`` (the data set's item tokens in and out), ``ids`` (RecBole's ids), ``dense`` (multi-hot in, all scores
+            out), or ``users`` (user tokens in, item tokens out); by default the first that fits the model.
         opset: 16, 17 or 18.
         k_default: the value of the input ``k`` for a caller who gives none; None makes it required.
         atol: the largest difference of a score from torch's. In fewer bits than fp32, torch has the weights of the file, and
@@ -86,6 +88,9 @@ def export(
     rebuilt = cache(lambda: rebuild(str(checkpoint), str(dataset_path))) if dataset_path else None
     loaded = checkpoints.load(checkpoint, rebuilt)
     model = model_of(loaded)
+    io = io or model.architecture.forms[0]
+    if histories is not None and io == "users":
+        raise OptionError("--histories does not fit --io=users: such a file knows no other histories than its users'.")
     given = read_histories(histories, model.tokens, Layout.of(loaded.config)) if histories is not None else None
     progress("Writing the graph")
     checks: list[tuple[str, str]] = []
@@ -100,7 +105,7 @@ def export(
                 progress(f"Measuring what {precision} costs")
                 checks.append(("keeps fp32's ranking", _cost(file, given, min_overlap)))
         files = publish(folder, path)
-    return Exported(path, files, model, tuple(checks))
+    return Exported(path, files, model, io, tuple(checks))
 
 
 def _check_options(
@@ -132,7 +137,8 @@ def _check_paths(checkpoint: Path, path: Path) -> None:
 
 
 def _cost(file: File, histories: Histories | None, min_overlap: float | None) -> str:
-    cost = measure(file, histories or made_histories(file.model.n_items))
+    users = len(file.model.architecture.user_tokens)
+    cost = measure(file, histories or (some_users(users) if users else made_histories(file.model.n_items)))
     least = MIN_OVERLAP if min_overlap is None else min_overlap
     if cost.overlap < least:
         wanted = f"--min-overlap={least:g}"

@@ -41,6 +41,21 @@ RANK = Template("""
     $items = Where(ended, zero, best)
 """)
 
+#: The training history of a user, cut out of the list of all: [batch, longest], 0 pads. An unknown user, id 0, has none.
+HISTORY = """
+    user_id = LabelEncoder(user)
+    own_begin = Gather(history_begin, user_id)
+    own_length = Gather(history_length, user_id)
+    longest = ReduceMax <keepdims: int = 0> (own_length)
+    own_place = Range(zero, longest, one_more)
+    begin_column = Unsqueeze(own_begin, axis1)
+    any_place = Add(begin_column, own_place)
+    place = Min(any_place, history_last)
+    any_item = Gather(table_history, place)
+    length_column = Unsqueeze(own_length, axis1)
+    is_own = Less(own_place, length_column)
+    ids = Where(is_own, any_item, zero)"""
+
 K = "How many items to return, int64 [1]; more than the catalogue holds is clamped."
 LOGITS = "Their logits, float32 [batch, k]; -inf where fewer remain."
 
@@ -51,7 +66,7 @@ class Form:
 
     Attributes:
         signature: the inputs and outputs in ONNX's text form.
-        docs: what each of them is, by its name; the first output's is the file's too.
+        docs: what each of them is, by its name, the input that asks first; the first output's is the file's too.
         before: the nodes from the inputs to what an architecture reads (:meth:`.Architecture.nodes`).
         scores: the name of the scores that the architecture gives.
         after: the nodes from the scores to the outputs.
@@ -62,6 +77,11 @@ class Form:
     before: str
     scores: str
     after: str
+
+    @property
+    def input(self) -> str:
+        """The name of the input that asks: a history, clicks or users."""
+        return next(iter(self.docs))
 
     @property
     def ranks(self) -> bool:
@@ -104,6 +124,19 @@ FORMS = {
         "scores",
         "",
     ),
+    "users": Form(
+        "(string[batch] user, int64[1] k) => (string[batch, k] items, float[batch, k] scores)",
+        {
+            "user": "User tokens of the training data, string [batch]. An unknown or empty one gets no item.",
+            "k": K,
+            "items": 'The k best items by token that the user has not in training, string [batch, k], best first; "" where '
+            "fewer remain.",
+            "scores": LOGITS,
+        },
+        HISTORY + SEEN.substitute(ids="ids"),
+        "logits",
+        RANK.substitute(items="best_ids") + "    items = Gather(tokens, best_ids)\n",
+    ),
 }
 IO = tuple(FORMS)
 
@@ -113,5 +146,5 @@ def constants(n_items: int) -> dict[str, Any]:
     return {
         "zero": np.int64(0), "n_items": np.array([n_items]), "n_real": np.array([n_items - 1]), "axis1": np.array([1]),
         "start": np.int32(0), "step": np.int32(1), "unwritten": np.int32(-1), "one": np.float32(1),
-        "lowest": np.float32(-np.inf),
+        "lowest": np.float32(-np.inf), "one_more": np.int64(1),
     }  # fmt: skip

@@ -33,9 +33,9 @@ Layer = tuple[Tensor, Tensor]
 
 #: The first layer from a list of items: the sum of their rows of the table.
 FROM_ITEMS = Template("""
-    click = Cast <to: int = 1> (counts)$scaling
+    click = Cast <to: int = 1> ($counts)$scaling
     click_row = Unsqueeze($weight, axis1)
-    rows = Gather(table, item)$product
+    rows = Gather(table, $item)$product
     sum = Squeeze(weighted, axis1)$norm
     $output = Add($scaled_sum, bias0)
 """)
@@ -108,8 +108,17 @@ LAST = {
 SCALED = ("int8", "int4")
 
 
-def first(io: str, precision: str, norm: bool, output: str = "hidden0") -> str:
-    """The nodes of the first layer, from the history to ``output`` [B, H]; ``norm``: of x / ||x||_2 instead of x."""
+def first(io: str, precision: str, norm: bool, output: str = "hidden0", item: str = "item", counts: str = "counts") -> str:
+    """The nodes of the first layer, from the history to ``output`` [B, H].
+
+    Args:
+        io: the form of the graph.
+        precision: of the table.
+        norm: whether x / ||x||_2 is read instead of x.
+        output: the name of the result.
+        item: the name of the rows of the table that a history reads, int64 [B, L].
+        counts: whether a row counts, bool [B, L].
+    """
     if io == "dense":
         clicks = "unit" if norm else "x"
         scaling = f"\n    scaled = Mul({clicks}, table_scale)" if precision in SCALED else ""
@@ -118,8 +127,10 @@ def first(io: str, precision: str, norm: bool, output: str = "hidden0") -> str:
         return FROM_MULTI_HOT.substitute(
             norm=DENSE_NORM if norm else "", scaling=scaling, product=product, output=output, sum="sum"
         )
-    scaling = "\n    row_scale = Gather(table_scale, item)\n    scaled = Mul(click, row_scale)"
+    scaling = f"\n    row_scale = Gather(table_scale, {item})\n    scaled = Mul(click, row_scale)"
     return FROM_ITEMS.substitute(
+        item=item,
+        counts=counts,
         scaling=scaling if precision in SCALED else "",
         weight="scaled" if precision in SCALED else "click",
         product=PRODUCT[precision].substitute(clicks="click_row", table="rows", sum="weighted"),
@@ -151,19 +162,21 @@ def spare_units(layers: tuple[Layer, ...], precision: str) -> int:
     return (layers[0][0].shape[1] + (len(layers) == 1)) % 2 if precision == "int4" else 0
 
 
-def constants(layers: tuple[Layer, ...], precision: str) -> dict[str, np.ndarray]:
+def constants(layers: tuple[Layer, ...], precision: str, cut: bool = False) -> dict[str, np.ndarray]:
     """The weights of layers 0, 1, ... as they are stored, with a row and a column for the padding item.
 
-    The first reads the history and the last scores the catalogue; a single layer does both.
+    The first reads the history and the last scores the catalogue; a single layer does both. ``cut``: the nodes cut off the
+    first layer's spare units, which the second layer otherwise has rows of zeros for.
     """
-    return dict(_stored(layers, precision, spare_units(layers, precision)))
+    return dict(_stored(layers, precision, cut))
 
 
-def _stored(layers: tuple[Layer, ...], precision: str, spare: int) -> Iterator[tuple[str, np.ndarray]]:
+def _stored(layers: tuple[Layer, ...], precision: str, cut: bool) -> Iterator[tuple[str, np.ndarray]]:
+    spare = spare_units(layers, precision)
     for n, (weight, bias) in enumerate((weight.numpy(), bias.numpy()) for weight, bias in layers):
         begins, ends = n == 0, n == len(layers) - 1
         # The padding item comes first, a spare unit last: as a column here, and as a row of what follows.
-        rows, columns = (int(begins), spare if n == 1 else 0), (int(ends), spare if begins else 0)
+        rows, columns = (int(begins), spare if n == 1 and not cut else 0), (int(ends), spare if begins else 0)
         weight = np.pad(weight, (rows, columns))
         bias = np.pad(np.pad(bias, (columns[0], 0), constant_values=-np.inf), (0, columns[1]))
         kind = quantise.table if begins else quantise.decoder if ends else quantise.hidden

@@ -23,6 +23,8 @@ from multvae_export.trained_model import Model
 CONTRACT_VERSION = 1
 #: 18 has ReduceSum by input axes everywhere and is the newest that the CUDA provider has kernels registered up to.
 OPSETS = (16, 17, 18)
+#: From here on every reduction takes its axes as an input; before, only ReduceSum does.
+AXES_AS_INPUT = 18
 IR_VERSION = 9
 #: A protobuf message is at most 2 GiB; larger weights go into a file beside the graph.
 EXTERNAL_BYTES = 2**31 - 2**20
@@ -43,13 +45,14 @@ def _constants(model: Model, io: str, precision: str) -> dict[str, Any]:
 
 
 def _label_encoder(graph: onnx.GraphProto, model: Model) -> None:
-    """Give the token look-up its table: the padding item's token has no entry, and is unknown like any other."""
+    """Give the token look-up its table, of users or of items: padding has no entry, and is unknown like any other."""
+    tokens = model.architecture.user_tokens or model.tokens
     node = next(node for node in graph.node if node.op_type == "LabelEncoder")
     node.domain = "ai.onnx.ml"
     node.attribute.extend(
         [
-            onnx.helper.make_attribute("keys_strings", list(model.tokens[1:])),
-            onnx.helper.make_attribute("values_int64s", list(range(1, len(model.tokens)))),
+            onnx.helper.make_attribute("keys_strings", list(tokens[1:])),
+            onnx.helper.make_attribute("values_int64s", list(range(1, len(tokens)))),
             onnx.helper.make_attribute("default_int64", 0),
         ]
     )
@@ -113,7 +116,10 @@ def to_onnx(
     form = FORMS[io]
     proto = onnx.parser.parse_model(f"{head} {form.signature} {{{text}}}")
     graph = proto.graph
-    _add_constants(graph, _constants(model, io, precision))
+    constants = _constants(model, io, precision)
+    if opset < AXES_AS_INPUT:
+        _set_axes(graph, constants)
+    _add_constants(graph, constants)
     if k_default is not None:
         graph.initializer.append(numpy_helper.from_array(np.array([k_default]), "k"))
     if any(node.op_type == "LabelEncoder" for node in graph.node):
@@ -121,7 +127,7 @@ def to_onnx(
     for node in graph.node:
         if node.domain == "com.microsoft":
             # ONNX infers no type behind an operator that is not its own.
-            shape = ("batch", model.n_items)
+            shape = (model.architecture.rows, model.n_items)
             graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape))
     for value in (*graph.input, *graph.output):
         value.doc_string = form.docs[value.name]
@@ -131,6 +137,13 @@ def to_onnx(
     proto.doc_string = f"{model.name} trained on {model.dataset}: {form.docs[graph.output[0].name]}"
     onnx.helper.set_model_props(proto, _metadata(model, io, precision))
     return proto
+
+
+def _set_axes(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
+    """Write the axes of reductions as attributes, where they are written as inputs."""
+    for node in graph.node:
+        if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and len(node.input) == 2:
+            node.attribute.append(onnx.helper.make_attribute("axes", values[node.input.pop()].tolist()))
 
 
 def _add_constants(graph: onnx.GraphProto, values: dict[str, Any]) -> None:

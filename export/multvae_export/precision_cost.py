@@ -29,7 +29,7 @@ class Histories:
     """Who the cost is measured on.
 
     Attributes:
-        seen: the item ids that the model sees of each, int64 [length].
+        seen: the item ids that the model sees of each, int64 [length]; or users by their id.
         held: those that it must find; None where nothing is known.
     """
 
@@ -39,17 +39,18 @@ class Histories:
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over ``users`` histories: the share of fp32's top 10 in the file's, and NDCG@100 of both if it is known."""
+    """Means over ``users``, real or made ones: the share of fp32's top 10 in the file's, and NDCG@100 of both if known."""
 
     users: int
     overlap: float
     ndcg: float | None = None
     ndcg_fp32: float | None = None
+    made: bool = True
 
     def __str__(self) -> str:
         overlap = f"{self.overlap:.2%} of fp32's top {OVERLAP_AT}"
         if self.ndcg is None or self.ndcg_fp32 is None:
-            return f"{overlap}, over {self.users} made histories; NDCG needs --histories"
+            return f"{overlap}, over {self.users} {'made histories; NDCG needs --histories' if self.made else 'users'}"
         kept = f", {self.ndcg / self.ndcg_fp32:.2%}" if self.ndcg_fp32 else ""
         return f"{overlap}, NDCG@{NDCG_AT} {self.ndcg:.4f} (fp32 {self.ndcg_fp32:.4f}{kept}), over {self.users} users"
 
@@ -57,6 +58,12 @@ class Cost:
 def made_histories(n_items: int) -> Histories:
     """Histories of about 50 items drawn evenly, at most half the catalogue; C items with the padding item."""
     return Histories(made(n_items, MADE), None)
+
+
+def some_users(n_users: int) -> Histories:
+    """Users by RecBole's id, for a file that answers for users: at most 10,000, drawn evenly; U users with padding."""
+    users = np.random.default_rng(0).permutation(np.arange(1, n_users))[:MOST]
+    return Histories(list(users), None)
 
 
 def read_histories(path: str | Path, tokens: Sequence[str], layout: Layout) -> Histories:
@@ -87,9 +94,10 @@ def read_histories(path: str | Path, tokens: Sequence[str], layout: Layout) -> H
 def measure(file: File, histories: Histories) -> Cost:
     """Rank every history with the file and with torch in fp32, and compare."""
     overlaps, gains = [], []
+    by_user = file.form.input == "user"
     for start in range(0, len(histories.seen), BATCH):
         seen = histories.seen[start : start + BATCH]
-        history = padded(seen)
+        history = np.array(seen) if by_user else padded(seen)
         k = NDCG_AT if histories.held else OVERLAP_AT
         ours = _file_best(file, history, k)
         theirs = best(file.model.architecture.answer(torch.from_numpy(history)), k)[0].numpy()
@@ -98,7 +106,7 @@ def measure(file: File, histories: Histories) -> Cost:
             held = histories.held[start : start + BATCH]
             gains += [(_ndcg(a, items), _ndcg(b, items)) for a, b, items in zip(ours, theirs, held, strict=True)]
     ndcg, ndcg_fp32 = np.mean(gains, axis=0).tolist() if gains else (None, None)
-    return Cost(len(overlaps), float(np.mean(overlaps)), ndcg, ndcg_fp32)
+    return Cost(len(overlaps), float(np.mean(overlaps)), ndcg, ndcg_fp32, made=not by_user)
 
 
 def _file_best(file: File, history: np.ndarray, k: int) -> np.ndarray:

@@ -25,6 +25,8 @@ from multvae_export.trained_model import Model
 #: A file in fewer bits rounds what goes into the products too: the share of the range of a history's scores that this may
 #: move a score by. Seen: 0.4 %.
 ROUNDING = 0.01
+#: Where a history's scores are all small, --atol says nothing about their order: the share of the largest that then holds.
+SMALL_SCORES = 0.001
 #: What a precision runs on the CPU even in a CUDA session: onnxruntime's kernel for CUDA takes no uint8.
 CPU_ONLY = {"int8": {"MatMulInteger"}}
 KERNELS = json.loads(Path(__file__).with_name("cuda_kernels.json").read_text("utf-8"))
@@ -34,7 +36,13 @@ STRING_LOOK_UPS = {"LabelEncoder", "Gather"}
 
 @dataclass(frozen=True)
 class Case:
-    """A batch of histories, as RecBole item ids with 0 for padding and -1 for an unknown item, and how many items to ask."""
+    """A batch of requests, and how many items to ask for.
+
+    Attributes:
+        name: what is special about it.
+        history: RecBole item ids, int64 [B, L], or user ids, [B]; 0 for padding and -1 for what is unknown.
+        k: how many items.
+    """
 
     name: str
     history: np.ndarray
@@ -68,6 +76,22 @@ def cases(n_items: int, longest: int | None = None) -> Iterator[Case]:
     yield Case("k above the catalogue", some(2, 10), n_items + 5)
 
 
+def user_cases(n_users: int, n_items: int) -> Iterator[Case]:
+    """Users of every kind, and all of them in batches; U users and C items with padding. Seeded, as above."""
+    rng = np.random.default_rng(0)
+    everybody = np.arange(1, n_users)
+    yield Case("unknown user", np.array([-1]), 10)
+    yield Case("empty token", np.array([0]), 10)
+    yield Case("one user", everybody[:1], 10)
+    yield Case("known and unknown users", np.where(rng.random(20) < 0.5, rng.integers(1, n_users, 20), [-1, 0] * 10), 10)
+    yield Case("the same user twice", np.repeat(everybody[-1:], 2), 20)
+    for start in range(0, n_users - 1, 256):
+        yield Case("every user", everybody[start : start + 256], 20)
+    yield Case("k = 1", rng.integers(1, n_users, 3), 1)
+    yield Case("k = all", rng.integers(1, n_users, 2), n_items - 1)
+    yield Case("k above the catalogue", rng.integers(1, n_users, 2), n_items + 5)
+
+
 class File:
     """An exported file, opened with onnxruntime, the model it was made from, and the same model with the weights it stores.
 
@@ -92,9 +116,15 @@ class File:
         except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
             raise VerificationError(f"onnxruntime cannot open the file: {error}") from error
         self.proto = onnx.load(path, load_external_data=False)
-        # Padding is the first entry; the last, which -1 finds, is an unknown token.
-        self.tokens = np.array(["", *model.tokens[1:], "an unknown item \N{BALLOT X}"], dtype=object)
-        self.ids = {token: n for n, token in enumerate(self.tokens)}
+        # What it is asked with. Padding is the first entry; the last, which -1 finds, is an unknown token.
+        asked = model.architecture.user_tokens or model.tokens
+        self.names = np.array(["", *asked[1:], "an unknown token \N{BALLOT X}"], dtype=object)
+        self.ids = {token: n for n, token in enumerate(("", *model.tokens[1:]))}
+
+    def cases(self) -> Iterator[Case]:
+        """What the file is proved on."""
+        users = self.model.architecture.user_tokens
+        return user_cases(len(users), self.model.n_items) if self.io == "users" else cases(self.model.n_items)
 
     def run(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """Item ids [B, k] and scores [B, k] of a case; for the dense form all ids in order and their scores, [B, C]."""
@@ -102,9 +132,9 @@ class File:
             clicks = multi_hot(torch.from_numpy(case.history), self.model.n_items).numpy()
             (scores,) = self._answer(case, {"x": clicks})
             return np.broadcast_to(np.arange(scores.shape[1]), scores.shape), scores
-        history = self.tokens[case.history] if self.io == "tokens" else case.history
-        items, scores = self._answer(case, {"history": history, "k": np.array([case.k])})
-        if self.io == "tokens":
+        request = case.history if self.io == "ids" else self.names[case.history]
+        items, scores = self._answer(case, {self.form.input: request, "k": np.array([case.k])})
+        if self.io != "ids":
             items = np.array([self.ids[token] for token in items.flat], np.int64).reshape(items.shape)
         return items, scores
 
@@ -126,9 +156,10 @@ class File:
 
     def tolerance(self, everything: np.ndarray) -> np.ndarray:
         """How far a score may be from torch's, [B, C] -> [B, 1]."""
-        if self.precision == "fp32":
-            return np.full((len(everything), 1), self.atol)
         finite = [row[np.isfinite(row)] for row in everything]
+        if self.precision == "fp32":
+            largest = [np.abs(row).max(initial=0) for row in finite]
+            return np.minimum(self.atol, SMALL_SCORES * np.array(largest))[:, None]
         spans = [np.ptp(row) if len(row) else 0 for row in finite]
         return np.maximum(self.atol, ROUNDING * np.array(spans))[:, None]
 
@@ -175,7 +206,7 @@ def check_cuda(file: File) -> str:
 def check_scores(file: File) -> str:
     """The scores and the ranking equal torch's on histories of every kind; ranks may differ between equal scores only."""
     worst, count = 0.0, 0
-    for case in cases(file.model.n_items):
+    for case in file.cases():
         items, scores = file.run(case)
         want_items, want_scores, everything = file.expected(case)
         if scores.shape != want_scores.shape or items.shape != want_items.shape:
@@ -194,16 +225,19 @@ def check_scores(file: File) -> str:
             )
         _check_ranking(case, items, want_items, want_scores, everything, allowed)
         if file.form.ranks:
-            _check_order(case, items, scores)
+            _check_order(case, items, scores, everything)
         worst, count = max(worst, float(difference.max(initial=0))), count + len(scores)
-    _check_noise(file)
+    if file.form.input != "user":
+        _check_noise(file)
     weights = "" if file.precision == "fp32" else f" from torch with {file.precision} weights"
-    return f"{count} histories, largest score difference {worst:.1e}{weights}"
+    asked = "users" if file.form.input == "user" else "histories"
+    return f"{count} {asked}, largest score difference {worst:.1e}{weights}"
 
 
 def _limit(file: File, allowed: np.ndarray) -> str:
     if file.precision == "fp32":
-        return f"--atol={file.atol:g}"
+        small = allowed.min() < file.atol
+        return f"{allowed.min():.2e}, {SMALL_SCORES:.1%} of a history's largest score" if small else f"--atol={file.atol:g}"
     return f"{allowed.min():.2e}, {ROUNDING:.0%} of the range of a history's scores"
 
 
@@ -220,14 +254,14 @@ def _check_ranking(
         raise VerificationError(f"{case.name}: the ranking is {_head(items)}, expected {_head(want)}")
 
 
-def _check_order(case: Case, items: np.ndarray, scores: np.ndarray) -> None:
+def _check_order(case: Case, items: np.ndarray, scores: np.ndarray, everything: np.ndarray) -> None:
     """In every precision exactly: best first, the lower id first between equal scores, nothing of the history."""
     higher, equal = scores[:, 1:] > scores[:, :-1], (scores[:, 1:] == scores[:, :-1]) & np.isfinite(scores[:, 1:])
     if higher.any() or (equal & (items[:, 1:] < items[:, :-1])).any():
         raise VerificationError(f"{case.name}: {_head(items)} with {_head(scores)} is not in order, expected best first")
-    for history, row in zip(case.history, items, strict=True):
-        if seen := set(history[history > 0]) & set(row):
-            raise VerificationError(f"{case.name}: items {sorted(seen)[:5]} of the history are recommended, expected none")
+    seen = items[(items > 0) & np.isneginf(np.take_along_axis(everything, items, axis=1))]
+    if len(seen):
+        raise VerificationError(f"{case.name}: items {sorted(seen)[:5]} of the history are recommended, expected none")
 
 
 def _check_noise(file: File) -> None:

@@ -114,9 +114,8 @@ def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[s
 
 def _init_logger(config: Config) -> None:
     try:
-        Path("log", config["model"]).mkdir(
-            parents=True, exist_ok=True
-        )  # RecBole fails where another process makes it first.
+        # RecBole fails where another process makes this folder first.
+        Path("log", config["model"]).mkdir(parents=True, exist_ok=True)
         init_logger(config)
     except OSError as error:
         raise ConfigurationError(f"RecBole cannot write its log into ./log: {error}; start in another folder.") from error

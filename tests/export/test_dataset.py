@@ -55,7 +55,7 @@ def test_nothing_is_saved_where_the_checkpoint_says(trained: dict[str, Path]) ->
 
 @pytest.mark.parametrize(
     ("folder", "message"),
-    [("nowhere", "--dataset-path=nowhere is not a folder"), (".", "RecBole cannot read the data set blocks in .*not exist")],
+    [("nowhere", "--dataset-path=nowhere is not a folder"), (".", "RecBole cannot use the data set blocks in .*not exist")],
 )
 def test_a_data_set_that_is_not_there_is_one_sentence(trained: dict[str, Path], folder: str, message: str) -> None:
     with pytest.raises(TokensError, match=message) as caught:

@@ -128,7 +128,7 @@ CHANGES: dict[str, Any] = {
     "equal tokens": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "i1"),
     "no text": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "\ud800"),
     "numbered weights": lambda c: c["state_dict"].__setitem__(7, torch.zeros(1)),
-    "another model": lambda c: first_format(c) or c["config"].final_config_dict.update(model="NeuMF"),
+    "another model": lambda c: first_format(c) or c["config"].final_config_dict.update(model="SASRec"),
     "no config": lambda c: c.pop("config"),
     "a huge stride": lambda c: _set(c, "decoder.2.bias", torch.zeros(1).expand(10**12)),
 }
@@ -166,7 +166,7 @@ CHANGES: dict[str, Any] = {
         (
             "another model",
             UnsupportedModelError,
-            "NeuMF cannot be exported: expected one of .*MultDAE, MultVAE, MultiDAE, MultiVAE",
+            "SASRec cannot be exported: expected one of .*MultDAE, MultVAE, MultiDAE, MultiVAE",
         ),
     ],
 )

@@ -143,7 +143,7 @@ class AutoEncoder(Architecture):
             x = x + first_bias
             for n, (weight, bias) in enumerate(moved[1:]):
                 x = torch.addmm(bias, ACTIVATIONS[self.activations[n]][1](x), weight)
-            return x
+            return x.scatter_(1, history, -torch.inf)
 
         return scores
 

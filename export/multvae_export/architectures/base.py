@@ -29,7 +29,10 @@ class Architecture(ABC):
         models: the classes of models that it takes without a description, by name.
         refused: models that look as if it took them, with the reason why it does not, as the end of a sentence.
         forms: the forms of input and output (``--io``) that it can be written in, the default first.
-        precisions: what its weights can be stored in; ``why_not`` says in a sentence why the others are left out.
+        precisions: what its weights can be stored in; ``why_not`` is the reason against the others, as the end of
+            a sentence.
+        user_tokens: of a model that answers for users by name: their tokens, the padding user's first.
+        rows: what the rows are that the last layer scores the catalogue for.
     """
 
     known: ClassVar[dict[str, type[Architecture]]] = {}
@@ -37,8 +40,10 @@ class Architecture(ABC):
     models: ClassVar[tuple[str, ...]] = ()
     refused: ClassVar[dict[str, str]] = {}
     forms: ClassVar[tuple[str, ...]] = ("tokens", "ids", "dense")
-    precisions: tuple[str, ...] = PRECISIONS
-    why_not: str = ""
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
+    why_not: ClassVar[str] = ""
+    rows: ClassVar[str] = "batch"
+    user_tokens: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -73,9 +78,10 @@ class Architecture(ABC):
     def nodes(self, io: str, precision: str, output: str) -> str:
         """The nodes of the graph from the input to the scores, one a line.
 
-        They begin with ``x``, float32 [B, C], in the form ``dense``; in the other forms with ``item``, int64 [B, L], the ids
-        of the history with 0 for what is unknown, ``counts``, bool [B, L], whether a position counts, and ``seen``, bool
-        [B, C], the items that count. They end with ``output``, float32 [B, C]; the padding item's score is -inf.
+        They begin with ``x``, float32 [B, C], in the form ``dense``; with ``user_id``, int64 [B], 0 for an unknown user, in
+        the form ``users``; and in the others with ``item``, int64 [B, L], the ids of the history with 0 for what is unknown,
+        and ``counts``, bool [B, L], whether a position counts. All forms but ``dense`` have ``seen``, bool [B, C], the items
+        that must not be recommended. They end with ``output``, float32 [B, C]; the padding item's score is -inf.
         """
 
     @abstractmethod
@@ -98,15 +104,11 @@ class Architecture(ABC):
         return self.logits(clicks).masked_fill(clicks > 0, -torch.inf)
 
     def eager(self, device: str) -> Callable[[Tensor], Tensor]:
-        """The scores of histories in plain torch on a device: what the benchmark compares a file with.
-
-        Returns:
-            A function from item ids, int64 [B, L] with 0 for padding, to float32 [B, C]; the padding item's is -inf.
-        """
+        """The same as :meth:`answer` in plain torch on a device: what the benchmark compares a file with."""
         there = copy(self)
         for name, value in vars(self).items():
             object.__setattr__(there, name, _moved(value, device))
-        return lambda history: there.logits(multi_hot(history, self.n_items))
+        return there.answer
 
 
 def _moved(value: Any, device: str) -> Any:

@@ -1,0 +1,207 @@
+"""Models with one vector for each user and one for each item, ranked by their product: RecBole's BPR, LightGCN, SimpleX, ...
+
+Such a file answers for the users of the training data, by name, and masks what they have in training. Users, their history
+and the vectors come from RecBole's model, rebuilt from the data set: what it multiplies last is what it ranks by. A model
+whose scores are not that product for every user is refused.
+
+``U`` users and ``C`` items with RecBole's padding, ``D`` of a vector, ``N`` interactions of the training data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.overrides import TorchFunctionMode
+
+from multvae_export import layers
+from multvae_export.architectures.base import Architecture
+from multvae_export.checkpoint import Checkpoint, check_tokens
+from multvae_export.errors import UnsupportedModelError, WeightsError
+from multvae_export.layers import Layer
+
+PRODUCTS = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)
+#: Scores that a batch of users may take, and how far, of the largest score, they may be from the product's.
+BATCH_SCORES, TOLERANCE = 2**24, 1e-5
+
+
+@dataclass(frozen=True)
+class Vectors(Architecture):
+    """A model of vectors, and the training history that it masks.
+
+    Attributes:
+        layers: the users' vectors, [U - 1, D], and the items', [D, C - 1], each with a bias of 0.
+        begin: where a user's items begin in ``history``, int64 [U + 1].
+        history: the item ids of every user in training, int64 [N].
+        user_tokens: by RecBole's user id, the padding user's first.
+    """
+
+    name: ClassVar[str] = "vectors"
+    models: ClassVar[tuple[str, ...]] = (
+        "BPR", "DGCF", "LINE", "LightGCN", "NCEPLRec", "NCL", "NGCF", "SGL", "SimpleX", "SpectralCF",
+    )  # fmt: skip
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("ConvNCF", "DMF", "ENMF", "FISM", "GCMC", "NAIS", "NNCF", "NeuMF"),
+        "its scores are not the product of a user's vector and an item's",
+    )
+    forms: ClassVar[tuple[str, ...]] = ("users",)
+
+    layers: tuple[Layer, ...]
+    begin: Tensor
+    history: Tensor
+    user_tokens: tuple[str, ...]
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Vectors:
+        """Rebuild RecBole's model and take its vectors. See the base class."""
+        if checkpoint.rebuild is None:
+            raise WeightsError(
+                f"a checkpoint of {checkpoint.model} lacks its users and their training history: name its data set's folder "
+                "with --dataset-path."
+            )
+        rebuilt = checkpoint.rebuild()
+        model = rebuilt.model()
+        users, items = (part - 1 for part in (model.n_users, model.n_items))
+        left, right = vectors(model, checkpoint.model)
+        owners, history = rebuilt.training()
+        order = np.unique(owners * (items + 1) + history)
+        owners, history = order // (items + 1), order % (items + 1)
+        begin = torch.from_numpy(np.searchsorted(owners, np.arange(users + 2)))
+        zeros = torch.zeros(left.shape[1]), torch.zeros(items)
+        tokens = check_tokens(rebuilt.user_tokens, users + 1, "user")
+        return cls(((left, zeros[0]), (right[:, 1:], zeros[1])), begin, torch.from_numpy(history), tokens)
+
+    @property
+    def n_items(self) -> int:
+        """C, the catalogue with the padding item."""
+        return self.layers[1][0].shape[1] + 1
+
+    def logits(self, clicks: Tensor) -> Tensor:
+        """Not by clicks: see :meth:`answer`."""
+        raise UnsupportedModelError("a model of vectors ranks for a user by name, not for a history.")
+
+    def answer(self, request: Tensor) -> Tensor:
+        """The scores for users by RecBole's id, with what they have in training at -inf: int64 [B] -> float32 [B, C].
+
+        An unknown user's are all -inf.
+        """
+        known = (request > 0) & (request < len(self.user_tokens))
+        rows = self.layers[0][0][(request - 1).where(known, 0)]
+        scores = pad(rows @ self.layers[1][0], (1, 0), value=-torch.inf).masked_fill(~known[:, None], -torch.inf)
+        for row, user in zip(scores, request.where(known, 0).tolist(), strict=True):
+            row[self.history[self.begin[user] : self.begin[user + 1]]] = -torch.inf
+        return scores
+
+    def rounded(self, precision: str) -> Vectors:
+        """See the base class."""
+        return replace(self, layers=layers.rounded(self.layers, precision))
+
+    def nodes(self, io: str, precision: str, output: str) -> str:
+        """See the base class. The user's row of the table is a history of one item."""
+        units = self.layers[0][0].shape[1] + layers.spare_units(self.layers, precision)
+        return f"""
+    whose = Unsqueeze(user_id, axis1)
+    known_user = Greater(whose, zero)
+{layers.first(io, precision, norm=False, item="whose", counts="known_user")}
+{layers.last(1, "hidden0", precision, units, self.n_items, "user_scores")}
+    {output} = Where(known_user, user_scores, lowest)
+"""
+
+    def constants(self, io: str, precision: str) -> dict[str, Any]:
+        """See the base class."""
+        begin = self.begin.numpy()
+        return {
+            **layers.constants(self.layers, precision),
+            **layers.numbers(io, precision, self.n_items),
+            "history_begin": begin[:-1],
+            "history_length": np.diff(begin),
+            # One more, so that there is one where nobody has any.
+            "table_history": np.append(self.history.numpy(), 0),
+            "history_last": np.array([len(self.history)]),
+        }
+
+    def spec(self) -> dict[str, Any]:
+        """See the base class."""
+        digest = hashlib.sha256("".join(f"{token}\n" for token in self.user_tokens).encode()).hexdigest()
+        units = self.layers[0][0].shape[1]
+        sizes = [len(self.user_tokens) - 1, units, self.n_items - 1]
+        return {"sizes": sizes, "users": len(self.user_tokens) - 1, "user_tokens_sha256": digest}
+
+    def eager(self, device: str) -> Callable[[Tensor], Tensor]:
+        """See the base class; a history is masked by its places, which torch makes from where it begins."""
+        table, items = (weight.to(device) for weight, _ in self.layers)
+        begin, history = self.begin.to(device), self.history.to(device)
+        length = begin.diff()
+
+        def scores(users: Tensor) -> Tensor:
+            found = pad(table[users - 1] @ items, (1, 0), value=-torch.inf)
+            own = length[users]
+            row = torch.repeat_interleave(torch.arange(len(users), device=device), own)
+            place = torch.arange(len(row), device=device) - torch.repeat_interleave(own.cumsum(0) - own, own)
+            found[row, history[begin[users][row] + place]] = -torch.inf
+            return found
+
+        return scores
+
+
+class _Watch(TorchFunctionMode):
+    """Keeps what is multiplied while it is active: (left [B, D], right [D, C], product)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in PRODUCTS and all(isinstance(part, Tensor) and part.dim() == 2 for part in args):
+            self.products.append((*args, result))
+        return result
+
+
+def vectors(model: Any, name: str) -> tuple[Tensor, Tensor]:
+    """The users' and the items' vectors of a model of RecBole's, [U - 1, D] and [D, C].
+
+    Raises:
+        UnsupportedModelError: its scores are not their product for every user.
+    """
+    users = torch.arange(1, model.n_users)
+    rows, common = [], None
+    for batch in users.split(max(1, BATCH_SCORES // model.n_items)):
+        left, right = _factors(model, batch, name)
+        if common is not None and not torch.equal(right, common):
+            raise _no_product(name)
+        rows.append(left)
+        common = right
+    if common is None:
+        raise WeightsError(f"the checkpoint of {name} has no users.")
+    found = torch.cat(rows).detach().float(), common.detach().float()
+    if not all(part.isfinite().all() for part in found):
+        raise WeightsError(f"the vectors of {name} hold numbers that are not finite: the training diverged.")
+    return found[0].contiguous(), found[1].contiguous()
+
+
+@torch.no_grad()
+def _factors(model: Any, users: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """What was multiplied to give the scores of a batch of users, if anything was."""
+    with _Watch() as watch:
+        try:
+            scores = model.full_sort_predict({model.USER_ID: users}).view(len(users), -1)
+        except NotImplementedError:
+            raise _no_product(name) from None
+    for left, right, product in reversed(watch.products):
+        atol = TOLERANCE * float(scores.abs().max())
+        if product.shape == scores.shape and torch.allclose(left @ right, scores, rtol=0, atol=atol):
+            return left, right
+    raise _no_product(name)
+
+
+def _no_product(name: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{name} cannot be exported with --io=users: its scores are not the product of a user's vector and an item's."
+    )

@@ -1,0 +1,206 @@
+"""What every architecture must do, on a small model of each: golden cases, forms, opsets, precisions, benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from multvae_export import architectures, benchmark, golden, onnx_file, verification
+from multvae_export.architectures import Architecture
+from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
+from multvae_export.architectures.linear import Entries, Linear, SparseLinear, stored
+from multvae_export.architectures.macridvae import MacridVAE
+from multvae_export.architectures.popularity import Popularity
+from multvae_export.architectures.recvae import DEPTH, RecVAE
+from multvae_export.errors import OptionError
+from multvae_export.layers import Layer
+from multvae_export.quantise import PRECISIONS
+from multvae_export.ranking import best
+from multvae_export.trained_model import Model
+from torch import Tensor
+
+N = len(golden.TOKENS) - 1
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def layers(*sizes: int) -> tuple[Layer, ...]:
+    return tuple((random(a, b, seed=n), random(b, seed=n) / 10) for n, (a, b) in enumerate(pairwise(sizes)))
+
+
+def auto_encoder(items: int) -> Architecture:
+    return AutoEncoder(layers(items, 7, 3, items), usual_activations(3, 2, latent_tanh=False), norm=True, latent=2)
+
+
+def linear(items: int) -> Architecture:
+    return Linear(layers(items, items), ("none",), norm=False, latent=1)
+
+
+def sparse(items: int) -> Architecture:
+    rows, columns = torch.tensor([1, 1, 1, 2, 4, items, items]), torch.tensor([2, 3, items, 1, 5, 1, items])
+    return SparseLinear(Entries(rows, columns, random(7), items + 1), random(items + 1, seed=1))
+
+
+def popularity(items: int) -> Architecture:
+    return Popularity(torch.cat([torch.tensor([-torch.inf]), torch.arange(float(items)) // 2 / items]))
+
+
+def recvae(items: int, units: int = 6) -> Architecture:
+    norms = tuple((random(units, seed=n), random(units, seed=n + 9)) for n in range(DEPTH))
+    return RecVAE(layers(items, *[units] * DEPTH, 4, items), norms)
+
+
+def macridvae(items: int, *hidden: int, tau: float = 1.0) -> Architecture:
+    vectors = torch.nn.functional.normalize(random(items, 3)) / tau
+    shares = torch.log_softmax(random(items, 2) / tau, dim=1)
+    return MacridVAE((*layers(items, *hidden, 3), (vectors.T, torch.zeros(items))), shares)
+
+
+#: A model of so many items, by kind.
+KINDS: dict[str, Callable[[int], Architecture]] = {
+    "auto_encoder": auto_encoder,
+    "linear": linear,
+    "sparse linear": sparse,
+    "popularity": popularity,
+    "recvae": recvae,
+    "recvae with an odd number of units": partial(recvae, units=5),
+    "macridvae": lambda items: macridvae(items, 5),
+    "macridvae without a hidden layer": macridvae,
+}
+PAIRS = [(kind, precision) for kind in KINDS for precision in KINDS[kind](N).precisions]
+
+
+def model(kind: str, items: int = N) -> Model:
+    tokens = golden.TOKENS if items == N else ("[PAD]", *(f"i{n}" for n in range(items)))
+    return Model("Small", KINDS[kind](items), tokens, "golden", {})
+
+
+def written(kind: str, io: str, precision: str = "fp32", opset: int = 18, items: int = N) -> verification.File:
+    small = model(kind, items)
+    onnx_file.write(onnx_file.to_onnx(small, io, opset, None, precision), Path("model.onnx"))
+    return verification.File(Path("model.onnx"), small, io, opset, 1e-4, precision)
+
+
+def test_every_architecture_that_reads_a_history_is_tried_here() -> None:
+    names = {type(KINDS[kind](N)) for kind in KINDS}
+    architectures.exportable()
+    by_history = {kind for kind in Architecture.known.values() if "ids" in kind.forms}
+    assert by_history <= names
+
+
+@pytest.mark.parametrize(("kind", "precision"), PAIRS)
+def test_golden_cases_are_torch_s(kind: str, precision: str) -> None:
+    file = written(kind, "tokens", precision)
+    rounded = Model("Small", file.stored, golden.TOKENS, "golden", {})
+    for case in golden.cases(rounded):
+        length = max(map(len, case["history"]))
+        history = np.array([row + [""] * (length - len(row)) for row in case["history"]], dtype=object)
+        items, scores = file.session.run(None, {"history": history, "k": np.array([case["k"]])})
+        wanted = np.array([[-np.inf if score is None else score for score in row] for row in case["scores"]])
+        assert items.shape == wanted.shape, case["name"]
+        assert ((items == "") == np.isneginf(wanted)).all(), case["name"]
+        finite = wanted[np.isfinite(wanted)]
+        atol = 1e-5 if precision in ("fp32", "fp16") else 0.05 * max(1, np.abs(finite).max(initial=0))
+        np.testing.assert_allclose(scores, wanted, atol=atol, err_msg=case["name"])
+        for row, seen in zip(items, case["history"], strict=True):
+            assert not set(row[row != ""]) & set(seen), case["name"]
+
+
+@pytest.mark.parametrize(("kind", "precision"), PAIRS)
+@pytest.mark.parametrize(("io", "opset"), [("ids", 16), ("dense", 17), ("tokens", 18)])
+def test_every_form_opset_and_precision_is_verified(kind: str, precision: str, io: str, opset: int) -> None:
+    checks: list[str] = []
+    verification.verify(written(kind, io, precision, opset, items=61), lambda name, figures: checks.append(name))
+    assert len(checks) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_history_of_length_zero_is_an_empty_one_for_every_user(kind: str) -> None:
+    file = written(kind, "ids")
+    k = np.array([N])
+    for _ in range(3):
+        # What ran before leaves its numbers in the memory that is used again.
+        file.session.run(None, {"history": np.random.default_rng(0).integers(1, N + 1, (16, 7)), "k": k})
+        found = file.session.run(None, {"history": np.zeros((16, 0), np.int64), "k": k})
+        wanted = file.session.run(None, {"history": np.zeros((16, 1), np.int64), "k": k})
+        for ours, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_eager_torch_is_the_same_model(kind: str) -> None:
+    architecture = KINDS[kind](N)
+    history = np.array([[1, 2, 3], [4, 0, 0], [0, 0, 0]])
+    _, scores = benchmark.Eager(architecture, "cpu")(history)
+    wanted = best(architecture.answer(torch.from_numpy(history)), benchmark.TOP)[1]
+    torch.testing.assert_close(scores, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("io", ["tokens", "dense"])
+def test_benchmark_measures_every_architecture(
+    kind: str, io: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "LEAST", 1)
+    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    written(kind, io)
+    assert benchmark.main(["model.onnx", "--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2"]) == 0
+    assert f"| model.onnx | {io} fp32 | CPU | 2 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if len(KINDS[kind](N).precisions) == 1])
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+def test_a_precision_that_makes_no_sense_is_refused_with_a_reason(kind: str, precision: str) -> None:
+    with pytest.raises(OptionError, match=f"--precision={precision} does not fit Small: expected fp32, because .+\\.$"):
+        onnx_file.to_onnx(model(kind), precision=precision)
+
+
+def test_a_wrong_chunk_is_noticed() -> None:
+    # The proof of a sparse file can fail: one entry of another column.
+    proto = onnx_file.to_onnx(model("sparse linear"), "ids")
+    table = next(tensor for tensor in proto.graph.initializer if tensor.name == "table_columns")
+    columns = np.frombuffer(table.raw_data, np.int32).copy()
+    columns[columns == 2] = 7
+    table.raw_data = columns.tobytes()
+    onnx_file.write(proto, Path("model.onnx"))
+    file = verification.File(Path("model.onnx"), model("sparse linear"), "ids", 18, 1e-4)
+    with pytest.raises(verification.VerificationError, match="expected"):
+        verification.verify(file, lambda name, figures: None)
+
+
+def test_long_rows_take_several_chunks_and_the_form_follows_the_size() -> None:
+    rows = torch.cat([torch.full((150,), 7), torch.arange(1, 200)])
+    columns = torch.cat([torch.arange(1, 151), torch.full((199,), 3)])
+    found = stored(Entries(rows, columns, random(len(rows)), 1000), torch.zeros(1000))
+    assert isinstance(found, SparseLinear)
+    assert found.constants("ids", "fp32")["chunk_count"][7] == 5
+    small = Model("Small", found, ("[PAD]", *map(str, range(999))), "x", {})
+    onnx_file.write(onnx_file.to_onnx(small, "ids"), Path("model.onnx"))
+    verification.verify(verification.File(Path("model.onnx"), small, "ids", 18, 1e-4), lambda name, figures: None)
+    whole = stored(random(200, 200), torch.zeros(200))
+    assert isinstance(whole, Linear)
+    assert whole.n_items == 200
+    # Equal entries add up, and those of the padding item are left out.
+    twice = Entries(torch.tensor([1, 1, 0]), torch.tensor([2, 2, 1]), torch.tensor([1.0, 2.0, 9.0]), 200)
+    clicks = torch.zeros(1, 200)
+    clicks[0, 1] = 1
+    assert stored(twice, torch.zeros(200)).logits(clicks)[0, 1:3].tolist() == [0, 3]
+
+
+def test_a_facet_model_with_a_small_temperature_stays_finite() -> None:
+    architecture = macridvae(N, tau=0.004)
+    tried = Model("Small", architecture, golden.TOKENS, "golden", {})
+    onnx_file.write(onnx_file.to_onnx(tried, "ids"), Path("model.onnx"))
+    session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+    _, scores = session.run(None, {"history": np.array([[0]]), "k": np.array([N])})
+    assert np.isfinite(scores).all()
+    assert scores.max() > 100  # exp overflows at 89
+    np.testing.assert_allclose(scores, best(architecture.answer(torch.tensor([[0]])), N)[1].numpy(), rtol=1e-5)

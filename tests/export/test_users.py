@@ -1,0 +1,234 @@
+"""Files that answer for users by name: RecBole's ranking for every user, the contract, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from multvae_export import benchmark, onnx_file, verification
+from multvae_export import checkpoint as checkpoints
+from multvae_export.architectures.vectors import Vectors, vectors
+from multvae_export.cli import main
+from multvae_export.errors import OptionError, TokensError, UnsupportedModelError, VerificationError, WeightsError
+from multvae_export.exporter import export
+from multvae_export.trained_model import Model
+from recbole.utils.case_study import full_sort_scores
+
+from tests.archive import changed
+from tests.conftest import QUIET, Experiment, block_pairs, write_inter
+from tests.export.as_read import as_read
+from tests.export.test_recbole_models import DATA, FAST
+
+#: Those that RecBole can train without a further package (NCL needs faiss).
+MODELS = ("BPR", "DGCF", "LINE", "LightGCN", "NCEPLRec", "NGCF", "SGL", "SimpleX", "SpectralCF")
+ITEMS, USERS = 12, 5
+#: What each user has in training, by id; the first is the padding user, the last has everything.
+HISTORY: list[list[int]] = [[], [3], [], [1, 2, 12], [5, 6], list(range(1, ITEMS + 1))]
+
+
+@pytest.fixture(autouse=True)
+def _read_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "read", as_read)
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "SimpleX"])
+def test_ranking_is_recbole_s_for_every_user(model: str) -> None:
+    experiment = Experiment(model, "ml-100k", FAST, learning_rate=0.01, train_batch_size=20_000)
+    experiment.fit()
+    experiment.model.eval()
+    export(experiment.trainer.saved_model_file, "model.onnx", io="users", dataset_path=str(DATA))
+    session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+    data, names = experiment.valid_data, experiment.dataset.field2id_token
+    ids = {token: n for n, token in enumerate(names["item_id"]) if n}
+    # In validation RecBole masks what was seen in training.
+    users = data.uid_list.numpy()
+    assert len(users) > 900
+    found, scores = session.run(None, {"user": names["user_id"][users].astype(object), "k": np.array([10])})
+    theirs = full_sort_scores(users, experiment.model, data).detach()
+    best = theirs.topk(10).values.numpy()
+    np.testing.assert_allclose(scores, best, rtol=1e-4, atol=1e-6)
+    worth = theirs.numpy()[np.arange(len(users))[:, None], np.vectorize(ids.__getitem__)(found)]
+    np.testing.assert_allclose(worth, best, rtol=1e-4, atol=1e-6)
+    assert len({tuple(row) for row in found.tolist()}) > 100
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A checkpoint of each model on the block-structured data, by model."""
+    folder = tmp_path_factory.mktemp("users")
+    write_inter(folder, "blocks", block_pairs())
+    before, arguments, paths = os.getcwd(), sys.argv, {}
+    os.chdir(folder)
+    sys.argv = ["test"]
+    try:
+        for model in (*MODELS, "NeuMF"):
+            experiment = Experiment(model, "blocks", {**QUIET, "epochs": 1, "data_path": ".", "train_batch_size": 32})
+            experiment.fit()
+            paths[model] = Path(shutil.copy(experiment.trainer.saved_model_file, folder / f"{model}.pth"))
+    finally:
+        os.chdir(before)
+        sys.argv = arguments
+    return paths
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_product_is_found_and_verified(model: str, small: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(small[model]), "model.onnx", "--dataset-path", str(small[model].parent)]) == 0
+    out = capsys.readouterr().out
+    assert "equals torch: 72 users" in out
+    assert "--io users, fp32" in out
+
+
+def synthetic() -> Model:
+    def random(*shape: int, seed: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+    layers = (random(USERS, 7, seed=0), torch.zeros(7)), (random(7, ITEMS, seed=1), torch.zeros(ITEMS))
+    begin = torch.tensor([0, *map(len, HISTORY)]).cumsum(0)
+    history = torch.tensor([item for row in HISTORY for item in row])
+    users = ("[PAD]", "ann", "bob", "\u65e5\u672c", "a b", "eve")
+    return Model("BPR", Vectors(layers, begin, history, users), ("[PAD]", *(f"i{n}" for n in range(1, ITEMS + 1))), "x", {})
+
+
+def written(precision: str = "fp32", opset: int = 18) -> verification.File:
+    onnx_file.write(onnx_file.to_onnx(synthetic(), "users", opset, None, precision), Path("model.onnx"))
+    return verification.File(Path("model.onnx"), synthetic(), "users", opset, 1e-4, precision)
+
+
+def asked(*users: str, k: int = ITEMS) -> tuple[list[list[str]], np.ndarray]:
+    session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+    items, scores = session.run(None, {"user": np.array(users, dtype=object), "k": np.array([k])})
+    return items.tolist(), scores
+
+
+def test_unknown_users_get_the_empty_result_and_nobody_what_he_has() -> None:
+    written()
+    items, scores = asked("nobody", "", "[PAD]", "ann", "bob", "\u65e5\u672c", "eve")
+    for row in (0, 1, 2, 6):
+        assert items[row] == [""] * ITEMS
+        assert np.isneginf(scores[row]).all()
+    assert set(items[3]) == {"", *(f"i{n}" for n in range(1, ITEMS + 1) if n != 3)}
+    assert set(items[4]) == {f"i{n}" for n in range(1, ITEMS + 1)}
+    assert items[5].count("") == 3
+    # Alone or together, nobody's answer changes; nor does a batch of users without any history.
+    for n, user in enumerate(("nobody", "", "[PAD]", "ann", "bob")):
+        assert asked(user)[0][0] == items[n]
+    assert asked("bob", "nobody")[0] == [items[4], items[0]]
+    assert asked("ann", k=1)[0] == [items[3][:1]]
+    assert np.shape(asked("ann", k=100)[0]) == (1, ITEMS)
+
+
+@pytest.mark.parametrize("opset", [16, 17, 18])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
+def test_every_opset_and_precision_is_verified(precision: str, opset: int) -> None:
+    file = written(precision, opset)
+    checks: list[str] = []
+    # So few items have a small range of scores, which int8's and int4's rounding is measured by.
+    file.atol = 0.05
+    verification.verify(file, lambda name, figures: checks.append(name))
+    assert len(checks) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("Where(is_own, any_item, zero)", "Where(is_own, zero, zero)"),
+        ("Where(known_user, user_scores, lowest)", "Where(known_user, user_scores, user_scores)"),
+        ("Add(begin_column, own_place)", "Add(begin_column, zero)"),
+        ("rows = Gather(table, whose)", "first_user = Min(whose, one_more)\n    rows = Gather(table, first_user)"),
+    ],
+)
+def test_a_wrong_file_is_noticed(change: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    original = onnx_file.body
+    assert change[0] in original(synthetic(), "users", "fp32")
+    monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
+    with pytest.raises(VerificationError, match=r"expected|where torch has"):
+        verification.verify(written(), lambda name, figures: None)
+
+
+def test_fewer_bits_are_measured_over_users(small: dict[str, Path]) -> None:
+    folder = str(small["BPR"].parent)
+    exported = export(small["BPR"], "model.onnx", precision="int8", min_overlap=0, dataset_path=folder)
+    assert exported.checks[-1][1].endswith("of fp32's top 10, over 40 users")
+
+
+def test_benchmark_asks_for_users(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(benchmark, "LEAST", 1)
+    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    written()
+    flags = ("--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2")
+    assert benchmark.main(["model.onnx", *flags]) == 0
+    assert "| model.onnx | users fp32 | CPU | 2 |" in capsys.readouterr().out
+
+
+def test_eager_torch_is_the_same_model() -> None:
+    users = np.array([1, 5, 3, 2])
+    architecture = synthetic().architecture
+    found = architecture.eager("cpu")(torch.from_numpy(users))
+    torch.testing.assert_close(found, architecture.answer(torch.from_numpy(users)))
+
+
+def test_what_does_not_fit_is_one_sentence(small: dict[str, Path]) -> None:
+    path, folder = small["BPR"], str(small["BPR"].parent)
+    with pytest.raises(WeightsError, match="lacks its users and their training history: name its data set's folder"):
+        export(path, "model.onnx", io="users")
+    with pytest.raises(OptionError, match="--io=tokens does not fit BPR: expected users"):
+        export(path, "model.onnx", io="tokens", dataset_path=folder)
+    with pytest.raises(OptionError, match="--histories does not fit --io=users"):
+        export(path, "model.onnx", precision="int8", histories="x.inter", dataset_path=folder)
+    with pytest.raises(UnsupportedModelError, match="NeuMF cannot be exported, because its scores are not the product of a"):
+        export(small["NeuMF"], "model.onnx", dataset_path=folder)
+    assert not Path("model.onnx").exists()
+
+
+def test_a_data_set_that_changed_is_refused(small: dict[str, Path]) -> None:
+    write_inter(Path(), "blocks", [*block_pairs(), ("new", "item")])
+    with pytest.raises(TokensError, match="RecBole cannot use the data set blocks in "):
+        export(small["BPR"], "model.onnx", dataset_path=".")
+
+
+class Fake:
+    """A model of RecBole's shape with scores of its own."""
+
+    USER_ID, n_users, n_items = "user_id", 4, 3
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.users, self.items = kind, torch.rand(4, 2), torch.rand(3, 2)
+
+    def full_sort_predict(self, interaction: dict[str, torch.Tensor]) -> torch.Tensor:
+        if self.kind == "none":
+            raise NotImplementedError
+        rows = self.users[interaction["user_id"]]
+        product = rows @ (self.items.T + (interaction["user_id"][0] if self.kind == "another for each batch" else 0))
+        if self.kind == "not finite":
+            self.users[2] = torch.nan
+        return {"curved": product.exp(), "biased": product + 0.01}.get(self.kind, product)
+
+
+@pytest.mark.parametrize("kind", ["none", "curved", "biased", "another for each batch"])
+def test_a_model_that_is_no_product_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multvae_export.architectures.vectors.BATCH_SCORES", 3)
+    with pytest.raises(UnsupportedModelError, match="Fake cannot be exported with --io=users: its scores are not"):
+        vectors(Fake(kind), "Fake")
+
+
+def test_a_product_is_found_for_every_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multvae_export.architectures.vectors.BATCH_SCORES", 3)
+    model = Fake("product")
+    left, right = vectors(model, "Fake")
+    torch.testing.assert_close(left @ right, model.users[1:] @ model.items.T)
+
+
+@pytest.mark.parametrize("key", ["dataset_save_path", "dataloaders_save_path"])
+def test_rebuilding_a_model_unpickles_nothing_that_the_file_names(key: str, small: dict[str, Path]) -> None:
+    Path("bomb.pth").write_bytes(b"cos\nsystem\n(S'touch executed'\ntR.")
+    keys = {key: str(Path("bomb.pth").absolute())}
+    path = changed(small["BPR"], Path("x.pth"), lambda c: c["config"].final_config_dict.update(keys))
+    export(path, "model.onnx", dataset_path=str(small["BPR"].parent))
+    assert not Path("executed").exists()
