@@ -29,6 +29,7 @@ from torch import Tensor
 from multvae_export import checkpoint as checkpoints
 from multvae_export.architectures import Architecture
 from multvae_export.console import run_command
+from multvae_export.dataset import rebuild
 from multvae_export.errors import NotAnExportError, OptionError
 from multvae_export.histories import made, padded
 from multvae_export.trained_model import architecture_of
@@ -251,8 +252,9 @@ def _opened(paths: Sequence[str], provider: str) -> list[Served]:
     return files
 
 
-def _model(checkpoint: str, file: Served) -> Architecture:
-    model = architecture_of(checkpoints.load(checkpoint))
+def _model(checkpoint: str, dataset_path: str | None, file: Served) -> Architecture:
+    rebuilt = (lambda: rebuild(checkpoint, str(dataset_path))) if dataset_path else None
+    model = architecture_of(checkpoints.load(checkpoint, rebuilt))
     if (model.spec(), model.n_items) != (file.spec, file.n_items):
         raise OptionError(f"{checkpoint} is a model of {model.spec()}, and {file.path} one of {file.spec}: name its own.")
     return model
@@ -266,6 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", metavar="MODEL.onnx", nargs="+", help="files of one model; they take turns")
     parser.add_argument("--checkpoint", metavar="MODEL.pth", help="measure eager torch too; it is never executed")
+    parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, as for multvae-export")
     parser.add_argument(
         "--batch-size", type=int, nargs="+", metavar="B", help="users in a request (default: 1 16 256; on CUDA 1 256 4096)"
     )
@@ -289,7 +292,7 @@ def run(args: argparse.Namespace) -> Iterator[list[str]]:
             raise OptionError(f"{name}={min(values)} is not allowed: expected 1 or more.")
     for provider in _providers(args.provider):
         files = _opened(args.files, provider)
-        model = _model(args.checkpoint, files[0]) if args.checkpoint else None
+        model = _model(args.checkpoint, args.dataset_path, files[0]) if args.checkpoint else None
         for batch in args.batch_size or BATCHES.get(provider, DEFAULT_BATCHES):
             yield from measure(files, model, batch, args.requests)
 

@@ -98,15 +98,21 @@ class Checkpoint:
             TokensError: there are none, or they do not fit the model.
         """
         tokens = self.extra.get("item_tokens")
-        if tokens is None and isinstance(self.added, dict):
-            tokens = self.added.get("item_tokens")
-        if tokens is None and self.rebuild:
-            tokens = self.rebuild().item_tokens
+        if tokens is None:
+            tokens = self._tokens_of_recbole_s_own()
         if tokens is None:
             raise TokensError(
                 f"this checkpoint of {self.model} has no item tokens: name the folder of its data set with --dataset-path."
             )
         return check_tokens(tokens, n_items, "item")
+
+    def _tokens_of_recbole_s_own(self) -> Any:
+        """What the training command added, or what the data set has; both must say the same, as ids come from the order."""
+        added = self.added.get("item_tokens") if isinstance(self.added, dict) else None
+        found = self.rebuild().item_tokens if self.rebuild else None
+        if added is not None and found is not None and added != found:
+            raise TokensError("the data set in --dataset-path has other items, or in another order, than the model's.")
+        return found if added is None else added
 
 
 def load(path: Any, rebuild: Callable[[], Any] | None = None) -> Checkpoint:

@@ -36,7 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", metavar="MODEL.pth", nargs="+", help="a checkpoint of RecBole's Trainer; of several, "
                         "the newest is used; it is never executed")  # fmt: skip
     parser.add_argument("path", metavar="MODEL.onnx", help="where to write; replaced only by a verified file")
-    parser.add_argument("--io", choices=IO, help="what goes in and out (default: users for a model of users, else tokens)")
+    parser.add_argument("--io", choices=IO, help="what goes in and out (default: tokens, or users for "
+                        "a model with a vector for each user)")  # fmt: skip
     parser.add_argument("--opset", type=int, default=OPSETS[-1], help=f"{OPSETS[0]} to {OPSETS[-1]} (default: %(default)s)")
     parser.add_argument(
         "--k-default",
@@ -55,7 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--min-overlap", type=float, metavar="S", help="least share of fp32's 10 best items that fewer bits "
                         f"must keep (default: {MIN_OVERLAP})")  # fmt: skip
     parser.add_argument(
-        "--atol", type=float, default=1e-4, metavar="A", help="largest difference of a score (default: %(default)s)"
+        "--atol",
+        type=float,
+        default=1e-4,
+        metavar="A",
+        help="largest difference of a score; where all are small, 0.1 %% of the largest (default: %(default)s)",
     )
     parser.add_argument("--no-verify", action="store_true", help="write without proof")
     parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, for item tokens, users "

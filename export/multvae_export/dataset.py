@@ -83,7 +83,12 @@ def rebuild(checkpoint_path: str, dataset_path: str) -> Rebuilt:
         from recbole_multvae.checkpoint import load
     except ImportError as error:
         raise TokensError("--dataset-path needs RecBole: pip install recbole-multvae") from error
-    checkpoint = load(checkpoint_path, map_location="cpu")
+    try:
+        checkpoint = load(checkpoint_path, map_location="cpu")
+    # It has been read already, but with no object of RecBole.
+    except Exception as error:
+        reason = str(error).split("\n")[0]
+        raise TokensError(f"RecBole cannot load {checkpoint_path}: {reason}") from error
     _point_to(checkpoint["config"], Path(dataset_path))
     with _recbole_s_words(checkpoint["config"]) as config:
         init_seed(config["seed"], config["reproducibility"])

@@ -68,8 +68,9 @@ def export(
             out), or ``users`` (user tokens in, item tokens out); by default the first that fits the model.
         opset: 16, 17 or 18.
         k_default: the value of the input ``k`` for a caller who gives none; None makes it required.
-        atol: the largest difference of a score from torch's. In fewer bits than fp32, torch has the weights of the file, and
-            what is rounded on the way may add 1 % of the range of a history's scores.
+        atol: the largest difference of a score from torch's; where a history's scores are all small, 0.1 % of the largest
+            counts. In fewer bits than fp32, torch has the weights of the file, and what is rounded on the way may add 1 % of
+            the range of a history's scores.
         precision: ``fp32``, ``fp16`` (for CUDA), ``int8`` (for CPUs) or ``int4``; what it costs is measured and reported.
         histories: an ``.inter`` file of users to measure the ranking on; without one, made histories tell the overlap only.
         min_overlap: the least share of fp32's 10 best items that the file must keep; by default 0.9.

@@ -29,6 +29,8 @@ def _inert(value: Any) -> Any:
         return type(value)(map(_inert, value))
     if value is None or isinstance(value, (torch.Tensor, str, bytes, int, float)):
         return value
+    if isinstance(value, type):
+        return Name(value.__module__, value.__name__)
     return Record(
         Name(type(value).__module__, type(value).__name__), {k: _inert(v) for k, v in getattr(value, "__dict__", {}).items()}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from multvae_export.errors import ExportError, SpecError, UnsupportedModelError,
 from multvae_export.exporter import export
 from multvae_export.trained_model import architecture_of
 
-from tests.archive import changed, first_format
+from tests.archive import changed, first_format, parts_of, with_pickle
 
 TOY = '''
 """Every item's score is its number of clicks in training, whatever the history."""
@@ -243,3 +244,24 @@ def test_a_checkpoint_of_the_first_format_gives_the_same_file(trained: dict[str,
     export(trained[model], "now.onnx", check=False)
     export(changed(trained[model], Path("first.pth"), first_format), "then.onnx", check=False)
     assert Path("now.onnx").read_bytes() == Path("then.onnx").read_bytes()
+
+
+def test_flipped_bytes_of_a_description_never_crash(checkpoint: Path) -> None:
+    # With the check sums made right again: what remains is a description of somebody's choosing.
+    rng = random.Random(0)
+    path = with_spec(checkpoint)
+    pickled = next(value for name, value in parts_of(path).items() if name.endswith("/data.pkl"))
+    begin = pickled.index(b"auto_encoder")
+    refused = written = 0
+    for _ in range(300):
+        flipped = bytearray(pickled)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            flipped[rng.randrange(begin, begin + 700)] ^= 1 << rng.randrange(8)
+        try:
+            export(with_pickle(path, bytes(flipped), Path("flipped.pth")), "model.onnx", check=False)
+            written += 1
+        except ExportError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 50
+    assert written > 5

@@ -73,6 +73,17 @@ def test_tokens_that_the_training_command_added_are_used(trained: dict[str, Path
     assert export(path, "model.onnx").model.tokens == tuple(tokens("first"))
 
 
+def test_a_data_set_with_its_items_in_another_order_is_refused(trained: dict[str, Path]) -> None:
+    added = {"format_version": 2, "dataset": "blocks", "item_tokens": tokens()}
+    path = changed(trained["MultiVAE"], Path("x.pth"), lambda c: c.update(recbole_multvae=added))
+    folder = trained["MultiVAE"].parent
+    with pytest.raises(TokensError, match="has other items, or in another order, than the model's"):
+        export(path, "model.onnx", dataset_path=str(folder))
+    right = export(trained["MultiVAE"], "model.onnx", dataset_path=str(folder)).model.tokens
+    changed(path, path, lambda c: c["recbole_multvae"].update(item_tokens=list(right)))
+    assert export(path, "model.onnx", dataset_path=str(folder)).model.tokens == right
+
+
 @pytest.mark.parametrize(
     ("item_tokens", "message"),
     [

@@ -167,6 +167,18 @@ def test_benchmark_asks_for_users(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "| model.onnx | users fp32 | CPU | 2 |" in capsys.readouterr().out
 
 
+def test_benchmark_compares_with_torch(
+    small: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "LEAST", 1)
+    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    path, folder = str(small["BPR"]), str(small["BPR"].parent)
+    export(path, "model.onnx", dataset_path=folder, check=False)
+    flags = ("--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2", "--checkpoint", path)
+    assert benchmark.main(["model.onnx", *flags, "--dataset-path", folder]) == 0
+    assert "| torch eager | fp32 | CPU | 2 |" in capsys.readouterr().out
+
+
 def test_eager_torch_is_the_same_model() -> None:
     users = np.array([1, 5, 3, 2])
     architecture = synthetic().architecture
