@@ -2,105 +2,154 @@
 
 A RecBole checkpoint is a pickle of tensors, of plain values and of a few objects (its ``Config``; for some models an
 embedding layer and the data set). ``torch.load(weights_only=True)``, the default since torch 2.6, refuses such objects and
-so refuses every RecBole checkpoint; ``weights_only=False`` would run whatever the file says. Here:
+so refuses every RecBole checkpoint; ``weights_only=False`` would run whatever the file says. The exporter's reader
+(:mod:`multvae_export.reading`) runs the few instructions that RecBole needs. Here the objects are made:
 
-* a function is called only if it stands in :data:`FUNCTIONS`;
 * an object of RecBole, torch.nn or scipy.sparse is created empty and gets its attributes: its ``__init__`` never runs (that
   of ``Config`` evaluates strings);
+* a matrix of scipy.sparse is checked, as its functions in C would read outside of a wrong one;
 * anything else is refused by name. ``torch.serialization.add_safe_globals`` admits classes of your own.
 """
 
 from __future__ import annotations
 
-import codecs
 import importlib
 import logging
-import pickle
-import zipfile
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from enum import Enum
-from types import ModuleType
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import yaml
-from numpy.core import multiarray
-from recbole.config import Config
+from multvae_export.reading import (
+    FORMAT_VERSION,
+    PACKAGES,
+    Archive,
+    DamagedCheckpointError,
+    ExportError,
+    Maker,
+    Name,
+    UnsafeCheckpointError,
+    unpack,
+)
+from scipy import sparse
+from torch import Tensor, nn
 
 from recbole_multvae.errors import CheckpointError
 
-#: The version of what the family adds to a checkpoint (``ClickAutoEncoder.other_parameter``).
-FORMAT_VERSION = 2
+__all__ = ["FORMAT_VERSION", "load"]
 
-#: Packages whose classes may be created empty.
-PACKAGES = ("recbole.", "recbole_multvae.", "torch.nn.modules.", "scipy.sparse.")
+_COO, _LIL = (sparse.coo_matrix, sparse.coo_array), (sparse.lil_matrix, sparse.lil_array)
 
 
-def _enum_member(cls: type[Enum], name: str) -> Enum:
-    # Some releases of Python 3.11 pickle an enum member as getattr(cls, name).
-    if not (isinstance(cls, type) and issubclass(cls, Enum)):
-        raise pickle.UnpicklingError("getattr of something that is not an enum")
-    return cls[name]
+class _Live(Maker):
+    """Makes objects of the classes that the file names."""
 
+    arrays: ClassVar[dict[str, type[np.ndarray]]] = {"ndarray": np.ndarray, "matrix": np.matrix}
+    check_sums = False  # As in torch.load: it would take half as long again.
 
-#: What a RecBole checkpoint may call, found by saving all of RecBole 1.2.1's models.
-FUNCTIONS: dict[tuple[str, str], Any] = {
-    ("builtins", "getattr"): _enum_member,
-    ("builtins", "list"): list,
-    ("builtins", "set"): set,
-    ("_codecs", "encode"): codecs.encode,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): defaultdict,
-    ("logging", "getLogger"): logging.getLogger,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "matrix"): np.matrix,
-    ("numpy", "ndarray"): np.ndarray,
-    **{
-        (module, name): getattr(multiarray, name)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("_reconstruct", "scalar")
-    },
-    ("torch", "Size"): torch.Size,
-    ("torch", "device"): torch.device,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("yaml.loader", "FullLoader"): yaml.FullLoader,
-}
+    def __init__(self, map_location: Any, archive: Archive) -> None:
+        super().__init__(archive)
+        self._restore = torch.serialization._get_restore_location(map_location)
+        self._matrices: list[Any] = []
 
-
-def _empty(cls: type) -> type:
-    """A stand-in that makes an empty ``cls``: pickle's NEWOBJ works on it, and calling it with arguments fails."""
-    return type(cls.__name__, (), {"__new__": lambda _: object.__new__(cls), "cls": cls})
-
-
-def _resolve(module: str, name: str) -> Any:
-    module = {"__builtin__": "builtins"}.get(module, module)  # Python 2's name, which pickle's protocol 2 uses.
-    if (module, name) in FUNCTIONS:
-        return FUNCTIONS[module, name]
-    if module.startswith(PACKAGES):
-        found = getattr(importlib.import_module(module), name, None)
+    def named(self, name: Name) -> Any:
+        if name == Name("yaml.loader", "FullLoader"):
+            return yaml.FullLoader
+        if not name.module.startswith(PACKAGES):
+            return name
+        found = getattr(importlib.import_module(name.module), name.name, None)
         # A class that the module merely imports (os, subprocess, ...) is not the module's own.
-        if isinstance(found, type) and found.__module__ == module:
-            return found if issubclass(found, Enum) else _empty(found)
-    for allowed in torch.serialization.get_safe_globals():
-        if isinstance(allowed, type) and (allowed.__module__, allowed.__qualname__) == (module, name):
-            return _empty(allowed)
-    raise CheckpointError(
-        f"{module}.{name} is not something that RecBole writes, and loading would have to run it: if you trust the file "
-        f"and this is a class of yours, call torch.serialization.add_safe_globals([{name}]) first."
-    )
+        return found if isinstance(found, type) and found.__module__ == name.module else self.unknown(name)
+
+    def unknown(self, name: Name) -> Any:
+        for allowed in torch.serialization.get_safe_globals():
+            if isinstance(allowed, type) and (allowed.__module__, allowed.__qualname__) == (name.module, name.name):
+                return allowed
+        cls = str(name).rpartition(".")[2]
+        raise UnsafeCheckpointError(
+            f"{name} is not something that RecBole writes, and loading would have to run it: if you trust the file "
+            f"and this is a class of yours, call torch.serialization.add_safe_globals([{cls}]) first"
+        )
+
+    def placed(self, content: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        return self._restore(content, location)
+
+    def is_enum(self, cls: Any) -> bool:
+        return isinstance(cls, type) and issubclass(cls, Enum)
+
+    def enum(self, cls: Any, value: int | str, by_name: bool = False) -> Any:
+        return cls[value] if by_name else cls(value)
+
+    def empty(self, cls: Any) -> Any:
+        return object.__new__(cls) if isinstance(cls, type) and not self.is_enum(cls) else None
+
+    def set_attributes(self, target: Any, state: dict[str, Any]) -> None:
+        if hidden := [name for name in state if callable(getattr(type(target), name, None))]:
+            raise UnsafeCheckpointError(f"an attribute of it would hide the method {hidden[0]} of {type(target).__name__}")
+        if sparse.issparse(target):
+            self._matrices.append(target)
+        if isinstance(target, nn.Module):  # A subclass's own __setstate__ may loop as often as the file says.
+            nn.Module.__setstate__(target, state)
+        elif hasattr(target, "__setstate__"):
+            target.__setstate__(state)
+        else:
+            vars(target).update(state)
+
+    def set_metadata(self, state_dict: OrderedDict[Any, Any], state: Any) -> None:
+        if isinstance(state, dict) and "_metadata" in state:
+            state_dict._metadata = state["_metadata"]  # type: ignore[attr-defined]
+
+    def finish(self, value: Any) -> None:
+        super().finish(value)
+        for matrix in self._matrices:
+            self.spend(_entries(matrix))
+            _check_matrix(matrix)
+
+    def tensor(self, *arguments: Any) -> Tensor:
+        return super().tensor(*arguments).requires_grad_(arguments[4] is True)
+
+    def parameter(self, data: Any, requires_grad: Any = True, *_: Any) -> nn.Parameter:
+        return nn.Parameter(super().parameter(data), requires_grad is True)
+
+    def device(self, *names: Any) -> torch.device:
+        return torch.device(super().device(*names))
+
+    def logger(self, name: Any = "root") -> logging.Logger:
+        super().logger(name)
+        if name != "root" and name not in logging.Logger.manager.loggerDict:  # A new one would stay after the file is read.
+            raise DamagedCheckpointError("a logger in it is none of this program's")
+        return logging.getLogger(name)
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        return _resolve(module, name)
+def _entries(matrix: Any) -> int:
+    """How many numbers it takes to check a sparse matrix, whose parts other matrices may have too."""
+    if isinstance(matrix, _LIL):
+        return sum(map(len, [*matrix.rows, *matrix.data]))
+    return sum(part.size for part in vars(matrix).values() if isinstance(part, np.ndarray))
 
 
-# What torch.load takes for its pickle module.
-_PICKLE = ModuleType("recbole_multvae.safe_pickle")
-_PICKLE.Unpickler = _Unpickler  # type: ignore[attr-defined]
-_PICKLE.load = lambda file, **options: _Unpickler(file, **options).load()  # type: ignore[attr-defined]
+def _check_matrix(matrix: Any) -> None:
+    """Refuse a sparse matrix whose parts do not fit each other.
+
+    Raises:
+        ValueError: they do not, or the format is one that RecBole does not use.
+    """
+    if hasattr(matrix, "check_format"):  # csr, csc and bsr.
+        matrix.check_format(full_check=True)
+    elif isinstance(matrix, _COO):
+        matrix._check()
+    elif isinstance(matrix, _LIL):
+        lengths = [len(row) for row in matrix.rows]
+        columns = [column for row in matrix.rows for column in row]
+        if lengths != [len(row) for row in matrix.data] or len(lengths) != matrix.shape[0]:
+            raise ValueError("the rows of a lil_matrix and their values differ in number")
+        if columns and not 0 <= min(columns) <= max(columns) < matrix.shape[1]:
+            raise ValueError("a column of a lil_matrix is outside of it")
+    else:
+        raise ValueError(f"a sparse matrix is a {type(matrix).__name__}, expected one of csr, csc, bsr, coo or lil")
 
 
 def load(file: Any, map_location: Any = None) -> Any:
@@ -114,28 +163,8 @@ def load(file: Any, map_location: Any = None) -> Any:
         CheckpointError: the file is missing, damaged, not a checkpoint, or holds something outside the allow-list.
     """
     try:
-        if _is_torchscript(file):
-            raise CheckpointError("It is a TorchScript program, which loading would run.")
-        checkpoint = torch.load(file, map_location=map_location, weights_only=False, pickle_module=_PICKLE)
-    except (CheckpointError, FileNotFoundError) as error:
-        raise CheckpointError(f"Cannot load the checkpoint {file}: {error}") from None
-    # A damaged pickle can fail in any way that an opcode can.
-    except Exception as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise CheckpointError(f"The checkpoint {file} is damaged or is not one of RecBole's: {reason}") from error
-    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), Config):
-        config = checkpoint["config"]
-        config.model_class = getattr(config.model_class, "cls", config.model_class)
-    return checkpoint
-
-
-def _is_torchscript(file: Any) -> bool:
-    start = file.tell() if hasattr(file, "tell") else None
-    try:
-        if not zipfile.is_zipfile(file):
-            return False
-        with zipfile.ZipFile(file) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    finally:
-        if start is not None:
-            file.seek(start)
+        return unpack(file, partial(_Live, map_location))
+    except (OSError, UnsafeCheckpointError) as error:
+        raise CheckpointError(f"Cannot load the checkpoint {file}: {error}.") from None
+    except ExportError as error:
+        raise CheckpointError(f"The checkpoint {file} is damaged or is not one of RecBole's: {error}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,10 +43,11 @@ def test_models_know_the_maths_the_base_and_settings_only() -> None:
         assert ours <= allowed, file
 
 
-def test_nothing_imports_the_runner_or_the_exporter() -> None:
+def test_nothing_imports_the_runner_and_only_checkpoint_imports_of_the_exporter_its_reader() -> None:
     for file in PACKAGE.rglob("*.py"):
         found = imports(file)
-        assert not any(module.startswith("multvae_export") for module in found), file
+        allowed = {"multvae_export.reading"} if file.name == "checkpoint.py" else set()
+        assert {module for module in found if module.startswith("multvae_export")} <= allowed, file
         if file.name not in ("__main__.py", "train.py"):
             assert "recbole_multvae.commands.train" not in found, file
 
@@ -66,7 +68,7 @@ TORCH, ONNX, RUNTIME = ("numpy", "torch"), ("numpy", "torch", "onnx"), ("numpy",
 ROOMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("__init__", "__main__", "cli", "console", "errors", "exporter", "output", "trained_model"), ()),
     **dict.fromkeys(
-        ("checkpoint", "histories", "layers", "quantise", "ranking", "forms", "precision_cost", "golden"), TORCH
+        ("checkpoint", "reader", "histories", "layers", "quantise", "ranking", "forms", "precision_cost", "golden"), TORCH
     ),
     "onnx_file": ONNX,
     **dict.fromkeys(("verification", "benchmark"), RUNTIME),
@@ -81,6 +83,13 @@ def others(file: Path) -> set[str]:
 @pytest.mark.parametrize("name", ROOMS)
 def test_exporter_s_import_direction(name: str) -> None:
     assert others(EXPORTER / f"{name}.py") <= set(ROOMS[name])
+
+
+def test_reading_is_torch_only_and_knows_nothing_of_models() -> None:
+    for file in (EXPORTER / "reading").glob("*.py"):
+        assert others(file) <= set(TORCH), file
+        ours = {module.split(".")[1] for module in imports(file) if module.startswith("multvae_export.")}
+        assert ours <= {"errors", "reading"}, file
 
 
 def test_architectures_are_torch_only_and_know_nothing_of_files() -> None:
@@ -105,6 +114,19 @@ def test_exporter_imports_recbole_only_to_read_a_data_set_and_only_then() -> Non
         assert not [node for node in top if "recbole" in ast.unparse(node)], file
         if file.name != "dataset.py":
             assert not [module for module in imports(file) if module.startswith("recbole")], file
+
+
+def test_reader_imports_nothing_else_of_the_exporter() -> None:
+    for file in (EXPORTER / "reading").glob("*.py"):
+        ours = {module for module in imports(file) if module.startswith("multvae_export")}
+        assert all(module == "multvae_export.errors" or module.startswith("multvae_export.reading.") for module in ours), (
+            file
+        )
+
+
+def test_reader_needs_neither_onnx_nor_onnxruntime() -> None:
+    block = "import sys; sys.modules.update(onnx=None, onnxruntime=None); import multvae_export.reading"
+    assert subprocess.run([sys.executable, "-c", block], check=False).returncode == 0
 
 
 def test_files_are_short() -> None:

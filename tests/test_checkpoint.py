@@ -1,58 +1,123 @@
 from __future__ import annotations
 
-import builtins
 import io
+import logging
 import os
 import pickle
+import random
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from recbole.config import Config
+from multvae_export.reader import Name, Record, read
+from multvae_export.reading import PACKAGES
 from recbole.utils import ModelType
+from scipy import sparse
 
 from recbole_multvae import checkpoint
 from recbole_multvae.errors import CheckpointError
-from tests.archive import Calls, named_call, with_pickle
+from tests import hostile
+from tests.archive import Calls, parts_of, with_pickle
 from tests.conftest import QUIET, Experiment
 
-MARK = "executed"
-TOUCH = f"open({MARK!r}, 'w').close()"
 
-HOSTILE: dict[str, Any] = {
-    "os.system": Calls(os.system, f"touch {MARK}"),
-    "eval": Calls(eval, TOUCH),
-    "exec": Calls(exec, TOUCH),
-    "open": Calls(open, MARK, "w"),
-    "import": Calls(builtins.__import__, "antigravity"),
-    "nested": {"state_dict": [Calls(pickle.loads, pickle.dumps(Calls(os.system, f"touch {MARK}")))]},
-    "hub": Calls(torch.hub.load, "nobody/nothing", "model"),
-    "torch.load": Calls(torch.load, "other.pth"),
-    "config": Calls(Config, "MultVAE", "ml-100k", None, {"seed": f"__import__('os').system('touch {MARK}')"}),
-    "getattr": Calls(getattr, "text", "format"),
-    "getattr of a class": Calls(getattr, Config, "_convert_config_dict"),
-    "dotted": named_call("recbole.utils.utils", "os.system", f"touch {MARK}"),
-    "borrowed": named_call("recbole.utils.utils", "importlib", "os"),
-    "imported": named_call("recbole.data.utils", "pickle", "x"),
-    "function": named_call("recbole.utils.utils", "ensure_dir", MARK),
-    "numpy": named_call("numpy.lib.npyio", "load", "x"),
-    "module class": Calls(torch.nn.Linear, 3, 4),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [*hostile.PROGRAMS, *hostile.PICKLES])
 def test_hostile_file_is_refused_and_nothing_runs(name: str) -> None:
-    content = HOSTILE[name]
-    if isinstance(content, bytes):
-        torch.save({"state_dict": {}}, "plain.pth")
-        with_pickle(Path("plain.pth"), content, Path("hostile.pth"))
-    else:
-        torch.save(content, "hostile.pth", pickle_protocol=4)
-    with pytest.raises(CheckpointError, match=r"hostile.pth"):
+    hostile.write((hostile.PROGRAMS | hostile.PICKLES)[name], Path("hostile.pth"))
+    with (
+        hostile.small_and_quick(),
+        pytest.raises(CheckpointError, match=r"^\S.* checkpoint hostile.pth[: ].*[^.]\.$") as caught,
+    ):
         checkpoint.load("hostile.pth")
-    assert not Path(MARK).exists()
+    assert len(str(caught.value)) < 1000
+    assert {entry.name for entry in Path().iterdir()} == {"hostile.pth"}
+
+
+@pytest.mark.parametrize("name", hostile.NESTS)
+def test_what_goes_deep_is_read_and_freed(name: str) -> None:
+    hostile.write(hostile.NESTS[name], Path("deep.pth"))
+    with hostile.small_and_quick(seconds=60):
+        checkpoint.load("deep.pth")
+
+
+def csr(indptr: list[int], indices: list[int]) -> bytes:
+    parts = {
+        "indptr": hostile.array(hostile.shape(len(indptr)), hostile.dtype("i4"), hostile.octets(np.int32(indptr).tobytes())),
+        "indices": hostile.array(
+            hostile.shape(len(indices)), hostile.dtype("i4"), hostile.octets(np.int32(indices).tobytes())
+        ),
+        "data": hostile.array(hostile.shape(2), hostile.dtype("f4"), hostile.octets(np.float32([1, 2]).tobytes())),
+    }
+    return hostile.made("scipy.sparse._csr.csr_matrix", hostile.mapping(_shape=hostile.shape(2, 3), **parts))
+
+
+def lil(rows: list[list[int]], data: list[list[int]]) -> bytes:
+    def lists(values: list[list[int]]) -> bytes:
+        content = hostile.array_of(*(hostile.array_of(*map(hostile.number, row)) for row in values))
+        return hostile.array(hostile.shape(len(values)), hostile.dtype("O8", "|"), content)
+
+    state = hostile.mapping(_shape=hostile.shape(2, 3), dtype=hostile.dtype("f4"), rows=lists(rows), data=lists(data))
+    return hostile.made("scipy.sparse._lil.lil_matrix", state)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        csr([0, 1, 2], [0, 3]),
+        csr([0, 1, 2], [0, -1]),
+        csr([0, 1, 9], [0, 2]),
+        csr([0, 2, 1], [0, 2]),
+        csr([0, 2], [0, 2]),
+        csr([0, 1, 2], [0]),
+        lil([[0], [3]], [[1], [1]]),
+        lil([[0], [-1]], [[1], [1]]),
+        lil([[0], [1]], [[1], [1, 1]]),
+        lil([[0]], [[1]]),
+        hostile.made("scipy.sparse._csr.csr_matrix", hostile.mapping(_shape=hostile.shape(2, 3))),
+        hostile.made("scipy.sparse._dia.dia_matrix", hostile.mapping(_shape=hostile.shape(2, 3))),
+    ],
+)
+def test_sparse_matrix_whose_parts_do_not_fit(content: bytes) -> None:
+    hostile.write(content, Path("hostile.pth"))
+    with pytest.raises(CheckpointError, match=r"hostile.pth is damaged"):
+        checkpoint.load("hostile.pth")
+
+
+def test_sparse_matrix_whose_rows_are_one_row() -> None:
+    row = hostile.array_of(*[hostile.number(0)] * 1000) + hostile.kept(0)
+    rows = hostile.array(
+        hostile.shape(10_001), hostile.dtype("O8", "|"), hostile.array_of(row, *[hostile.again(0)] * 10_000)
+    )
+    state = hostile.mapping(_shape=hostile.shape(10_001, 3), dtype=hostile.dtype("f4"), rows=rows + hostile.kept(1))
+    state = state[:-1] + hostile.text("data") + hostile.again(1) + state[-1:]
+    hostile.write(hostile.made("scipy.sparse._lil.lil_matrix", state), Path("hostile.pth"))
+    with hostile.small_and_quick(), pytest.raises(CheckpointError, match="it copies the same values again and again"):
+        checkpoint.load("hostile.pth")
+
+
+@pytest.mark.parametrize("name", ["scipy.sparse._csr.csr_matrix", hostile.CONFIG])
+def test_attribute_that_hides_a_method(name: str) -> None:
+    method = "check_format" if "csr" in name else "_get_model_and_dataset"
+    hidden = {method: hostile.name("torch.nn.modules.linear.Linear")}
+    hostile.write(hostile.made(name, hostile.mapping(**hidden)), Path("hostile.pth"))
+    with pytest.raises(CheckpointError, match=f"would hide the method {method} of "):
+        checkpoint.load("hostile.pth")
+
+
+def test_sparse_matrices_that_fit() -> None:
+    hostile.write(csr([0, 1, 2], [0, 2]), Path("csr.pth"))
+    assert checkpoint.load("csr.pth").toarray().tolist() == [[1, 0, 0], [0, 0, 2]]
+    hostile.write(lil([[0], [2]], [[1], [2]]), Path("lil.pth"))
+    assert checkpoint.load("lil.pth").tocsr().toarray().tolist() == [[1, 0, 0], [0, 0, 2]]
+    matrix = sparse.random(9, 7, 0.3, random_state=0)
+    for kind in ("csr", "csc", "lil", "coo", "bsr"):
+        torch.save(matrix.asformat(kind), "matrix.pth", pickle_protocol=4)
+        loaded = checkpoint.load("matrix.pth")
+        assert loaded.format == kind
+        assert (loaded.toarray() == matrix.toarray()).all()
 
 
 def test_refusal_names_what_was_refused_and_what_to_do() -> None:
@@ -77,6 +142,24 @@ def test_truncated_file(blocks: str) -> None:
         checkpoint.load(path)
 
 
+def test_flipped_bytes_of_the_pickle_never_crash(blocks: str) -> None:
+    experiment = Experiment("MultVAE")
+    experiment.trainer._save_checkpoint(0, verbose=False)
+    source = Path(experiment.trainer.saved_model_file)
+    pickled = next(value for name, value in parts_of(source).items() if name.endswith("/data.pkl"))
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        flipped = bytearray(pickled)
+        for _ in range(rng.choice((1, 1, 4, 16))):
+            flipped[rng.randrange(len(pickled))] ^= 1 << rng.randrange(8)
+        try:
+            checkpoint.load(with_pickle(source, bytes(flipped), Path("flipped.pth")))
+        except CheckpointError:
+            refused += 1
+    assert 50 < refused < 300
+
+
 def test_missing_file() -> None:
     with pytest.raises(CheckpointError, match=r"Cannot load the checkpoint none.pth: .*No such file"):
         checkpoint.load("none.pth")
@@ -90,13 +173,79 @@ def test_torchscript_is_refused() -> None:
 
 
 def test_plain_torch_files_load() -> None:
-    torch.save({"a": torch.arange(3), "b": [1, "x", None]}, "plain.pth")
-    loaded = checkpoint.load("plain.pth")
-    assert torch.equal(loaded["a"], torch.arange(3))
+    content = {"a": torch.arange(3), "b": [1, "x", None], "c": torch.arange(6).reshape(2, 3).T, "d": {(1, 2): -(2**62)}}
+    for protocol in (2, 4):
+        torch.save(content, "plain.pth", pickle_protocol=protocol)
+        for file in ("plain.pth", Path("plain.pth"), io.BytesIO(Path("plain.pth").read_bytes())):
+            loaded = checkpoint.load(file)
+            assert torch.equal(loaded["a"], torch.arange(3))
+            assert torch.equal(loaded["c"], content["c"])
+            assert (loaded["b"], loaded["d"]) == (content["b"], content["d"])
+
+
+def test_form_of_torch_before_version_1_6_is_refused() -> None:
     torch.save({"a": torch.arange(3)}, "old.pth", _use_new_zipfile_serialization=False)
-    assert torch.equal(checkpoint.load("old.pth")["a"], torch.arange(3))
-    buffer = io.BytesIO(Path("plain.pth").read_bytes())
-    assert checkpoint.load(buffer)["b"] == [1, "x", None]
+    with pytest.raises(CheckpointError, match=r"it begins with b'\\x80.*, as they do since torch 1.6\.$"):
+        checkpoint.load("old.pth")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_arrays_and_numbers_are_what_was_saved(protocol: int) -> None:
+    content: dict[str, Any] = {
+        "whole": np.arange(6).reshape(2, 3),
+        "columns first": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "every other": np.arange(6, dtype=np.float32)[::2],
+        "long": np.arange(10_000, dtype=np.int32),
+        "texts": np.array(["[PAD]", "a", "\u00e9"]),
+        "truth": np.array([True, False]),
+        "empty": np.zeros((0, 3)),
+        "number": np.float64(0.5),
+        "lists": np.array([[1], [2, 3]], dtype=object),
+        "matrix": np.arange(4).reshape(2, 2).view(np.matrix),
+        "set": {1, 2},
+        "bytes": b"\xff\x00",
+        "shape": torch.Size((2, 3)),
+    }
+    torch.save(content, "arrays.pth", pickle_protocol=protocol)
+    live, inert = checkpoint.load("arrays.pth"), read("arrays.pth")
+    for name, value in content.items():
+        if isinstance(value, np.ndarray):
+            assert type(live[name]) is type(value), name
+            assert type(inert[name]) is np.ndarray, name
+            assert live[name].dtype == inert[name].dtype == value.dtype, name
+            assert live[name].flags.writeable
+        assert np.array_equal(live[name], value), name
+        assert np.array_equal(inert[name], value), name
+    assert type(live["number"]) is np.float64
+    assert type(inert["number"]) is float
+
+
+def test_tensors_that_share_memory_share_it_again() -> None:
+    whole = torch.arange(6)
+    torch.save([whole, whole[2:4], torch.nn.Parameter(torch.ones(2), requires_grad=False)], "views.pth")
+    for load in (checkpoint.load, read):
+        first, second, third = load("views.pth")
+        first[2] = 7
+        assert second.tolist() == [7, 3]
+        assert not third.requires_grad
+
+
+def test_map_location() -> None:
+    torch.save(torch.ones(2), "plain.pth")
+    assert checkpoint.load("plain.pth", map_location=torch.device("meta")).is_meta
+    assert checkpoint.load("plain.pth", map_location={"cpu": "meta"}).is_meta
+    seen: list[str] = []
+    checkpoint.load("plain.pth", map_location=lambda content, location: seen.append(location))
+    assert seen == ["cpu"]
+
+
+def test_loggers() -> None:
+    torch.save([logging.getLogger(), logging.getLogger("recbole_multvae.known")], "loggers.pth")
+    assert checkpoint.load("loggers.pth") == [logging.getLogger(), logging.getLogger("recbole_multvae.known")]
+    torch.save(Calls(logging.getLogger, "never.heard.of"), "loggers.pth")
+    with pytest.raises(CheckpointError, match="a logger in it is none of this program's"):
+        checkpoint.load("loggers.pth")
+    assert "never" not in logging.Logger.manager.loggerDict
 
 
 def test_enum_member_pickled_by_name() -> None:
@@ -132,8 +281,45 @@ def test_only_recbole_s_calls_of_torch_load_are_replaced() -> None:
 
 #: One model of each kind of checkpoint: plain weights, tensors, NumPy and SciPy matrices as other parameters, an
 #: embedding layer with the whole data set inside, nested containers.
-RECBOLE_MODELS = ["BPR", "Pop", "EASE", "ItemKNN", "LightGCN", "MultiVAE", "FM", "KGCN", "RippleNet", "SASRecF", "DIEN"]
-LIKELIHOOD_OVER_ALL_ITEMS = ("MultiVAE", "SASRecF")
+RECBOLE_MODELS = [
+    *("BPR", "Pop", "EASE", "ItemKNN", "LightGCN", "MultiVAE", "RecVAE", "MacridVAE"),
+    *("FM", "KGCN", "RippleNet", "SASRecF", "DIEN"),
+]
+LIKELIHOOD_OVER_ALL_ITEMS = ("MultiVAE", "RecVAE", "MacridVAE", "SASRecF")
+
+
+def described(value: Any, depth: int = 6) -> Any:
+    """What a value is, in a form that is the same for an object and for the record of one."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.shape, value.stride(), value.double().sum().item()
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape, value.tobytes() if value.dtype != object else described(value.tolist())
+    if isinstance(value, list | tuple | dict) and depth < 0:
+        return None
+    if isinstance(value, dict):
+        return {plain(key): described(part, depth - 1) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [described(part, depth - 1) for part in value]
+    if isinstance(value, Record):
+        return value.cls, described(value.state, depth - 1)
+    if type(value).__module__.startswith(PACKAGES) and not isinstance(value, Enum):
+        return Name(type(value).__module__, type(value).__qualname__), described(vars(value), depth - 1)
+    return plain(value)
+
+
+def plain(value: Any) -> Any:
+    match value:
+        case type():
+            return Name(value.__module__, value.__qualname__)
+        case Enum():
+            return value.value
+        case np.generic():
+            return value.item()
+        case torch.device():
+            return str(value)
+        case logging.Logger():
+            return None
+    return value
 
 
 @pytest.mark.parametrize("name", RECBOLE_MODELS)
@@ -147,6 +333,9 @@ def test_recbole_s_models_are_saved_and_loaded(name: str) -> None:
     experiment.trainer._save_checkpoint(0, verbose=False)
     expected = experiment.model.state_dict()
 
+    assert described(read(experiment.trainer.saved_model_file)) == described(
+        checkpoint.load(experiment.trainer.saved_model_file)
+    )
     other = Experiment(name, "ml-100k", QUIET, **keys)
     for parameter in other.model.parameters():
         parameter.data.zero_()

@@ -4,8 +4,21 @@
 >>> export("saved/MultVAE.pth", "model.onnx")  # doctest: +SKIP
 """
 
+from typing import TYPE_CHECKING, Any
+
 from multvae_export.errors import ExportError
-from multvae_export.exporter import Exported, export
+
+if TYPE_CHECKING:
+    from multvae_export.exporter import Exported, export
 
 __version__ = "0.1.0"
 __all__ = ["ExportError", "Exported", "export"]
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever only reads checkpoints needs neither onnx nor onnxruntime, which the exporter imports.
+    if name not in ("Exported", "export"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from multvae_export import exporter
+
+    return getattr(exporter, name)

@@ -10,10 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from multvae_export.errors import FormatVersionError, NotACheckpointError, TokensError, UnsupportedModelError, WeightsError
-from multvae_export.reader import Record, read
-
-#: The newest format of what recbole-multvae adds to a checkpoint that is known here.
-FORMAT_VERSION = 2
+from multvae_export.reader import FORMAT_VERSION, Record, read
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import os
-import pickle
 import random
 import zipfile
 from pathlib import Path
@@ -26,59 +24,26 @@ from multvae_export.errors import (
 from multvae_export.exporter import export
 from multvae_export.reader import read
 from multvae_export.trained_model import Model, model_of
-from recbole.config import Config
 
-from tests.archive import Calls, changed, first_format, named_call, pack, parts_of, with_pickle
-
-MARK = "executed"
-TOUCH = f"open({MARK!r}, 'w').close()"
+from tests import hostile
+from tests.archive import Calls, changed, first_format, pack, parts_of, with_pickle
 
 
-class HookedConfig(Config):
-    """A Config with a hook that pickle would call."""
-
-    def __init__(self) -> None:
-        self.final_config_dict: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        Path(MARK).touch()
-
-
-HOSTILE: dict[str, Any] = {
-    "os.system through reduce": Calls(os.system, f"touch {MARK}"),
-    "builtins.eval": Calls(eval, TOUCH),
-    "builtins.exec": Calls(exec, TOUCH),
-    "builtins.open": Calls(open, MARK, "w"),
-    "__import__": Calls(builtins.__import__, "antigravity"),
-    "a nested pickle": {"state_dict": [Calls(pickle.loads, pickle.dumps(Calls(os.system, f"touch {MARK}")))]},
-    "a torch.hub call": Calls(torch.hub.load, "nobody/nothing", "model"),
-    "a Config subclass with a hook": HookedConfig(),
-    "a Config that is called": Calls(Config, "MultVAE", "ml-100k", None, {"seed": TOUCH}),
-    "a getattr chain": Calls(getattr, Calls(getattr, Config, "_load_cmd_line"), "__globals__"),
-    "a dotted name": named_call("recbole.utils.utils", "os.system", f"touch {MARK}"),
-    "a borrowed module": named_call("recbole.data.utils", "pickle", "x"),
-    "a function of RecBole": named_call("recbole.utils.utils", "ensure_dir", MARK),
-    "a numpy loader": named_call("numpy.lib.npyio", "load", "x"),
-    "a torch module": Calls(torch.nn.Linear, 3, 4),
-    "a protocol 0 instance": b"(S'touch " + MARK.encode() + b"'\nios\nsystem\n.",
-    "an object of a class": named_call("subprocess", "Popen", f"touch {MARK}", opcodes=b"t\x81."),
-    "a stack of globals": b"\x80\x02" + b"cos\nsystem\n" * 1000 + b".",
-    "an extension code": b"\x80\x02\x82\x01.",
-    "a build on a function": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.",
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_nothing_runs_and_nothing_is_written(name: str, checkpoint: Path) -> None:
-    content = HOSTILE[name]
-    path = Path("hostile.pth")
-    if isinstance(content, bytes):
-        with_pickle(checkpoint, content, path)
-    else:
-        torch.save(content, path, pickle_protocol=4)
-    with pytest.raises((UnsafeCheckpointError, DamagedCheckpointError, NotACheckpointError), match=r"hostile.pth is "):
-        export(path, "model.onnx")
+@pytest.mark.parametrize("name", [*hostile.PROGRAMS, *hostile.PICKLES])
+def test_nothing_runs_and_nothing_is_written(name: str) -> None:
+    hostile.write((hostile.PROGRAMS | hostile.PICKLES)[name], Path("hostile.pth"))
+    refusals = (UnsafeCheckpointError, DamagedCheckpointError)
+    with hostile.small_and_quick(), pytest.raises(refusals, match=r"^hostile.pth is refused: .*[^.]\.$") as caught:
+        export("hostile.pth", "model.onnx")
+    assert len(str(caught.value)) < 1000
     assert {entry.name for entry in Path().iterdir()} == {"hostile.pth"}
+
+
+@pytest.mark.parametrize("name", hostile.NESTS)
+def test_what_goes_deep_is_read_and_freed(name: str) -> None:
+    hostile.write(hostile.NESTS[name], Path("deep.pth"))
+    with hostile.small_and_quick(seconds=60), pytest.raises(NotACheckpointError, match="the file has no config"):
+        export("deep.pth", "model.onnx")
 
 
 def test_refusal_names_what_was_refused() -> None:
@@ -138,7 +103,7 @@ CHANGES: dict[str, Any] = {
     ("name", "error", "message"),
     [
         ("missing", NotACheckpointError, "there is no file missing.pth"),
-        ("empty", NotACheckpointError, "empty.pth is empty"),
+        ("empty", NotACheckpointError, "empty.pth is refused: it is empty"),
         ("text", NotACheckpointError, "it begins with b'hell' instead of"),
         ("plain zip", NotACheckpointError, "is a zip archive, but not one of torch.save: it has 0 data.pkl"),
         ("plain tensors", NotACheckpointError, "the file has no config and state_dict"),
@@ -223,4 +188,4 @@ def test_flipped_bytes_of_the_pickle_never_crash(checkpoint: Path) -> None:
             refused += 1
     assert refused > 100
     assert written > 100
-    assert not Path(MARK).exists()
+    assert not Path(hostile.MARK).exists()

@@ -22,7 +22,6 @@ from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment, block_pairs, write_inter
-from tests.export.as_read import as_read
 
 #: ml-100k lies in RecBole's own package.
 DATA = Path(recbole.__path__[0]) / "dataset_example"
@@ -41,11 +40,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "MacridVAE": BY_USER,
     "MacridVAE, no hidden layer": {**BY_USER, "encoder_hidden_size": [], "kfac": 3, "nogb": True},
 }
-
-
-@pytest.fixture(autouse=True)
-def _read_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "read", as_read)
 
 
 @pytest.mark.parametrize("name", MODELS)

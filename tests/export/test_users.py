@@ -12,7 +12,6 @@ import onnxruntime
 import pytest
 import torch
 from multvae_export import benchmark, onnx_file, verification
-from multvae_export import checkpoint as checkpoints
 from multvae_export.architectures.vectors import Vectors, vectors
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, TokensError, UnsupportedModelError, VerificationError, WeightsError
@@ -22,7 +21,6 @@ from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment, block_pairs, write_inter
-from tests.export.as_read import as_read
 from tests.export.test_recbole_models import DATA, FAST
 
 #: Those that RecBole can train without a further package (NCL needs faiss).
@@ -30,11 +28,6 @@ MODELS = ("BPR", "DGCF", "LINE", "LightGCN", "NCEPLRec", "NGCF", "SGL", "SimpleX
 ITEMS, USERS = 12, 5
 #: What each user has in training, by id; the first is the padding user, the last has everything.
 HISTORY: list[list[int]] = [[], [3], [], [1, 2, 12], [5, 6], list(range(1, ITEMS + 1))]
-
-
-@pytest.fixture(autouse=True)
-def _read_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "read", as_read)
 
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "SimpleX"])

@@ -1,0 +1,96 @@
+"""The names that a checkpoint may use, found by saving all models of RecBole 1.2.1. Everything else is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+#: The functions that a checkpoint may call, and the method of :class:`.maker.Maker` that is called instead.
+FUNCTIONS = {
+    ("_codecs", "encode"): "encoded",
+    ("builtins", "bytes"): "no_bytes",
+    ("builtins", "getattr"): "enum_member",
+    ("builtins", "set"): "set_of",
+    ("collections", "OrderedDict"): "ordered_dict",
+    ("collections", "defaultdict"): "default_dict",
+    ("logging", "getLogger"): "logger",
+    ("numpy", "dtype"): "dtype",
+    ("numpy.core.multiarray", "_reconstruct"): "array",
+    ("numpy._core.multiarray", "_reconstruct"): "array",
+    ("numpy.core.multiarray", "scalar"): "scalar",
+    ("numpy._core.multiarray", "scalar"): "scalar",
+    ("torch", "Size"): "size",
+    ("torch", "device"): "device",
+    ("torch._utils", "_rebuild_parameter"): "parameter",
+    ("torch._utils", "_rebuild_tensor_v2"): "tensor",
+}
+
+#: The types of storages, as ``torch.save`` names them.
+STORAGES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+#: Single classes that a checkpoint may name.
+CLASSES = {
+    ("builtins", "list"),
+    ("numpy", "matrix"),
+    ("numpy", "ndarray"),
+    ("yaml.loader", "FullLoader"),
+    *(("torch", storage) for storage in STORAGES),
+}
+
+#: Packages of which it may name every class.
+PACKAGES = ("recbole.", "recbole_multvae.", "torch.nn.modules.", "scipy.sparse.")
+
+_LONGEST = 300  # characters of a name, and of a text of the file in a message
+
+#: Python 2's name, which pickle's protocol 2 uses.
+_RENAMED = {"__builtin__": "builtins"}
+
+
+def printable(text: str) -> str:
+    """A text of the file, for a message: short, and without line feeds or control characters."""
+    text = text[:_LONGEST]
+    return text if text.isprintable() else ascii(text)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A class that the file refers to, by name only."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.module}.{self.name}")
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that the file may call: a method of the maker."""
+
+    method: str
+
+
+def look_up(module: str, name: str) -> tuple[Function | Name, bool]:
+    """What stands for a name of the file, and whether it is on the list."""
+    module = _RENAMED.get(module, module)
+    if (module, name) in FUNCTIONS:
+        return Function(FUNCTIONS[module, name]), True
+    return Name(module, name), (module, name) in CLASSES or _is_class_of_a_package(module, name)
+
+
+def _is_class_of_a_package(module: str, name: str) -> bool:
+    # A dot in a name would reach into a class or a module.
+    short = len(module) + len(name) < _LONGEST
+    return short and module.startswith(PACKAGES) and name.isidentifier() and module.replace(".", "").isidentifier()

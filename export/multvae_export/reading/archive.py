@@ -1,0 +1,113 @@
+"""The zip archive that ``torch.save`` writes: a pickle, and a part of plain bytes for every storage."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from typing import Any
+
+import torch
+
+from multvae_export.errors import DamagedCheckpointError, NotACheckpointError, UnsafeCheckpointError
+from multvae_export.reading.allowed import printable
+
+_MAGIC = b"PK\x03\x04"
+_HEADER = 30  # bytes of a part's header before its name and its extra field
+
+
+class Archive:
+    """The parts of a checkpoint. No part is decompressed, and all of them together are not larger than the file.
+
+    Args:
+        stream: an open binary file.
+
+    Attributes:
+        size: the bytes of the file.
+
+    Raises:
+        NotACheckpointError: it is a file of another kind.
+        DamagedCheckpointError: it is truncated.
+        UnsafeCheckpointError: it is a zip bomb or a program.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.size = stream.seek(0, os.SEEK_END)
+        self._parts = {part.filename: part for part in _directory(stream)}
+        roots = [name.removesuffix("data.pkl") for name in self._parts if name.endswith("/data.pkl")]
+        if len(roots) != 1:
+            raise NotACheckpointError(f"it is a zip archive, but not one of torch.save: it has {len(roots)} data.pkl")
+        self._root = roots[0]
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        parts = self._parts.values()
+        if f"{self._root}constants.pkl" in self._parts:
+            raise UnsafeCheckpointError("it is a TorchScript program, expected a checkpoint of RecBole's Trainer")
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise UnsafeCheckpointError("it has compressed parts, which torch.save never writes and which may be a zip bomb")
+        if sum(part.file_size for part in parts) > self.size:
+            raise UnsafeCheckpointError("it declares more bytes than it has, as a zip bomb does")
+        if f"{self._root}byteorder" in self._parts and self.read("byteorder") != b"little":
+            raise DamagedCheckpointError("its byte order is not little-endian")
+
+    def read(self, name: str, check_sum: bool = True) -> bytes:
+        """The bytes of a part.
+
+        Args:
+            name: what follows the archive's own folder, such as ``data.pkl``.
+            check_sum: whether to make sure that they are what was written; it takes as long as reading them.
+
+        Raises:
+            DamagedCheckpointError: the part is missing, truncated, or is not what was written.
+        """
+        part = self._find(name)
+        content = self._stream.read(part.file_size)
+        _check(content, part, check_sum)
+        return content
+
+    def storage(self, key: str, check_sum: bool = True) -> torch.UntypedStorage:
+        """The bytes of a storage, in memory of its own: the part ``data/<key>``, read as :meth:`read` reads."""
+        part = self._find(f"data/{key}")
+        content = torch.empty(part.file_size, dtype=torch.uint8)
+        whole = memoryview(content.numpy().data)
+        done = 0
+        while count := self._stream.readinto(whole[done:]):
+            done += count
+        _check(whole[:done], part, check_sum)
+        return content.untyped_storage()
+
+    def _find(self, name: str) -> zipfile.ZipInfo:
+        """The entry of a part, to whose first byte the stream is moved."""
+        part = self._parts.get(self._root + name)
+        if part is None:
+            raise DamagedCheckpointError(f"it has no part {printable(name)}")
+        # The lengths in the part's own header may differ from those in the directory of the archive.
+        self._stream.seek(part.header_offset)
+        header = self._stream.read(_HEADER)
+        self._stream.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
+        return part
+
+
+def _directory(stream: Any) -> list[zipfile.ZipInfo]:
+    """The entries of a zip archive."""
+    stream.seek(0)
+    magic = stream.read(len(_MAGIC))
+    if not magic:
+        raise NotACheckpointError("it is empty")
+    if magic != _MAGIC:
+        raise NotACheckpointError(
+            f"it is not a file of torch.save: it begins with {magic!r} instead of {_MAGIC!r}, as they do since torch 1.6"
+        )
+    try:
+        return zipfile.ZipFile(stream).infolist()
+    except Exception as error:  # A damaged directory can fail in many ways.
+        raise DamagedCheckpointError(f"it is truncated or damaged: {printable(str(error))}") from error
+
+
+def _check(content: bytes | memoryview, part: zipfile.ZipInfo, check_sum: bool) -> None:
+    if len(content) != part.file_size:
+        raise DamagedCheckpointError(f"its part {printable(part.filename)} is cut short")
+    if check_sum and zlib.crc32(content) != part.CRC:
+        raise DamagedCheckpointError(f"Bad CRC-32 for its part {printable(part.filename)}")
