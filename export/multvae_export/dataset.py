@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,7 +107,9 @@ def _point_to(config: Any, folder: Path) -> None:
 @contextmanager
 def _recbole_s_words(config: Any) -> Iterator[Any]:
     """A configuration that RecBole may follow; what RecBole then says is wrong becomes one sentence."""
-    with tempfile.TemporaryDirectory() as empty:
+    with tempfile.TemporaryDirectory() as empty, warnings.catch_warnings():
+        # Deprecations inside RecBole are nothing that a user of the command could mend.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
         harmless(config, empty)
         try:
             yield config
