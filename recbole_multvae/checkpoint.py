@@ -13,16 +13,27 @@ so refuses every RecBole checkpoint; ``weights_only=False`` would run whatever t
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import logging
+import sys
 from collections import OrderedDict
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import yaml
+from scipy import sparse
+from torch import Tensor, nn
+
+from recbole_multvae.errors import CheckpointError
+
+# In a bare clone, where nothing is installed, the exporter lies beside the plugin.
+if importlib.util.find_spec("multvae_export") is None:
+    sys.path.append(str(Path(__file__).parents[1] / "export"))
+
 from multvae_export.reading import (
     FORMAT_VERSION,
     PACKAGES,
@@ -34,10 +45,6 @@ from multvae_export.reading import (
     UnsafeCheckpointError,
     unpack,
 )
-from scipy import sparse
-from torch import Tensor, nn
-
-from recbole_multvae.errors import CheckpointError
 
 __all__ = ["FORMAT_VERSION", "load"]
 
