@@ -9,6 +9,7 @@ import pytest
 import recbole
 from recbole.config import Config
 
+from recbole_multvae.commands.command_line import read_command_line
 from recbole_multvae.configuration import model_keys, recbole_keys
 from tests.conftest import QUICK
 
@@ -57,3 +58,19 @@ def test_recbole_s_keys_are_no_false_alarm(key: str, value: object, caplog: pyte
     with caplog.at_level(logging.WARNING):
         Config("MultVAE", "blocks", config_dict={**QUICK, key: value})
     assert "has no effect" not in caplog.text
+
+
+@pytest.mark.parametrize(("model", "key"), [("MultVAE", "anneal_cap: 0.2"), ("MultDAE", "reg_weight: 0.01")])
+def test_help_shows_the_keys_of_a_model(model: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_command_line([f"--model={model}", "--help"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"keys of {model} and their defaults:" in out and f"  {key} " in out
+    assert "--nproc" in out
+
+
+def test_help_of_recbole_s_models_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_command_line(["-h", "--model=BPR"])
+    assert "keys of BPR" not in capsys.readouterr().out

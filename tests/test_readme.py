@@ -78,7 +78,8 @@ def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
     written = text.split("\n\n")[0].splitlines()
     assert written == yaml_lines(settings), "the lines of the YAML file are made by recbole_multvae.settings.yaml_lines"
     assert {key: yaml.safe_load(text)[key] for key in settings.model_fields} == settings().model_dump()
-    table = dict(re.findall(r"^\| `(\w+)` (\| .* \|)$", README, re.MULTILINE))
+    readme = (ROOT / "properties" / "README.md").read_text("utf-8")
+    table = dict(re.findall(r"^\| `(\w+)` (\| .* \|)$", readme, re.MULTILINE))
     for key, field in settings.model_fields.items():
         default, rest = table[key].removeprefix("| ").split(" | ", 1)
         assert f"`{field.default}`" in default, key

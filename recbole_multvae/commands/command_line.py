@@ -13,7 +13,9 @@ import recbole
 from recbole_multvae.commands.configure import read_keys
 from recbole_multvae.configuration import did_you_mean
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
+from recbole_multvae.settings import yaml_lines
 
 
 class _Once(argparse.Action):
@@ -36,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Any configuration key can be set with --key=value, for example: "
         "--model=MultVAE --dataset=ml-100k --epochs=20 --learning_rate=0.001",
         allow_abbrev=False,
+        add_help=False,
     )
     parser.register("action", None, _Once)  # What add_argument takes where no action is named.
     parser.add_argument("--model", "-m", default="MultVAE", help="name of the model (default: %(default)s)")
@@ -46,7 +49,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="port of that machine (default: a free one; 5678 for several machines)")
     parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
+    parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
     return parser
+
+
+def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -> str:
+    """The help text; for a model of the family with its own keys."""
+    text = parser.format_help()
+    for cls in FAMILY:
+        if cls.__name__ == model:
+            settings = cls.all_settings(likelihood if likelihood in likelihoods() else "multinomial")
+            text += "\n".join(
+                ["", f"keys of {model} and their defaults:", *(f"  {line}" for line in yaml_lines(settings)), ""]
+            )
+    return text
 
 
 def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -62,13 +78,17 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
         ConfigurationError: an argument is not ``--key=value``, something is given twice with two values, a configuration
             file cannot be read, or the model is unknown.
     """
-    options, rest = _parser().parse_known_args(argv)
+    parser = _parser()
+    options, rest = parser.parse_known_args(argv)
     keys: dict[str, str] = {}
     for argument in rest:
         key, equals, value = argument.removeprefix("--").partition("=")
         if not (argument.startswith("--") and key and equals):
             raise ConfigurationError(f"The argument {argument!r} is not understood: write --key=value.")
         _add(keys, key, value)
+    if options.help:
+        print(_help(parser, options.model, keys.get("likelihood")), end="")
+        raise SystemExit(0)
     options.config_files = options.config_files.split() if options.config_files else []
     for file in options.config_files:
         read_keys(file)
