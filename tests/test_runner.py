@@ -164,6 +164,13 @@ def test_value_may_hold_an_equals_sign(blocks: str, command: object, caplog: pyt
     assert (config["note"], config["learner"]) == ("a=b", "sgd")
 
 
+def test_files_that_are_split_already_need_no_times(blocks: str, command: object) -> None:
+    for part in ("train", "valid", "test"):
+        Path(f"blocks/blocks.{part}.inter").write_text(Path("blocks/blocks.inter").read_text())
+    parts = "--benchmark_filename=['train', 'valid', 'test']"
+    assert command("--model=MultVAE", *FLAGS, parts, "--eval_args={'order': 'TO'}") == (0, "")
+
+
 class TestInterrupted:
     """Ctrl-C: exit code 130, and one sentence."""
 
