@@ -145,6 +145,7 @@ def test_value_that_is_allowed(key: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
+        ({"local_rank": 0}, "local_rank is set for each process of several: leave it out"),
         ({"valid_metric": "MAP@10"}, "valid_metric='MAP@10' is not among the metrics that are computed, recall@10, mrr@10,"),
         ({"valid_metric": "MRR@5"}, "is not among the metrics"),
         ({"valid_metric": "MRR"}, "is not among the metrics"),

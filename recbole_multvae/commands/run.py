@@ -64,7 +64,7 @@ def run(
     Raises:
         ConfigurationError: a key is misspelt or out of range, or RecBole refuses the configuration.
         DataError: RecBole cannot read the data set, or it lacks what the configuration asks for.
-        TrainingError: the loss became NaN.
+        TrainingError: the loss became NaN, or there is not enough memory.
         TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
     with refusals_of_recbole():
@@ -94,7 +94,7 @@ def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[s
     trainer_class = with_whole_checkpoints(get_trainer(config["MODEL_TYPE"], config["model"]))
     trainer = (trainer_class if config["single_spec"] else in_a_group(trainer_class))(config, network)
     show_progress = config["show_progress"]
-    with _told_how_training_ended(trainer):
+    with _early_end_explained(trainer):
         announce(trainer.saved_model_file)
         best_score, best_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
         test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=show_progress)
@@ -131,7 +131,7 @@ def _check_data(data: Any, config: Config) -> None:
             f"topk={config['topk']!r} asks for more items than the {n_items} that the data set {name} has: lower it, and "
             "valid_metric with it."
         )
-    if config["eval_args"]["order"] == "TO" and time not in data.inter_feat:
+    if config["eval_args"]["order"] == "TO" and not config["benchmark_filename"] and time not in data.inter_feat:
         raise ConfigurationError(
             f"eval_args order 'TO' sorts by the column {time}, which is not loaded: name the column of times with "
             "TIME_FIELD, and load it with load_col."
@@ -148,8 +148,8 @@ def _check_checkpoint_dir(folder: str) -> None:
 
 
 @contextmanager
-def _told_how_training_ended(trainer: Any) -> Iterator[None]:
-    """Say which checkpoint there is where training ends before its time."""
+def _early_end_explained(trainer: Any) -> Iterator[None]:
+    """Where training ends early, say why, and which checkpoint there is."""
     try:
         yield
     except KeyboardInterrupt:
@@ -180,7 +180,7 @@ def _reason(error: Exception, config: Config) -> str | None:
 
 
 def best_state(checkpoint: str | None) -> str:
-    """The end of a sentence: where the best state of a training that has ended before its time is."""
+    """The end of a sentence about a training that ended early: where its best state is."""
     if checkpoint and Path(checkpoint).is_file():
         return f"the best state so far is in {checkpoint}."
     return "no checkpoint has been written."

@@ -149,6 +149,8 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         raise _not_allowed(key, keys.get(key), str(RecBoleValues.model_fields[key].description)) from None
     for key in given.keys() & defaults.keys() - RecBoleValues.model_fields.keys():
         _check_against_default(key, given[key], defaults[key])
+    if "local_rank" in given and "nproc" not in given:
+        raise ConfigurationError("local_rank is set for each process of several: leave it out, and start them with --nproc.")
     _check_eval_args(keys)
     _check_metrics(keys)
 
