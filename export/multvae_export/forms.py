@@ -51,7 +51,8 @@ HISTORY = """
     begin_column = Unsqueeze(own_begin, axis1)
     any_place = Add(begin_column, own_place)
     place = Min(any_place, history_last)
-    any_item = Gather(table_history, place)
+    any_item32 = Gather(table_history, place)
+    any_item = Cast <to: int = 7> (any_item32)
     length_column = Unsqueeze(own_length, axis1)
     is_own = Less(own_place, length_column)
     ids = Where(is_own, any_item, zero)"""

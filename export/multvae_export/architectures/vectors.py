@@ -122,7 +122,7 @@ class Vectors(Architecture):
             "history_begin": begin[:-1],
             "history_length": np.diff(begin),
             # One more, so that there is one where nobody has any.
-            "table_history": np.append(self.history.numpy(), 0),
+            "table_history": np.append(self.history.numpy(), 0).astype(np.int32),
             "history_last": np.array([len(self.history)]),
         }
 
