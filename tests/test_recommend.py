@@ -143,7 +143,7 @@ def test_of_several_files_the_newest_is_used(file: str, capsys: pytest.CaptureFi
         shutil.copy(file, name)
         os.utime(name, (time, time))
     assert main(["a.pth", "none.pth", "b.pth", "c.pth", "--user=u3"]) == 0
-    assert capsys.readouterr().out.startswith("Of 4 files, b.pth is the newest, and is used.\n")
+    assert capsys.readouterr().out.startswith("Of 4 checkpoints the newest is used: b.pth\n")
     assert main(["a.pth", "--user=u3"]) == 0
     assert "newest" not in capsys.readouterr().out
 

@@ -129,7 +129,7 @@ def newest(paths: Sequence[str]) -> str:
     if Path(path).is_dir():
         raise CheckpointError(f"{path} is a folder: name a checkpoint in it, or all of them as {Path(path) / '*.pth'}.")
     if len(paths) > 1:
-        print(f"Of {len(paths)} files, {path} is the newest, and is used.")
+        print(f"Of {len(paths)} checkpoints the newest is used: {path}")
     return path
 
 
