@@ -39,7 +39,7 @@ def test_hostile_file_is_refused_and_nothing_runs(name: str) -> None:
 @pytest.mark.parametrize("name", hostile.NESTS)
 def test_what_goes_deep_is_read_and_freed(name: str) -> None:
     hostile.write(hostile.NESTS[name], Path("deep.pth"))
-    with hostile.small_and_quick(seconds=60):
+    with hostile.small_and_quick():
         checkpoint.load("deep.pth")
 
 
@@ -123,6 +123,13 @@ def test_sparse_matrices_that_fit() -> None:
 def test_refusal_names_what_was_refused_and_what_to_do() -> None:
     torch.save(Calls(os.system, "true"), "hostile.pth")
     with pytest.raises(CheckpointError, match=r"posix.system is not something that RecBole writes.*add_safe_globals"):
+        checkpoint.load("hostile.pth")
+
+
+@pytest.mark.parametrize("name", ["recbole.data.utils.pickle", "recbole.utils.utils.ensure_dir", "scipy.sparse.csr_matrix"])
+def test_what_is_not_a_class_of_its_module_is_refused_as_a_value_too(name: str) -> None:
+    hostile.write(hostile.name(name) + b".", Path("hostile.pth"))
+    with pytest.raises(CheckpointError, match=f"{name} is not something that RecBole writes"):
         checkpoint.load("hostile.pth")
 
 

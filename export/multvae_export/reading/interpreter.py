@@ -29,6 +29,7 @@ def _code(name: str) -> int:
 
 _STOP, _MEMOIZE, _TEXT = _code("STOP"), _code("MEMOIZE"), _code("SHORT_BINUNICODE")
 _INT1, _INT2, _FLOAT = _code("BININT1"), _code("BININT2"), _code("BINFLOAT")
+_NO_TUPLE = _code("TUPLE1") - 1  # The codes of TUPLE1, TUPLE2 and TUPLE3 follow each other.
 
 
 def _operation(*names: str) -> Callable[[_Operation], _Operation]:
@@ -162,7 +163,7 @@ class Interpreter:
 
     @_operation("TUPLE1", "TUPLE2", "TUPLE3")
     def _short_tuple(self) -> None:
-        count = self.data[self.at - 1] - _code("TUPLE1") + 1
+        count = self.data[self.at - 1] - _NO_TUPLE
         if len(self.stack) < count:
             raise DamagedCheckpointError("its pickle makes a tuple of values that are not there")
         self.stack[-count:] = [tuple(self.stack[-count:])]
