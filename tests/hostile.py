@@ -213,7 +213,7 @@ BOMBS: dict[str, bytes] = {
     "nested dicts with defaults": (call("collections.defaultdict") + text("a")) * DEEP + pickle.NONE + pickle.SETITEM * DEEP,
     "nested arrays": array(shape(1), dtype("O8", "|"), array_of(array(shape(1), dtype("f4"), octets(bytes(4))))),
     "a dict with defaults in an array": array(shape(1), dtype("O8", "|"), array_of(call("collections.defaultdict"))),
-    "a long tuple as a key": pickle.EMPTY_DICT + row(*[pickle.NONE] * 100) + pickle.NONE + pickle.SETITEM,
+    "a long tuple as a key": pickle.EMPTY_DICT + row(*[number(1)] * 100) + pickle.NONE + pickle.SETITEM,
     "keys that collide": pickle.EMPTY_DICT
     + pickle.MARK
     + b"".join(number(i * (2**61 - 1)) + pickle.NONE for i in range(10_000))

@@ -126,6 +126,13 @@ def test_refusal_names_what_was_refused_and_what_to_do() -> None:
         checkpoint.load("hostile.pth")
 
 
+@pytest.mark.parametrize("name", ["recbole.data.utils.pickle", "recbole.utils.utils.ensure_dir", "scipy.sparse.csr_matrix"])
+def test_what_is_not_a_class_of_its_module_is_refused_as_a_value_too(name: str) -> None:
+    hostile.write(hostile.name(name) + b".", Path("hostile.pth"))
+    with pytest.raises(CheckpointError, match=f"{name} is not something that RecBole writes"):
+        checkpoint.load("hostile.pth")
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", b"\x80\x02}q\x00."])
 def test_damaged_file(content: bytes) -> None:
     Path("damaged.pth").write_bytes(content)
