@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -17,8 +19,27 @@ def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
     return request.param
 
 
-def test_default_is_bf16_where_the_device_has_it(native: bool, blocks: str) -> None:
-    assert Experiment("MultVAE", defaults=DEFAULT).model.dtype == (torch.bfloat16 if native else torch.float32)
+def test_default_is_bf16_where_it_is_fast(blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for fast in (True, False):
+        monkeypatch.setattr(hardware, "bf16_is_fast", lambda device, fast=fast: fast)
+        model = Experiment("MultVAE", defaults=DEFAULT).model
+        assert model.dtype == (torch.bfloat16 if fast else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "vendor", "fast"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, "GenuineIntel", True),
+        ({"avx512_bf16": True}, "AuthenticAMD", True),
+        ({"avx512_bf16": True}, "GenuineIntel", False),
+        ({"avx512_bf16": False}, "AuthenticAMD", False),
+        ({}, "", False),
+    ],
+)
+def test_where_bf16_is_fast(capabilities: Any, vendor: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(hardware, "_vendor", lambda: vendor)
+    assert hardware.bf16_is_fast(torch.device("cpu")) == fast
 
 
 def test_bf16_elsewhere_is_a_warning(native: bool, blocks: str, caplog: pytest.LogCaptureFixture) -> None:
