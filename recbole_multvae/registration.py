@@ -78,17 +78,16 @@ def _enter(model: type[ClickAutoEncoder]) -> None:
 
 
 def _wrap(owner: Any, name: str, wrapper: Any) -> None:
-    """Replace ``owner.name`` by ``wrapper(original, ...)``, once; a second wrapper goes around the first."""
+    """Replace ``owner.name`` by ``wrapper(original, ...)``, once."""
     original = getattr(owner, name)
-    wrappers = getattr(original, "_multvae", ())
-    if wrapper.__name__ in wrappers:
+    if hasattr(original, "_multvae"):
         return
 
     @functools.wraps(original)
     def replacement(*args: Any, **kwargs: Any) -> Any:
         return wrapper(original, *args, **kwargs)
 
-    replacement._multvae = (*wrappers, wrapper.__name__)  # type: ignore[attr-defined]
+    replacement._multvae = True  # type: ignore[attr-defined]
     setattr(owner, name, replacement)
 
 

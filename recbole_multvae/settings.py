@@ -1,8 +1,8 @@
 """Typed settings: the name, type, default, bounds and meaning of a configuration key in one place.
 
 RecBole hands a model whatever the configuration says: a missing key reads as None, and a number may be a string. Here both
-are errors that name the key, its value and what is allowed. The YAML files of ``properties/model`` and the README's table
-are tested against what stands here.
+are errors that name the key, its value and what is allowed. The YAML files of ``properties/model`` and the table in
+``properties/README.md`` are tested against what stands here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def setting(default: Any, allowed: str, about: str, **bounds: Any) -> Any:
 
     Args:
         default: its value where the configuration does not name it.
-        allowed: its type and bounds in words, for the error message and the README.
+        allowed: its type and bounds in words, for the error message and the table of keys.
         about: what it does, one sentence.
         bounds: those of ``pydantic.Field``: ``gt``, ``ge``, ``lt``, ``le``.
     """

@@ -154,5 +154,5 @@ def check_tokens(tokens: Any, count: int, kind: str) -> tuple[str, ...]:
     try:
         "".join(tokens).encode()
     except UnicodeEncodeError as error:
-        raise TokensError(f"an {kind} token is not Unicode text: {error}.") from error
+        raise TokensError(f"{'an' if kind == 'item' else 'a'} {kind} token is not Unicode text: {error}.") from error
     return tuple(tokens)

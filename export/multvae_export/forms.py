@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-#: Each position of the history writes its number into the row of the catalogue; the one that stands there in the end is the
-#: one that counts, and what nobody wrote to is unseen.
+#: Every position of the history writes its own number to its item's place in a row of the whole catalogue. Of the positions
+#: of one item only one number remains: that position counts, the others are repeats. An item without a number is unseen.
 SEEN = Template("""
     known_above = Greater($ids, zero)
     known_below = Less($ids, n_items)
@@ -130,8 +130,8 @@ FORMS = {
         {
             "user": "User tokens of the training data, string [batch]. An unknown or empty one gets no item.",
             "k": K,
-            "items": 'The k best items by token that the user has not in training, string [batch, k], best first; "" where '
-            "fewer remain.",
+            "items": "The k best items by token, without those the user has in training, string [batch, k], best first; "
+            '"" where fewer remain.',
             "scores": LOGITS,
         },
         HISTORY + SEEN.substitute(ids="ids"),

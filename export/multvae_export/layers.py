@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from multvae_export import quantise
+from multvae_export.errors import WeightsError
 from multvae_export.quantise import BLOCK
 
 #: weight [d_in, d_out], bias [d_out].
@@ -106,6 +107,19 @@ LAST = {
 }
 #: The precisions whose table has a scale for every row, which goes to the row's click.
 SCALED = ("int8", "int4")
+
+
+def check_sizes(layers: tuple[Layer, ...]) -> None:
+    """Check that each layer takes what the one before it gives, and that the last one scores what the first one reads.
+
+    Raises:
+        WeightsError: names the first layer that does not fit.
+    """
+    for n, (weight, bias) in enumerate(layers, 1):
+        units, after = weight.shape[1], layers[n][0].shape[0] if n < len(layers) else layers[0][0].shape[0]
+        if not 0 < units == len(bias) == after:
+            biases = "" if units == len(bias) else f" with {len(bias)} biases"
+            raise WeightsError(f"layer {n} of {len(layers)} gives {units} units{biases}, and what follows takes {after}.")
 
 
 def first(io: str, precision: str, norm: bool, output: str = "hidden0", item: str = "item", counts: str = "counts") -> str:

@@ -5,9 +5,10 @@ from pkgutil import iter_modules
 
 from recbole_multvae.likelihoods.base import Likelihood
 
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)
+
 
 def likelihoods() -> dict[str, type[Likelihood]]:
     """The likelihoods by their names for ``--likelihood``."""
-    for module in iter_modules(__path__, f"{__name__}."):
-        import_module(module.name)
     return {cls.__name__.lower(): cls for cls in Likelihood.__subclasses__()}

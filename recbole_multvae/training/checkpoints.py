@@ -37,14 +37,11 @@ class WholeCheckpoints(Trainer):
     A checkpoint also holds the item tokens, for ``multvae-export``: RecBole's own models do not save them.
     """
 
-    _tokens: dict[str, Any] | None = None
+    _dataset: Any = None
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Train. See RecBole's ``Trainer.fit``."""
-        dataset = train_data.dataset
-        if dataset.iid_field is not None:
-            tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field]]
-            self._tokens = {"format_version": FORMAT_VERSION, "dataset": dataset.dataset_name, "item_tokens": tokens}
+        self._dataset = train_data.dataset
         return super().fit(train_data, *args, **kwargs)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
@@ -62,8 +59,14 @@ class WholeCheckpoints(Trainer):
             "other_parameter": self.model.other_parameter(),
             "optimizer": self.optimizer.state_dict(),
         }
-        known = self._tokens is None or "item_tokens" in (state["other_parameter"] or {})
-        return state if known else {**state, "recbole_multvae": self._tokens}
+        if self._has_tokens() and "item_tokens" not in (state["other_parameter"] or {}):
+            tokens = [str(token) for token in self._dataset.field2id_token[self._dataset.iid_field]]
+            added = {"format_version": FORMAT_VERSION, "dataset": self._dataset.dataset_name, "item_tokens": tokens}
+            state["recbole_multvae"] = added
+        return state
+
+    def _has_tokens(self) -> bool:
+        return self._dataset is not None and self._dataset.iid_field is not None
 
     def save_pretrained_model(self, epoch: int, saved_model_file: str) -> None:
         """Save a pre-trained model: RecBole's ``PretrainTrainer`` calls this."""

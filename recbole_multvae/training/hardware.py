@@ -20,9 +20,7 @@ def has_bf16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 by instructions of its own: AMX or AVX512-bf16 on a processor of Intel or AMD."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # torch before 2.10 cannot say.
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return device.type == "cpu" and (_has("amx_bf16") or _has("avx512_bf16"))
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -31,10 +29,13 @@ def bf16_is_fast(device: torch.device) -> bool:
     With AMX they do, and with AVX512-bf16 on AMD's processors. With AVX512-bf16 alone on Intel's, the three products of a
     batch took 1.6 times as long as in float32 (family 6 model 207, benchmarks/README.md).
     """
-    if device.type != "cpu":
-        return has_bf16(device)
+    return has_bf16(device) and (device.type != "cpu" or _has("amx_bf16") or _vendor() == "AuthenticAMD")
+
+
+def _has(instructions: str) -> bool:
+    # torch before 2.10 cannot say.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16")) or (has_bf16(device) and _vendor() == "AuthenticAMD")
+    return bool(capabilities.get(instructions))
 
 
 def _vendor() -> str:
@@ -63,8 +64,8 @@ def keep_freed_memory() -> None:
     """Make glibc keep large blocks that are freed, for the next step to take: up to 2 GiB in this process.
 
     By default it returns a block of 32 MiB or more to the kernel at once, and the next step gets a new one page by page,
-    each page zeroed first: as much time as the arithmetic on it. Elsewhere than on glibc this does nothing, and neither does
-    it with ``RECBOLE_MULTVAE_MALLOPT=0`` in the environment.
+    each page zeroed first: as much time as the arithmetic on it. This does nothing where the C library is not glibc, or with
+    ``RECBOLE_MULTVAE_MALLOPT=0`` in the environment.
     """
     if platform.libc_ver()[0] == "glibc" and os.environ.get("RECBOLE_MULTVAE_MALLOPT") != "0":
         libc = ctypes.CDLL(None)

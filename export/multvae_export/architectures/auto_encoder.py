@@ -166,7 +166,10 @@ def _built(description: dict[str, Any], checkpoint: Checkpoint) -> AutoEncoder:
     activations = tuple(_one_of(tuple(ACTIVATIONS), entry.get("activation"), "activation") for entry in entries)
     if activations[-1] != "none":
         raise SpecError(f"the last layer has the activation {activations[-1]}, expected none: what is ranked are logits.")
-    _check_sizes(found, description.get("n_items"))
+    layers.check_sizes(found)
+    n_items = description.get("n_items")
+    if n_items != len(found[0][0]) + 1:
+        raise SpecError(f"the description says n_items={n_items!r}, and the first layer is of {len(found[0][0]) + 1}.")
     return AutoEncoder(found, activations, norm == "l2", latent)
 
 
@@ -195,15 +198,6 @@ def _named(name: Any, n: int, dims: int, checkpoint: Checkpoint) -> Tensor:
     if not isinstance(name, str) or name not in checkpoint.weights:
         raise SpecError(f"layer {n} names the weights {name!r}, which the checkpoint does not have.")
     return checkpoint.tensor(name, dims)
-
-
-def _check_sizes(found: tuple[Layer, ...], n_items: Any) -> None:
-    for n, (weight, _) in enumerate(found, 1):
-        after = found[n][0].shape[0] if n < len(found) else found[0][0].shape[0]
-        if weight.shape[1] != after:
-            raise WeightsError(f"layer {n} of {len(found)} gives {weight.shape[1]} units, and what follows takes {after}.")
-    if n_items != len(found[0][0]) + 1:
-        raise SpecError(f"the description says n_items={n_items!r}, and the first layer is of {len(found[0][0]) + 1}.")
 
 
 # Descriptions of models that come without one.

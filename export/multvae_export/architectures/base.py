@@ -86,7 +86,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def constants(self, io: str, precision: str) -> dict[str, Any]:
-        """The arrays that the nodes name, besides those of :data:`.forms.CONSTANTS`.
+        """The arrays that the nodes name, besides those of :func:`.forms.constants`.
 
         A name that begins with ``table`` is of an array of which a request reads the rows of its items only.
         """

@@ -96,7 +96,7 @@ class MacridVAE(Architecture):
         # The first half of what the encoder gives is the mean.
         found[-1] = (found[-1][0][:, : items.shape[1]], found[-1][1][: items.shape[1]])
         found.append((items.T / tau, torch.zeros(len(items))))
-        _check_sizes(found)
+        layers.check_sizes(tuple(found))
         return cls(tuple(found), torch.log_softmax(items @ facets.T / tau, dim=1))
 
     @property
@@ -161,13 +161,3 @@ class MacridVAE(Architecture):
     def spec(self) -> dict[str, Any]:
         """See the base class."""
         return {"sizes": [self.n_items - 1, *(len(bias) for _, bias in self.layers)], "facets": self.log_shares.shape[1]}
-
-
-def _check_sizes(found: list[Layer]) -> None:
-    for n, (weight, bias) in enumerate(found, 1):
-        after = found[n][0].shape[0] if n < len(found) else found[0][0].shape[0]
-        if not 0 < weight.shape[1] == len(bias) == after:
-            raise WeightsError(
-                f"layer {n} of {len(found)} gives {weight.shape[1]} units with {len(bias)} biases, "
-                f"and what follows takes {after}."
-            )

@@ -8,9 +8,10 @@ from pkgutil import iter_modules
 
 from recbole_multvae.data.protocols.base import Protocol
 
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)
+
 
 def protocols() -> dict[str, type[Protocol]]:
     """The protocols by their names in ``eval_args``."""
-    for module in iter_modules(__path__, f"{__name__}."):
-        import_module(module.name)
     return {cls.name: cls for cls in Protocol.__subclasses__()}
