@@ -10,12 +10,9 @@ depend on it, but for the sparse matrix of SLIMElastic.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,28 +20,18 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from machine import describe
+from machine import describe, quiet
 from multvae_export.benchmark import CPU, take_turns
 
 DIFFERENT, TOP = 500, 10
 SHORT = {"epochs": 1, "show_progress": False, "state": "ERROR"}
-AUTO_ENCODER = {**SHORT, "train_neg_sample_args": None}
-#: The models with the keys that they need, and the form that they are exported in.
-MODELS: dict[str, tuple[dict[str, Any], str]] = {
-    "MultVAE": (SHORT, "tokens"),
-    "MultDAE": (SHORT, "tokens"),
-    "MultiVAE": (AUTO_ENCODER, "tokens"),
-    "MultiDAE": (AUTO_ENCODER, "tokens"),
-    "RecVAE": (AUTO_ENCODER, "tokens"),
-    "MacridVAE": (AUTO_ENCODER, "tokens"),
-    "EASE": (SHORT, "tokens"),
-    "SLIMElastic": ({**SHORT, "alpha": 0.01, "l1_ratio": 0.1}, "tokens"),
-    "ADMMSLIM": (SHORT, "tokens"),
-    "ItemKNN": (SHORT, "tokens"),
-    "Pop": (SHORT, "tokens"),
-    "BPR": (SHORT, "users"),
-    "LightGCN": (SHORT, "users"),
-    "SimpleX": (SHORT, "users"),
+#: RecBole's loader for auto-encoders draws no negative items.
+BY_USER: dict[str, Any] = {"train_neg_sample_args": None}
+#: The models with the keys that they need besides.
+MODELS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in ("MultVAE", "MultDAE", "EASE", "ADMMSLIM", "ItemKNN", "Pop", "BPR", "LightGCN", "SimpleX")},
+    **{name: BY_USER for name in ("MultiVAE", "MultiDAE", "RecVAE", "MacridVAE")},
+    "SLIMElastic": {"alpha": 0.01, "l1_ratio": 0.1},
 }
 
 
@@ -73,20 +60,19 @@ def row(name: str, dataset: str, data_path: Path, requests: int) -> list[str]:
 
     from recbole_multvae.commands.train import run
 
-    keys, io = MODELS[name]
-    run(name, dataset, config_dict={**keys, "data_path": str(data_path), "checkpoint_dir": f"saved-{name}"})
+    run(name, dataset, config_dict={**SHORT, **MODELS[name], "data_path": str(data_path), "checkpoint_dir": f"saved-{name}"})
     (checkpoint,) = map(str, Path(f"saved-{name}").glob("*.pth"))
     start = time.perf_counter()
-    exported = export(checkpoint, f"{name}.onnx", io=io, dataset_path=str(data_path))
+    exported = export(checkpoint, f"{name}.onnx", dataset_path=str(data_path))
     seconds = time.perf_counter() - start
     _, model, data, _, valid_data, _ = load_data_and_model(checkpoint)
     model.eval()
     with torch.no_grad():
-        times = take_turns(requests_of(model, data, valid_data, str(exported.path), io), requests)
+        times = take_turns(requests_of(model, data, valid_data, str(exported.path), exported.io), requests)
     p50 = {contestant: float(np.percentile(values, 50)) for contestant, values in times.items()}
     size = sum(file.stat().st_size for file in exported.files) / 1e6
     proof = dict(exported.checks)["equals torch"].split()[-1]
-    return [name, io, f"{seconds:.1f} s", f"{size:.2f} MB", proof, *(f"{value:.2f}" for value in p50.values())]
+    return [name, exported.io, f"{seconds:.1f} s", f"{size:.2f} MB", proof, *(f"{value:.2f}" for value in p50.values())]
 
 
 def main() -> None:
@@ -97,9 +83,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), metavar="MODEL")
     parser.add_argument("--requests", type=int, default=500)
     args = parser.parse_args()
-    sys.argv = sys.argv[:1]
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
+    quiet()
     print(f"{describe()}, onnxruntime {onnxruntime.__version__}, {args.dataset}\n")
     columns = ["model", "--io", "export and proof", "file", "largest score difference", "p50 ms", "RecBole p50 ms"]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")

@@ -10,12 +10,9 @@ competitors take turns, so that a slow moment of the machine hits all of them.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from machine import describe
+from machine import describe, quiet
 from multvae_export.benchmark import CPU, take_turns
 from workers import made
 
@@ -91,9 +88,7 @@ def main() -> None:
     parser.add_argument("--data_path", type=Path, default=Path("dataset"), help="the folder that holds ml-1m")
     parser.add_argument("--requests", type=int, default=1000)
     args = parser.parse_args()
-    sys.argv = sys.argv[:1]
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
+    quiet()
     print(f"{describe()}, onnxruntime {onnxruntime.__version__}")
     data_path = args.data_path.absolute()
     with tempfile.TemporaryDirectory() as folder:

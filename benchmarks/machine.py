@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import re
+import sys
+import warnings
 from pathlib import Path
 
 import torch
@@ -23,3 +26,10 @@ def describe() -> str:
         f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {' and '.join(kinds) or 'no bf16'}, "
         f"{torch.get_num_threads()} threads{gpu}, torch {torch.__version__}, {datetime.date.today()}"
     )
+
+
+def quiet() -> None:
+    """Keep RecBole from reading the benchmark's flags, and logs and warnings from the table."""
+    sys.argv = sys.argv[:1]
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")

@@ -10,11 +10,8 @@ of their floors take turns, 200 requests each a repetition. On ml-1m, where ``--
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 import machine
@@ -112,9 +109,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=40)
     args = parser.parse_args()
-    sys.argv = sys.argv[:1]
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
+    machine.quiet()
     print(f"{machine.describe()}, onnxruntime {onnxruntime.__version__}")
     data_path = args.data_path.absolute()
     with tempfile.TemporaryDirectory() as folder:

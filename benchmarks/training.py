@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
-import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ import contestants
 import numpy as np
 import torch
 from contestants import DEVICE, Enough
-from machine import describe
+from machine import describe, quiet
 from workers import CORNAC, OURS, RECBOLE, SHARED, Answer, Worker, made, recbole, rounds, spread, workers
 
 from recbole_multvae.training.hardware import has_bf16
@@ -154,9 +151,7 @@ def main() -> None:
     parser.add_argument("--data_path", type=Path, default=Path("dataset"), help="where the made data are kept")
     parser.add_argument("--profile", action="store_true", help="only print where the time of our step goes")
     args = parser.parse_args()
-    sys.argv = sys.argv[:1]  # RecBole reads it.
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
+    quiet()
     print(describe() + "\n")
     profile(args) if args.profile else compare(args)
 
