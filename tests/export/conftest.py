@@ -5,35 +5,78 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from multvae_export import golden
+from multvae_export.trained_model import Model
 
 from tests.conftest import Experiment, block_pairs, write_inter
 
 MODELS = ("MultVAE", "MultDAE", "MultiVAE", "MultiDAE")
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The path of a checkpoint by model; the data set lies beside it, in ``blocks``."""
-    folder = tmp_path_factory.mktemp("trained")
+@contextmanager
+def blocks_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """Work in a new folder that holds the block-structured data set, for fixtures that outlive a test."""
+    folder = tmp_path_factory.mktemp(name)
     write_inter(folder, "blocks", block_pairs())
     before, arguments = os.getcwd(), sys.argv
     os.chdir(folder)
     sys.argv = ["test"]
     try:
-        paths = {}
-        for model in MODELS:
-            own = model in ("MultVAE", "MultDAE")
-            experiment = Experiment(model, **({} if own else {"train_neg_sample_args": None}))
-            experiment.fit()
-            paths[model] = folder / f"{model}.pth"
-            shutil.copy(experiment.trainer.saved_model_file, paths[model])
-        return paths
+        yield folder
     finally:
         os.chdir(before)
         sys.argv = arguments
+
+
+def checkpoint_of(experiment: Experiment, name: str) -> Path:
+    """Train, and copy the checkpoint into the working folder under a name."""
+    experiment.fit()
+    return Path(shutil.copy(experiment.trainer.saved_model_file, Path(f"{name}.pth").absolute()))
+
+
+def assert_as_good_as_recbole_s(
+    found: np.ndarray, scores: np.ndarray, theirs: torch.Tensor, tokens: Any, **near: float
+) -> None:
+    """The 10 best items of each user, [B, 10], have the scores that RecBole's have: items that tie may change places.
+
+    ``theirs`` are RecBole's scores of all items, [B, C], ``tokens`` the items' tokens by id.
+    """
+    ids = {token: n for n, token in enumerate(tokens) if n}
+    best = theirs.topk(10).values.numpy()
+    np.testing.assert_allclose(scores, best, **near)
+    worth = theirs.numpy()[np.arange(len(found))[:, None], np.vectorize(ids.__getitem__)(found)]
+    np.testing.assert_allclose(worth, best, **near)
+
+
+def golden_answers(session: Any, model: Model) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Run the golden cases: the name of each, a file's scores, and torch's. Shapes, padding and seen items are checked."""
+    for case in golden.cases(model):
+        length = max(map(len, case["history"]))
+        history = np.array([row + [""] * (length - len(row)) for row in case["history"]], dtype=object)
+        items, scores = session.run(None, {"history": history, "k": np.array([case["k"]])})
+        wanted = np.array([[-np.inf if score is None else score for score in row] for row in case["scores"]])
+        assert items.shape == wanted.shape, case["name"]
+        assert ((items == "") == np.isneginf(wanted)).all(), case["name"]
+        for row, seen in zip(items, case["history"], strict=True):
+            assert not set(row[row != ""]) & set(seen), case["name"]
+        yield case["name"], scores, wanted
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The path of a checkpoint by model; the data set lies beside it, in ``blocks``."""
+    own = ("MultVAE", "MultDAE")
+    with blocks_folder(tmp_path_factory, "trained"):
+        keys = {model: {} if model in own else {"train_neg_sample_args": None} for model in MODELS}
+        return {model: checkpoint_of(Experiment(model, **keys[model]), model) for model in MODELS}
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from multvae_export.ranking import best
 from multvae_export.trained_model import Model
 from torch import Tensor
 
+from tests.export.conftest import golden_answers
+
 N = len(golden.TOKENS) - 1
 
 
@@ -100,18 +102,10 @@ def test_every_architecture_that_reads_a_history_is_tried_here() -> None:
 def test_golden_cases_are_torch_s(kind: str, precision: str) -> None:
     file = written(kind, "tokens", precision)
     rounded = Model("Small", file.stored, golden.TOKENS, "golden", {})
-    for case in golden.cases(rounded):
-        length = max(map(len, case["history"]))
-        history = np.array([row + [""] * (length - len(row)) for row in case["history"]], dtype=object)
-        items, scores = file.session.run(None, {"history": history, "k": np.array([case["k"]])})
-        wanted = np.array([[-np.inf if score is None else score for score in row] for row in case["scores"]])
-        assert items.shape == wanted.shape, case["name"]
-        assert ((items == "") == np.isneginf(wanted)).all(), case["name"]
+    for name, scores, wanted in golden_answers(file.session, rounded):
         finite = wanted[np.isfinite(wanted)]
         atol = 1e-5 if precision in ("fp32", "fp16") else 0.05 * max(1, np.abs(finite).max(initial=0))
-        np.testing.assert_allclose(scores, wanted, atol=atol, err_msg=case["name"])
-        for row, seen in zip(items, case["history"], strict=True):
-            assert not set(row[row != ""]) & set(seen), case["name"]
+        np.testing.assert_allclose(scores, wanted, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize(("kind", "precision"), PAIRS)

@@ -24,6 +24,8 @@ from multvae_export.histories import Layout
 from multvae_export.layers import Layer
 from multvae_export.trained_model import Model
 
+from tests.export.conftest import golden_answers
+
 FEWER = ("fp16", "int8", "int4")
 
 
@@ -84,17 +86,9 @@ def test_size_is_a_half_a_quarter_and_an_eighth() -> None:
 def test_golden_cases_hold_in_every_precision(precision: str) -> None:
     # The last two items have equal weights: they tie in every precision, and the lower id comes first.
     file = opened(golden.model(), "tokens", precision)
-    for case in golden.cases(golden.model()):
-        length = max(map(len, case["history"]))
-        history = np.array([row + [""] * (length - len(row)) for row in case["history"]], dtype=object)
-        items, scores = file.session.run(None, {"history": history, "k": np.array([case["k"]])})
-        wanted = np.array([[-np.inf if score is None else score for score in row] for row in case["scores"]])
-        assert items.shape == wanted.shape, case["name"]
-        assert ((items == "") == np.isneginf(wanted)).all(), case["name"]
+    for name, scores, wanted in golden_answers(file.session, golden.model()):
         if precision != "int4":
-            np.testing.assert_allclose(scores, wanted, atol=0.2, err_msg=case["name"])
-        for row, seen in zip(items, case["history"], strict=True):
-            assert not set(row[row != ""]) & set(seen), case["name"]
+            np.testing.assert_allclose(scores, wanted, atol=0.2, err_msg=name)
 
 
 def test_a_user_s_int8_ranking_does_not_depend_on_the_batch() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,8 @@ from multvae_export.trained_model import architecture_of
 from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed
-from tests.conftest import QUIET, Experiment, block_pairs, write_inter
+from tests.conftest import QUIET, Experiment
+from tests.export.conftest import assert_as_good_as_recbole_s, blocks_folder, checkpoint_of
 
 #: ml-100k lies in RecBole's own package.
 DATA = Path(recbole.__path__[0]) / "dataset_example"
@@ -50,7 +48,6 @@ def test_ranking_is_recbole_s_for_every_user(name: str) -> None:
     export(experiment.trainer.saved_model_file, "model.onnx", dataset_path=str(DATA), check=False)
     session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
     tokens, data = experiment.dataset.field2id_token["item_id"], experiment.valid_data
-    ids = {token: n for n, token in enumerate(tokens) if n}
     # In validation RecBole masks what was seen in training, which is the history that the model reads.
     users = data.uid_list.numpy()
     assert len(users) > 900
@@ -60,12 +57,7 @@ def test_ranking_is_recbole_s_for_every_user(name: str) -> None:
         history[n, : len(row)] = row
     found, scores = session.run(None, {"history": history, "k": np.array([10])})
     theirs = full_sort_scores(users, experiment.model, data).detach().float()
-    best = theirs.topk(10).values.numpy()
-    # ADMMSLIM adds noise of up to 1e-5.
-    np.testing.assert_allclose(scores, best, atol=3e-5)
-    # Items that tie may stand in another order: what was found must be worth as much to RecBole.
-    worth = theirs.numpy()[np.arange(len(users))[:, None], np.vectorize(ids.__getitem__)(found)]
-    np.testing.assert_allclose(worth, best, atol=3e-5)
+    assert_as_good_as_recbole_s(found, scores, theirs, tokens, atol=3e-5)  # ADMMSLIM adds noise of up to 1e-5.
     assert len({tuple(row) for row in found.tolist()}) > (1 if name == "Pop" else 100)
 
 
@@ -75,21 +67,10 @@ SMALL = ("EASE", "SLIMElastic", "ItemKNN", "Pop", "RecVAE", "MacridVAE", "ADMMSL
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A checkpoint of each model on the block-structured data, by model."""
-    folder = tmp_path_factory.mktemp("small")
-    write_inter(folder, "blocks", block_pairs())
-    before, arguments, paths = os.getcwd(), sys.argv, {}
-    os.chdir(folder)
-    sys.argv = ["test"]
-    try:
-        for model in SMALL:
-            sizes = {"hidden_dimension": 6, "encoder_hidden_size": [6], "embedding_size": 4, "kfac": 2}
-            experiment = Experiment(model, **({**BY_USER, **sizes} if "VAE" in model else {"k": 3}), **{"epochs": 1})
-            experiment.fit()
-            paths[model] = Path(shutil.copy(experiment.trainer.saved_model_file, folder / f"{model}.pth"))
-    finally:
-        os.chdir(before)
-        sys.argv = arguments
-    return paths
+    sizes = {"hidden_dimension": 6, "encoder_hidden_size": [6], "embedding_size": 4, "kfac": 2}
+    with blocks_folder(tmp_path_factory, "small"):
+        keys = {model: {**BY_USER, **sizes} if "VAE" in model else {"k": 3} for model in SMALL}
+        return {model: checkpoint_of(Experiment(model, **keys[model], epochs=1), model) for model in SMALL}
 
 
 @pytest.mark.parametrize("model", SMALL)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment, block_pairs, write_inter
+from tests.export.conftest import assert_as_good_as_recbole_s, blocks_folder, checkpoint_of
 from tests.export.test_recbole_models import DATA, FAST
 
 #: Those that RecBole can train without a further package (NCL needs faiss).
@@ -38,36 +36,21 @@ def test_ranking_is_recbole_s_for_every_user(model: str) -> None:
     export(experiment.trainer.saved_model_file, "model.onnx", io="users", dataset_path=str(DATA))
     session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
     data, names = experiment.valid_data, experiment.dataset.field2id_token
-    ids = {token: n for n, token in enumerate(names["item_id"]) if n}
     # In validation RecBole masks what was seen in training.
     users = data.uid_list.numpy()
     assert len(users) > 900
     found, scores = session.run(None, {"user": names["user_id"][users].astype(object), "k": np.array([10])})
     theirs = full_sort_scores(users, experiment.model, data).detach()
-    best = theirs.topk(10).values.numpy()
-    np.testing.assert_allclose(scores, best, rtol=1e-4, atol=1e-6)
-    worth = theirs.numpy()[np.arange(len(users))[:, None], np.vectorize(ids.__getitem__)(found)]
-    np.testing.assert_allclose(worth, best, rtol=1e-4, atol=1e-6)
+    assert_as_good_as_recbole_s(found, scores, theirs, names["item_id"], rtol=1e-4, atol=1e-6)
     assert len({tuple(row) for row in found.tolist()}) > 100
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A checkpoint of each model on the block-structured data, by model."""
-    folder = tmp_path_factory.mktemp("users")
-    write_inter(folder, "blocks", block_pairs())
-    before, arguments, paths = os.getcwd(), sys.argv, {}
-    os.chdir(folder)
-    sys.argv = ["test"]
-    try:
-        for model in (*MODELS, "NeuMF"):
-            experiment = Experiment(model, "blocks", {**QUIET, "epochs": 1, "data_path": ".", "train_batch_size": 32})
-            experiment.fit()
-            paths[model] = Path(shutil.copy(experiment.trainer.saved_model_file, folder / f"{model}.pth"))
-    finally:
-        os.chdir(before)
-        sys.argv = arguments
-    return paths
+    keys = {**QUIET, "epochs": 1, "data_path": ".", "train_batch_size": 32}
+    with blocks_folder(tmp_path_factory, "users"):
+        return {model: checkpoint_of(Experiment(model, "blocks", keys), model) for model in (*MODELS, "NeuMF")}
 
 
 @pytest.mark.parametrize("model", MODELS)
