@@ -48,6 +48,7 @@ from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader, ClickUse
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickAutoEncoder
+from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
 
 _PACKAGE = Path(__file__).parent
@@ -109,12 +110,16 @@ def _family_defaults(original: Any, config: Config, file: str) -> Any:
 def _family_keys(original: Any, config: Config, model: str, model_class: Any, dataset: str) -> None:
     """Once the defaults are known, look for misspelt keys and for values out of range."""
     original(config, model, model_class, dataset)
-    if _is_family(model_class):
-        _enter(model_class)  # It may be a class of the user's own that derives from one of ours.
-        given = config.external_config_dict
-        settings = model_class.read_settings({**config.internal_config_dict, **given})
-        _check_likelihood(given, settings.likelihood, type(settings).model_fields)
-        check_keys(given, type(settings).model_fields)
+    given = config.external_config_dict
+    if not _is_family(model_class):
+        check_choice(given, None)
+        return
+    _enter(model_class)  # It may be a class of the user's own that derives from one of ours.
+    settings = model_class.read_settings({**config.internal_config_dict, **given})
+    settings.check_alternatives(given)
+    check_choice(given, settings)
+    _check_likelihood(given, settings.likelihood, type(settings).model_fields)
+    check_keys(given, type(settings).model_fields)
 
 
 def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:

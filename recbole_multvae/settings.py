@@ -8,7 +8,7 @@ are errors that name the key, its value and what is allowed. The YAML files of `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,6 +33,8 @@ class Settings(BaseModel):
     """A group of configuration keys, as fields made by :func:`setting`."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+    #: Pairs of keys that say the same thing in two ways: a configuration gives one of them at most.
+    alternatives: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -46,6 +48,22 @@ class Settings(BaseModel):
         except ValidationError as error:
             key = str(error.errors()[0]["loc"][0])
         raise ConfigurationError(f"{key}={config[key]!r} is not allowed: expected {cls.allowed(key)}.")
+
+    @classmethod
+    def check_alternatives(cls, given: Mapping[str, Any]) -> None:
+        """Look for two keys that say the same thing in two ways.
+
+        Args:
+            given: the user's keys and values, without defaults.
+
+        Raises:
+            ConfigurationError: both are given.
+        """
+        for one, other in cls.alternatives:
+            if given.get(one) is not None and given.get(other) is not None:
+                raise ConfigurationError(
+                    f"{one}={given[one]!r} and {other}={given[other]!r} say the same thing: leave one of them out."
+                )
 
     @classmethod
     def allowed(cls, key: str) -> str:

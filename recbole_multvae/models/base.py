@@ -32,6 +32,7 @@ class ClickAutoEncoder(GeneralRecommender):
         likelihood: what the decoder's outputs stand for; it knows the loss.
         sparse: whether the gradients of the tables are sparse, for RecBole's ``learner: sparse_adam``.
         update: training updates made so far; saved, because the KL weight depends on it.
+        updates_per_epoch: batches of the training loader; 0 until :meth:`follow` counts them.
         generator: draws dropout masks and noise; its state is saved, so that a resumed run draws what an unbroken one
             would have.
     """
@@ -55,6 +56,7 @@ class ClickAutoEncoder(GeneralRecommender):
         self.item_tokens = [str(token) for token in dataset.field2id_token[self.ITEM_ID]]
         self.dataset_name = config["dataset"]
         self.update = 0
+        self.updates_per_epoch = 0
         self.rank = config["local_rank"] + (config["offset"] or 0)
         self.generator = torch.Generator(device=self.device).manual_seed(config["seed"] + self.rank)
         self._order: torch.Generator | None = None
@@ -77,6 +79,11 @@ class ClickAutoEncoder(GeneralRecommender):
     def all_settings(cls, likelihood: str) -> type[Settings]:
         """The settings of the model together with those of a likelihood."""
         return type(f"{cls.__name__}Settings", (likelihoods()[likelihood].settings_class, cls.settings_class), {})
+
+    @property
+    def beta(self) -> float | None:
+        """The weight of the KL term at the next update; None for a model without this term."""
+        return None
 
     def encode(self, columns: Tensor, offsets: Tensor) -> Tensor:
         """The latent representation used to rank, [B, K], of the histories ``columns`` [N], ``offsets`` [B + 1]."""
@@ -189,7 +196,11 @@ class ClickAutoEncoder(GeneralRecommender):
         }
 
     def follow(self, train_data: Any) -> None:
-        """Save and restore the order of users with the model. The trainer calls this before training."""
+        """Count the updates of an epoch, and save and restore the order of users with the model.
+
+        The trainer calls this before training.
+        """
+        self.updates_per_epoch = len(train_data)
         self._order = train_data.generator
         if self._saved_order is not None:
             self._order.set_state(self._saved_order)

@@ -13,7 +13,7 @@ and the schedule of beta follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,9 +27,18 @@ from recbole_multvae.training.schedule import annealed_beta
 class MultVAESettings(ModelSettings):
     """The settings of :class:`MultVAE`."""
 
+    alternatives: ClassVar[tuple[tuple[str, str], ...]] = (("total_anneal_steps", "anneal_epochs"),)
     anneal_cap: float = setting(0.2, "a number from 0 to 1", "the largest weight beta of the KL term", ge=0, le=1)
     total_anneal_steps: int = setting(
         200000, "an integer, 0 or more", "updates over which beta would rise from 0 to 1; 0 takes anneal_cap at once", ge=0
+    )
+    anneal_epochs: int | None = setting(
+        None, "a positive integer or None", "the same in epochs, in place of total_anneal_steps", gt=0
+    )
+    choose_beta: bool = setting(
+        False,
+        "True or False",
+        "choose anneal_cap as in the paper: train up to beta 1, then up to the beta of the best validation",
     )
 
 
@@ -43,6 +52,17 @@ class MultVAE(ClickAutoEncoder):
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
         self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], self.settings.dropout_prob, self.sparse)
         self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
+
+    @property
+    def anneal_steps(self) -> int:
+        """The updates over which beta would rise from 0 to 1, whichever key says so."""
+        epochs = self.settings.anneal_epochs
+        return self.settings.total_anneal_steps if epochs is None else epochs * self.updates_per_epoch
+
+    @property
+    def beta(self) -> float:
+        """The weight of the KL term at the next update."""
+        return annealed_beta(self.update, self.settings.anneal_cap, self.anneal_steps)
 
     def posterior(self, columns: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the log-variance of q(z_u | x_u), [B, K] each."""
@@ -61,8 +81,8 @@ class MultVAE(ClickAutoEncoder):
     def loss(self, columns: Tensor, offsets: Tensor) -> Tensor:
         """The negative annealed ELBO, the mean over the users of the batch (paper, equation 6)."""
         mu, logvar = self.posterior(columns, offsets)
-        beta = annealed_beta(self.update, self.settings.anneal_cap, self.settings.total_anneal_steps)
-        return self.negative_log_likelihood(self.sample(mu, logvar), columns, offsets) + beta * gaussian_kl(mu, logvar)
+        kl = gaussian_kl(mu, logvar)
+        return self.negative_log_likelihood(self.sample(mu, logvar), columns, offsets) + self.beta * kl
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

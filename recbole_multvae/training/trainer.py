@@ -4,27 +4,62 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole_multvae import checkpoint
 from recbole_multvae.errors import CheckpointError, ConfigurationError, MultVAEError
 from recbole_multvae.evaluation import ranking
 from recbole_multvae.evaluation.collector import RankingCollector
 from recbole_multvae.training.checkpoints import WholeCheckpoints
+from recbole_multvae.training.choice_of_beta import Evaluation, train_twice
 from recbole_multvae.training.hardware import keep_freed_memory
 from recbole_multvae.training.optimizer import LazyAdam
 
 
 class FamilyTrainer(WholeCheckpoints):
-    """RecBole's ``Trainer`` with exact resuming, Adam in one pass over the weights, and full ranking in batches of users."""
+    """RecBole's ``Trainer`` with exact resuming, Adam in one pass over the weights, and full ranking in batches of users.
+
+    Attributes:
+        evaluations: every validation of the run so far; a checkpoint holds them.
+    """
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         self.eval_collector = RankingCollector(config)
+        self.evaluations: list[Evaluation] = []
         self._ranker: ranking.Ranker | None = None
 
-    def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train. See RecBole's ``Trainer.fit``. A resumed run visits the users in the order that an unbroken run would."""
-        self.model.follow(train_data)
+    def fit(
+        self, train_data: Any, valid_data: Any = None, verbose: bool = True, saved: bool = True, *args: Any, **kwargs: Any
+    ) -> Any:  # fmt: skip
+        """Train. See RecBole's ``Trainer.fit``. A resumed run visits the users in the order that an unbroken run would.
+
+        With ``choose_beta`` these are two runs, and the result is that of the second.
+
+        Raises:
+            ConfigurationError: ``choose_beta`` without validation or without a checkpoint.
+        """
         keep_freed_memory()
-        return super().fit(train_data, *args, **kwargs)
+
+        def train() -> Any:
+            self.model.follow(train_data)
+            return super(FamilyTrainer, self).fit(train_data, valid_data, verbose, saved, *args, **kwargs)
+
+        if not self.config["choose_beta"]:
+            return train()
+        if not (saved and valid_data and self.eval_step > 0):
+            raise ConfigurationError(
+                "choose_beta=True needs validation and a checkpoint: leave it out, or let eval_args hold out a validation part, "
+                "with epochs and eval_step above 0, and train with saved=True."
+            )
+        self.model.follow(train_data)
+        return train_twice(self, train)
+
+    def _valid_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        score, result = super()._valid_epoch(*args, **kwargs)
+        self.evaluations.append(Evaluation(self.model.update, float(score), self.model.beta))
+        return score, result
+
+    def _checkpoint(self, epoch: int) -> dict[str, Any]:
+        return {**super()._checkpoint(epoch), "evaluations": [list(evaluation) for evaluation in self.evaluations]}
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Evaluate. See RecBole's ``Trainer.evaluate``. Metrics of top-k lists need no whole rows of scores."""
@@ -49,6 +84,8 @@ class FamilyTrainer(WholeCheckpoints):
         """
         try:
             super().resume_checkpoint(resume_file)
+            rows = checkpoint.load(resume_file, "cpu").get("evaluations", ())
+            self.evaluations = [Evaluation(*row) for row in rows]
         except MultVAEError:
             raise
         except (KeyError, ValueError) as error:
