@@ -10,8 +10,8 @@ import statistics
 import sys
 from pathlib import Path
 
-import matplotlib
 import matplotlib.pyplot as plt
+from figures import save
 from matplotlib.ticker import LogLocator, NullLocator
 
 STYLES = {"MultVAE": "o-", "MultiVAE (RecBole)": "s--"}
@@ -22,7 +22,6 @@ def main() -> None:
     results = {tuple(map(int, size.split())): by_name for size, by_name in json.loads(Path(sys.argv[1]).read_text()).items()}
     smallest = min(results)
     quantities = list(results[smallest]["MultVAE"])
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 9})
     figure, panels = plt.subplots(2, len(quantities), figsize=(12, 5.5), sharey="col", layout="constrained")
     for row, (axis, other) in enumerate((("users", "items"), ("items", "users"))):
         sizes = sorted(size for size in results if size[1 - row] == smallest[1 - row])
@@ -39,7 +38,7 @@ def main() -> None:
             panel.grid(alpha=0.3)
         panels[row][0].set_title(f"{smallest[1 - row]:,} {other}", loc="left")
     panels[0][0].legend()
-    figure.savefig(sys.argv[2], metadata={"Date": None} if sys.argv[2].endswith("svg") else None)
+    save(figure, sys.argv[2])
 
 
 if __name__ == "__main__":

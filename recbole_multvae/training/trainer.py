@@ -47,8 +47,8 @@ class FamilyTrainer(WholeCheckpoints):
             return train()
         if not (saved and valid_data and self.eval_step > 0):
             raise ConfigurationError(
-                "choose_beta=True needs validation and a checkpoint: leave it out, or let eval_args hold out a validation part, "
-                "with epochs and eval_step above 0, and train with saved=True."
+                "choose_beta=True needs validation and a checkpoint: leave it out, or let eval_args hold out a validation "
+                "part, and keep epochs, eval_step and saved on."
             )
         self.model.follow(train_data)
         return train_twice(self, train)
