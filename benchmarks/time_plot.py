@@ -22,5 +22,5 @@ def draw(runs: list[dict[str, Any]], metric: str, file: str) -> None:
         axes.plot(seconds[best], scores[best], "o", color=colour, markersize=4)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     save(figure, file)

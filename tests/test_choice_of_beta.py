@@ -111,6 +111,16 @@ def test_first_run_ends_where_beta_is_1(
     assert ("all that epochs=7 leaves" in caplog.text) == (not keys or keys.get("anneal_epochs") == 9)
 
 
+def test_nothing_is_trained_where_the_last_epoch_was_best(blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = curves(monkeypatch)
+    chosen = Experiment("MultVAE", blocks, **{**KEYS, "anneal_epochs": None, "epochs": 5, "seed": 2}, choose_beta=True)
+    score, metrics = chosen.fit()
+    first, second = drawn[-1]
+    assert first == second and first[-1] == (5 * UPDATES, score, 1)
+    assert metrics["mrr@10"] == score
+    assert checkpoint.load(chosen.trainer.saved_model_file)["epoch"] == 4
+
+
 def test_command_prints_both_runs(blocks: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {**QUICK, **KEYS, "choose_beta": True, "state": "INFO"}
     flags = ["--model=MultVAE", "--dataset=blocks", *(f"--{key}={value}" for key, value in keys.items())]
