@@ -8,9 +8,13 @@ the gradients are written out by hand, the click matrix is dense, and the noise 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 Layer = tuple[np.ndarray, np.ndarray]
+#: From the logits and the clicks, both [B, I], to the negative log-likelihood, the mean over users, and its gradient.
+Likelihood = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 
 
 def forward_mlp(h: np.ndarray, layers: list[Layer]) -> list[np.ndarray]:
@@ -52,6 +56,18 @@ def multinomial(F: np.ndarray, X: np.ndarray) -> tuple[float, np.ndarray]:
     return -(X * log_pi).sum() / B, (X.sum(axis=1, keepdims=True) * np.exp(log_pi) - X) / B
 
 
+def gaussian(F: np.ndarray, X: np.ndarray, c1: float = 1.0, c0: float = 1.0) -> tuple[float, np.ndarray]:
+    """Equation 3, negated, the mean over users: sum_i c_ui / 2 (x_ui - f_i)^2; and its gradient."""
+    B, C = len(X), np.where(X == 1, c1, c0)
+    return (C / 2 * (X - F) ** 2).sum() / B, C * (F - X) / B
+
+
+def logistic(F: np.ndarray, X: np.ndarray) -> tuple[float, np.ndarray]:
+    """The logistic log-likelihood, negated, the mean over users; and its gradient."""
+    B, p = len(X), 1 / (1 + np.exp(-F))
+    return -(X * np.log(p) + (1 - X) * np.log(1 - p)).sum() / B, (p - X) / B
+
+
 def kl(mu: np.ndarray, logvar: np.ndarray) -> float:
     """KL(N(mu, sigma^2) || N(0, 1)) = log(1/sigma) + (sigma^2 + mu^2)/2 - 1/2, summed over K, the mean over users."""
     sigma = np.sqrt(np.exp(logvar))
@@ -64,7 +80,14 @@ def beta(step: int, cap: float, total: int) -> float:
 
 
 def multvae(
-    X: np.ndarray, M: np.ndarray, keep: float, E: np.ndarray, encoder: list[Layer], decoder: list[Layer], weight: float
+    X: np.ndarray,
+    M: np.ndarray,
+    keep: float,
+    E: np.ndarray,
+    encoder: list[Layer],
+    decoder: list[Layer],
+    weight: float,
+    likelihood: Likelihood = multinomial,
 ) -> tuple[float, np.ndarray, list[Layer], list[Layer]]:
     """Equation 6, negated, the mean over users. Returns the loss, the logits and the gradients of both networks."""
     B, K = len(X), E.shape[1]
@@ -72,7 +95,7 @@ def multvae(
     mu, logvar = enc[-1][:, :K], enc[-1][:, K:]
     sigma = np.exp(logvar / 2)
     dec = forward_mlp(mu + E * sigma, decoder)
-    nll, d_logits = multinomial(dec[-1], X)
+    nll, d_logits = likelihood(dec[-1], X)
     dz, d_decoder = backward_mlp(d_logits, dec, decoder)
     d_mu = dz + weight * mu / B
     d_logvar = dz * E * sigma / 2 + weight * (sigma**2 - 1) / (2 * B)
@@ -81,12 +104,18 @@ def multvae(
 
 
 def multdae(
-    X: np.ndarray, M: np.ndarray, keep: float, encoder: list[Layer], decoder: list[Layer], l2: float
+    X: np.ndarray,
+    M: np.ndarray,
+    keep: float,
+    encoder: list[Layer],
+    decoder: list[Layer],
+    l2: float,
+    likelihood: Likelihood = multinomial,
 ) -> tuple[float, np.ndarray, list[Layer], list[Layer]]:
     """The negative log-likelihood, the mean over users, plus l2 * ||W||^2. One network: tanh also on the latent layer."""
     layers = encoder + decoder
     net = forward_mlp(normalise(X) * M / keep, layers)
-    nll, d_logits = multinomial(net[-1], X)
+    nll, d_logits = likelihood(net[-1], X)
     _, gradients = backward_mlp(d_logits, net, layers)
     gradients = [(dW + 2 * l2 * W, db) for (dW, db), (W, _) in zip(gradients, layers, strict=True)]
     penalty = l2 * sum((W**2).sum() for W, _ in layers)

@@ -25,13 +25,13 @@ def imports(file: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["layers.py", "training/schedule.py"])
+@pytest.mark.parametrize("name", ["layers.py", "likelihoods/output_layer.py", "training/schedule.py"])
 def test_maths_knows_neither_recbole_nor_siblings(name: str) -> None:
     assert not [module for module in imports(PACKAGE / name) if module.startswith(("recbole", "recbole_multvae"))]
 
 
-def test_likelihoods_know_their_base_and_settings_only() -> None:
-    allowed = {"recbole_multvae.likelihoods.base", "recbole_multvae.settings"}
+def test_likelihoods_know_their_base_the_output_layer_and_settings_only() -> None:
+    allowed = {f"recbole_multvae.{name}" for name in ("likelihoods.base", "likelihoods.output_layer", "settings")}
     for file in (PACKAGE / "likelihoods").glob("[!_]*.py"):
         assert {module for module in imports(file) if module.startswith("recbole")} <= allowed, file
 
