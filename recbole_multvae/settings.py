@@ -8,7 +8,7 @@ are errors that name the key, its value and what is allowed. The YAML files of `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,6 +61,11 @@ class ModelSettings(Settings):
         [600], "a list of positive integers such as [600]", "hidden layers of the encoder; the decoder mirrors them"
     )
     latent_dimension: int = setting(200, "a positive integer", "K itself (RecBole's MultiVAE halves it)", gt=0)
+    hid_activation: Literal["tanh", "relu", "sigmoid", "none"] = setting(
+        "tanh",
+        "tanh, relu, sigmoid or none",
+        "activation of every layer but the last (and but MultVAE's z); none is the identity",
+    )
     dropout_prob: float = setting(
         0.5, "a number from 0 up to, but not including, 1", "the probability of dropping a click of the input", ge=0, lt=1
     )

@@ -39,7 +39,7 @@ class ClickAutoEncoder(GeneralRecommender):
     input_type = InputType.LISTWISE
     settings_class: ClassVar[type[ModelSettings]] = ModelSettings
     #: The activation between the encoder's last layer and the decoder, by its name in :meth:`spec`.
-    latent_activation: ClassVar[str] = "none"
+    latent_activation: str = "none"
     encoder: SparseEncoder
     decoder: nn.Sequential
     #: DistributedDataParallel broadcasts buffers before every update; these never change.

@@ -158,6 +158,7 @@ class RecommenderSuite:
             ("latent_dimension", 0, "latent_dimension=0 is not allowed: expected a positive integer"),
             ("mlp_hidden_size", 600, "mlp_hidden_size=600 is not allowed: expected a list of positive integers"),
             ("mlp_hidden_size", [600, -1], r"mlp_hidden_size=\[600, -1\] is not allowed"),
+            ("hid_activation", "gelu", "hid_activation='gelu' is not allowed: expected tanh, relu, sigmoid or none"),
             ("eval_memory", None, "eval_memory=None is not allowed: expected a positive integer"),
             ("latent_dim", 64, "latent_dim=64 is not a configuration key: did you mean latent_dimension"),
             ("epoch", 3, "epoch=3 is not a configuration key: did you mean epochs"),
@@ -171,13 +172,16 @@ class RecommenderSuite:
         experiment.fit()
         assert {path.name for path in Path().iterdir()} <= {"blocks", "saved", "log", "log_tensorboard"}
 
-    def test_spec_describes_every_layer_of_inference(self, network: ClickAutoEncoder) -> None:
+    @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "none"])
+    def test_spec_describes_every_layer_of_inference(self, blocks: str, activation: str) -> None:
+        network = Experiment(self.model, hid_activation=activation).model.eval()
         spec, state = network.spec(), network.state_dict()
+        assert {layer["activation"] for layer in spec["layers"]} == {activation, "none"}
         x = torch.nn.functional.normalize((torch.arange(20) % 3 == 0).float(), dim=0)[None]
         for layer in spec["layers"]:
             weight = state[layer["weight"]] if layer["stored"] == "in_out" else state[layer["weight"]].T
             x = x @ weight[:, : layer["units"]] + state[layer["bias"]][: layer["units"]]
-            x = {"tanh": torch.tanh, "none": lambda x: x}[layer["activation"]](x)
+            x = {"none": lambda x: x}.get(layer["activation"], getattr(torch, layer["activation"], None))(x)
         history = [item + 1 for item in range(0, 20, 3)]
         torch.testing.assert_close(x, network.score_histories([history])[:, 1:])
         assert spec["layers"][spec["latent"] - 1]["units"] == spec["latent_dimension"]
