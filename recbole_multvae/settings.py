@@ -54,8 +54,16 @@ class Settings(BaseModel):
         return extra["allowed"]
 
 
-class ModelSettings(Settings):
-    """The settings that every model of the family has, whatever its likelihood."""
+class RecommenderSettings(Settings):
+    """The settings that every model has."""
+
+    eval_memory: int = setting(
+        512, "a positive integer (MiB)", "memory of an evaluation batch; sets how many users are ranked at once", gt=0
+    )
+
+
+class ModelSettings(RecommenderSettings):
+    """The settings of the auto-encoders that are trained with a likelihood, whatever it is."""
 
     mlp_hidden_size: list[Annotated[int, Field(gt=0)]] = setting(
         [600], "a list of positive integers such as [600]", "hidden layers of the encoder; the decoder mirrors them"
@@ -70,9 +78,6 @@ class ModelSettings(Settings):
         0.5, "a number from 0 up to, but not including, 1", "the probability of dropping a click of the input", ge=0, lt=1
     )
     likelihood: str = setting("multinomial", "the name of a likelihood", "what the decoder's outputs stand for")
-    eval_memory: int = setting(
-        512, "a positive integer (MiB)", "memory of an evaluation batch; sets how many users are ranked at once", gt=0
-    )
 
 
 def yaml_lines(settings: type[Settings]) -> list[str]:

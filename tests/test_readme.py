@@ -74,7 +74,7 @@ def test_script(block: str, clone: Path) -> None:
 
 @pytest.mark.parametrize("model", FAMILY)
 def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
-    settings = model.all_settings("multinomial")
+    settings = model.all_settings()
     text = (ROOT / "properties" / "model" / f"{model.__name__}.yaml").read_text("utf-8")
     written = text.split("\n\n")[0].splitlines()
     assert written == yaml_lines(settings), "the lines of the YAML file are made by recbole_multvae.settings.yaml_lines"
