@@ -95,7 +95,7 @@ def mlp(dims: Sequence[int], activation: str = "tanh") -> nn.Sequential:
 
 
 class SparseEncoder(nn.Module):
-    """g(x_u): L2 normalisation, dropout, then an MLP whose first layer reads sparse rows.
+    """g(x_u): L2 normalisation of clicks, dropout, then an MLP whose first layer reads sparse rows.
 
     Args:
         dims: I, the hidden sizes, the output size.
@@ -113,9 +113,19 @@ class SparseEncoder(nn.Module):
         between = ACTIVATIONS[activation]()
         self.rest = nn.Sequential(between, mlp(dims[1:], activation)) if len(dims) > 2 else nn.Identity()
 
-    def forward(self, columns: Tensor, offsets: Tensor, generator: torch.Generator) -> Tensor:
-        """Encode sparse click vectors. ``generator`` draws the dropout mask in training. Returns [B, dims[-1]]."""
-        values = normalised_clicks(offsets)
+    def forward(self, columns: Tensor, offsets: Tensor, generator: torch.Generator, values: Tensor | None = None) -> Tensor:
+        """Encode sparse vectors.
+
+        Args:
+            columns: int64 [N].
+            offsets: int64 [B + 1].
+            generator: draws the dropout mask in training.
+            values: the non-zeros, float32 [N]; None: of L2-normalised clicks.
+
+        Returns:
+            [B, dims[-1]].
+        """
+        values = normalised_clicks(offsets) if values is None else values
         if self.training and self.dropout > 0:
             columns, offsets, values = sparse_dropout(columns, offsets, values, self.dropout, generator)
         return self.rest(self.first(columns, offsets, values))

@@ -120,3 +120,37 @@ def multdae(
     gradients = [(dW + 2 * l2 * W, db) for (dW, db), (W, _) in zip(gradients, layers, strict=True)]
     penalty = l2 * sum((W**2).sum() for W, _ in layers)
     return nll + penalty, net[-1], gradients[: len(encoder)], gradients[len(encoder) :]
+
+
+def autorec(
+    R: np.ndarray, observed: np.ndarray, encoder: Layer, decoder: Layer, lam: float
+) -> tuple[float, np.ndarray, Layer, Layer]:
+    """Sedhain et al., WWW 2015, equation 2 over B rows: squared error of what is ``observed``, plus lam / 2 ||W||^2.
+
+    Returns the mean over the rows, the predictions, and the gradients.
+    """
+    B, (V, mu), (W, b) = len(R), encoder, decoder
+    g = 1 / (1 + np.exp(-(R @ V + mu)))
+    predicted = g @ W + b
+    error = np.where(observed, predicted - R, 0)
+    d_out = 2 * error / B
+    d_hidden = d_out @ W.T * g * (1 - g)
+    loss = (error**2).sum() / B + lam / 2 * ((V**2).sum() + (W**2).sum()) / B
+    d_encoder = R.T @ d_hidden + lam * V / B, d_hidden.sum(axis=0)
+    return loss, predicted, d_encoder, (g.T @ d_out + lam * W / B, d_out.sum(axis=0))
+
+
+def edlae(X: np.ndarray, p: float, lam: float) -> np.ndarray:
+    """Steck, NeurIPS 2020: the similarities, one column after the other, from the objective itself.
+
+    Item j is predicted from the others, sum_u E (x_uj - sum_i d_i / (1 - p) x_ui b_i)^2 + lam ||b||^2 with b_j = 0 and d_i a
+    draw that is 0 with the probability p: the variance of a dropped x_ui is p / (1 - p) x_ui^2.
+    """
+    items = X.shape[1]
+    B = np.zeros((items, items))
+    for j in range(items):
+        others = np.arange(items) != j
+        A = X[:, others]
+        penalty = np.diag(p / (1 - p) * (A**2).sum(axis=0) + lam)
+        B[others, j] = np.linalg.solve(A.T @ A + penalty, A.T @ X[:, j])
+    return B

@@ -19,7 +19,7 @@ from recbole_multvae.settings import setting
 class GaussianSettings(LikelihoodSettings):
     """The settings of the Gaussian likelihood."""
 
-    confidence_c1: float = setting(1.0, "a number above 0", "the weight c1 of the squared error of a click", gt=0)
+    confidence_c1: float = setting(2.0, "a number above 0", "the weight c1 of the squared error of a click", gt=0)
     confidence_c0: float = setting(
         1.0, "a number above 0", "the weight c0 of the squared error of an item that was not clicked", gt=0
     )

@@ -30,7 +30,7 @@ class ClickAutoEncoder(ClickRecommender):
 
     settings_class: ClassVar[type[RecommenderSettings]] = ModelSettings
     #: How :meth:`encode` scales the clicks, by its name in :meth:`spec`: ``l2``, x / ||x||_2, or ``none``.
-    input_scaling: ClassVar[str] = "l2"
+    input_scaling: str = "l2"
     #: The activation between the encoder's last layer and the decoder, by its name in :meth:`spec`.
     latent_activation: str = "none"
     encoder: SparseEncoder

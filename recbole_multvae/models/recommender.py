@@ -38,7 +38,7 @@ class ClickRecommender(GeneralRecommender):
     input_type = InputType.LISTWISE
     settings_class: ClassVar[type[RecommenderSettings]] = RecommenderSettings
     #: DistributedDataParallel broadcasts buffers before every update; these never change.
-    _ddp_params_and_buffers_to_ignore: ClassVar[tuple[str, ...]] = ("history.offsets", "history.columns")
+    _ddp_params_and_buffers_to_ignore: ClassVar[tuple[str, ...]] = ("history.offsets", "history.columns", "history.values")
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
