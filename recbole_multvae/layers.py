@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 #: Biases start as a normal of this deviation, cut at two of them (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5).
 BIAS_STD = 0.001
+#: The activations by their names in a configuration and in :func:`describe`.
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "none": nn.Identity}
 
 
 def initialise(weight: Tensor, bias: Tensor) -> None:
@@ -82,36 +84,48 @@ class SparseLinear(nn.Module):
         return "in_features={}, out_features={}".format(*self.weight.shape)
 
 
-def mlp(dims: Sequence[int]) -> nn.Sequential:
-    """Linear layers of the given sizes with tanh between them: not before the first, not after the last."""
+def mlp(dims: Sequence[int], activation: str = "tanh") -> nn.Sequential:
+    """Linear layers of the given sizes with an activation between them: not before the first, not after the last."""
     layers: list[nn.Module] = []
     for d_in, d_out in pairwise(dims):
         linear = nn.Linear(d_in, d_out)
         initialise(linear.weight, linear.bias)
-        layers += [linear, nn.Tanh()]
+        layers += [linear, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 
 
 class SparseEncoder(nn.Module):
-    """g(x_u): L2 normalisation, dropout, then an MLP whose first layer reads sparse rows.
+    """g(x_u): L2 normalisation of clicks, dropout, then an MLP whose first layer reads sparse rows.
 
     Args:
         dims: I, the hidden sizes, the output size.
         dropout: the probability of dropping a click in training.
         sparse: whether the gradient of the first layer's weight is sparse.
+        activation: what stands between the layers, a name of :data:`ACTIVATIONS`.
 
     Source: paper, section 2.2; dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5.
     """
 
-    def __init__(self, dims: Sequence[int], dropout: float, sparse: bool = False) -> None:
+    def __init__(self, dims: Sequence[int], dropout: float, sparse: bool = False, activation: str = "tanh") -> None:
         super().__init__()
         self.dropout = dropout
         self.first = SparseLinear(dims[0], dims[1], sparse)
-        self.rest = nn.Sequential(nn.Tanh(), mlp(dims[1:])) if len(dims) > 2 else nn.Identity()
+        between = ACTIVATIONS[activation]()
+        self.rest = nn.Sequential(between, mlp(dims[1:], activation)) if len(dims) > 2 else nn.Identity()
 
-    def forward(self, columns: Tensor, offsets: Tensor, generator: torch.Generator) -> Tensor:
-        """Encode sparse click vectors. ``generator`` draws the dropout mask in training. Returns [B, dims[-1]]."""
-        values = normalised_clicks(offsets)
+    def forward(self, columns: Tensor, offsets: Tensor, generator: torch.Generator, values: Tensor | None = None) -> Tensor:
+        """Encode sparse vectors.
+
+        Args:
+            columns: int64 [N].
+            offsets: int64 [B + 1].
+            generator: draws the dropout mask in training.
+            values: the non-zeros, float32 [N]; None: of L2-normalised clicks.
+
+        Returns:
+            [B, dims[-1]].
+        """
+        values = normalised_clicks(offsets) if values is None else values
         if self.training and self.dropout > 0:
             columns, offsets, values = sparse_dropout(columns, offsets, values, self.dropout, generator)
         return self.rest(self.first(columns, offsets, values))
@@ -129,16 +143,17 @@ def describe(network: nn.Module, prefix: str) -> list[dict[str, Any]]:
         ``out_in`` its transpose), how many of its outputs count, and the activation that follows it.
 
     Raises:
-        TypeError: a module has parameters but is not a linear layer.
+        TypeError: a module is neither a linear layer nor an activation of :data:`ACTIVATIONS`.
     """
+    activations = {module: name for name, module in ACTIVATIONS.items()}
     layers: list[dict[str, Any]] = []
     for name, module in network.named_modules(prefix=prefix):
         if isinstance(module, SparseLinear | nn.Linear):
             stored = "in_out" if isinstance(module, SparseLinear) else "out_in"
             names = {"weight": f"{name}.weight", "bias": f"{name}.bias"}
             layers.append({**names, "stored": stored, "units": len(module.bias), "activation": "none"})
-        elif isinstance(module, nn.Tanh):
-            layers[-1]["activation"] = "tanh"
-        elif next(module.parameters(recurse=False), None) is not None:
+        elif type(module) in activations:
+            layers[-1]["activation"] = activations[type(module)]
+        elif next(module.children(), None) is None:
             raise TypeError(f"{name} is a {type(module).__name__}, which has no description yet")
     return layers

@@ -47,7 +47,7 @@ from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader, ClickUserDataLoader
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.likelihoods import likelihoods
-from recbole_multvae.models import FAMILY, ClickAutoEncoder
+from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
 
@@ -72,7 +72,7 @@ def register() -> None:
         torch.load = torch.serialization.load
 
 
-def _enter(model: type[ClickAutoEncoder]) -> None:
+def _enter(model: type[ClickRecommender]) -> None:
     """Put a model's trainer and data set where RecBole looks for them by name."""
     setattr(recbole.trainer, f"{model.__name__}Trainer", FamilyTrainer)
     setattr(recbole.data.dataset, f"{model.__name__}Dataset", FamilyDataset)
@@ -93,7 +93,7 @@ def _wrap(owner: Any, name: str, wrapper: Any) -> None:
 
 
 def _is_family(model_class: Any) -> bool:
-    return isinstance(model_class, type) and issubclass(model_class, ClickAutoEncoder)
+    return isinstance(model_class, type) and issubclass(model_class, ClickRecommender)
 
 
 def _family_defaults(original: Any, config: Config, file: str) -> Any:
@@ -118,7 +118,8 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
     settings = model_class.read_settings({**config.internal_config_dict, **given})
     settings.check_alternatives(given)
     check_choice(given, settings)
-    _check_likelihood(given, settings.likelihood, type(settings).model_fields)
+    if hasattr(settings, "likelihood"):
+        _check_likelihood(given, settings.likelihood, type(settings).model_fields)
     check_keys(given, type(settings).model_fields)
 
 
@@ -147,7 +148,7 @@ def _family_used_ids(original: Any, sampler: Any) -> Any:
 
 
 def _new_trainer(cls: type, config: Any = None, model: Any = None, *_: Any) -> Any:
-    return object.__new__(FamilyTrainer if cls is Trainer and isinstance(model, ClickAutoEncoder) else cls)
+    return object.__new__(FamilyTrainer if cls is Trainer and isinstance(model, ClickRecommender) else cls)
 
 
 def _safe_load(original: Any, *args: Any, **kwargs: Any) -> Any:

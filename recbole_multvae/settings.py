@@ -8,7 +8,7 @@ are errors that name the key, its value and what is allowed. The YAML files of `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -72,20 +72,30 @@ class Settings(BaseModel):
         return extra["allowed"]
 
 
-class ModelSettings(Settings):
-    """The settings that every model of the family has, whatever its likelihood."""
+class RecommenderSettings(Settings):
+    """The settings that every model has."""
+
+    eval_memory: int = setting(
+        512, "a positive integer (MiB)", "memory of an evaluation batch; sets how many users are ranked at once", gt=0
+    )
+
+
+class ModelSettings(RecommenderSettings):
+    """The settings of the auto-encoders that are trained with a likelihood, whatever it is."""
 
     mlp_hidden_size: list[Annotated[int, Field(gt=0)]] = setting(
         [600], "a list of positive integers such as [600]", "hidden layers of the encoder; the decoder mirrors them"
     )
     latent_dimension: int = setting(200, "a positive integer", "K itself (RecBole's MultiVAE halves it)", gt=0)
+    hid_activation: Literal["tanh", "relu", "sigmoid", "none"] = setting(
+        "tanh",
+        "tanh, relu, sigmoid or none",
+        "activation of every layer but the last (and but MultVAE's z); none is the identity",
+    )
     dropout_prob: float = setting(
         0.5, "a number from 0 up to, but not including, 1", "the probability of dropping a click of the input", ge=0, lt=1
     )
     likelihood: str = setting("multinomial", "the name of a likelihood", "what the decoder's outputs stand for")
-    eval_memory: int = setting(
-        512, "a positive integer (MiB)", "memory of an evaluation batch; sets how many users are ranked at once", gt=0
-    )
 
 
 def yaml_lines(settings: type[Settings]) -> list[str]:

@@ -8,9 +8,13 @@ the gradients are written out by hand, the click matrix is dense, and the noise 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 Layer = tuple[np.ndarray, np.ndarray]
+#: From the logits and the clicks, both [B, I], to the negative log-likelihood, the mean over users, and its gradient.
+Likelihood = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 
 
 def forward_mlp(h: np.ndarray, layers: list[Layer]) -> list[np.ndarray]:
@@ -52,6 +56,18 @@ def multinomial(F: np.ndarray, X: np.ndarray) -> tuple[float, np.ndarray]:
     return -(X * log_pi).sum() / B, (X.sum(axis=1, keepdims=True) * np.exp(log_pi) - X) / B
 
 
+def gaussian(F: np.ndarray, X: np.ndarray, c1: float = 1.0, c0: float = 1.0) -> tuple[float, np.ndarray]:
+    """Equation 3, negated, the mean over users: sum_i c_ui / 2 (x_ui - f_i)^2; and its gradient."""
+    B, C = len(X), np.where(X == 1, c1, c0)
+    return (C / 2 * (X - F) ** 2).sum() / B, C * (F - X) / B
+
+
+def logistic(F: np.ndarray, X: np.ndarray) -> tuple[float, np.ndarray]:
+    """The logistic log-likelihood, negated, the mean over users; and its gradient."""
+    B, p = len(X), 1 / (1 + np.exp(-F))
+    return -(X * np.log(p) + (1 - X) * np.log(1 - p)).sum() / B, (p - X) / B
+
+
 def kl(mu: np.ndarray, logvar: np.ndarray) -> float:
     """KL(N(mu, sigma^2) || N(0, 1)) = log(1/sigma) + (sigma^2 + mu^2)/2 - 1/2, summed over K, the mean over users."""
     sigma = np.sqrt(np.exp(logvar))
@@ -64,7 +80,14 @@ def beta(step: int, cap: float, total: int) -> float:
 
 
 def multvae(
-    X: np.ndarray, M: np.ndarray, keep: float, E: np.ndarray, encoder: list[Layer], decoder: list[Layer], weight: float
+    X: np.ndarray,
+    M: np.ndarray,
+    keep: float,
+    E: np.ndarray,
+    encoder: list[Layer],
+    decoder: list[Layer],
+    weight: float,
+    likelihood: Likelihood = multinomial,
 ) -> tuple[float, np.ndarray, list[Layer], list[Layer]]:
     """Equation 6, negated, the mean over users. Returns the loss, the logits and the gradients of both networks."""
     B, K = len(X), E.shape[1]
@@ -72,7 +95,7 @@ def multvae(
     mu, logvar = enc[-1][:, :K], enc[-1][:, K:]
     sigma = np.exp(logvar / 2)
     dec = forward_mlp(mu + E * sigma, decoder)
-    nll, d_logits = multinomial(dec[-1], X)
+    nll, d_logits = likelihood(dec[-1], X)
     dz, d_decoder = backward_mlp(d_logits, dec, decoder)
     d_mu = dz + weight * mu / B
     d_logvar = dz * E * sigma / 2 + weight * (sigma**2 - 1) / (2 * B)
@@ -81,13 +104,53 @@ def multvae(
 
 
 def multdae(
-    X: np.ndarray, M: np.ndarray, keep: float, encoder: list[Layer], decoder: list[Layer], l2: float
+    X: np.ndarray,
+    M: np.ndarray,
+    keep: float,
+    encoder: list[Layer],
+    decoder: list[Layer],
+    l2: float,
+    likelihood: Likelihood = multinomial,
 ) -> tuple[float, np.ndarray, list[Layer], list[Layer]]:
     """The negative log-likelihood, the mean over users, plus l2 * ||W||^2. One network: tanh also on the latent layer."""
     layers = encoder + decoder
     net = forward_mlp(normalise(X) * M / keep, layers)
-    nll, d_logits = multinomial(net[-1], X)
+    nll, d_logits = likelihood(net[-1], X)
     _, gradients = backward_mlp(d_logits, net, layers)
     gradients = [(dW + 2 * l2 * W, db) for (dW, db), (W, _) in zip(gradients, layers, strict=True)]
     penalty = l2 * sum((W**2).sum() for W, _ in layers)
     return nll + penalty, net[-1], gradients[: len(encoder)], gradients[len(encoder) :]
+
+
+def autorec(
+    R: np.ndarray, observed: np.ndarray, encoder: Layer, decoder: Layer, lam: float
+) -> tuple[float, np.ndarray, Layer, Layer]:
+    """Sedhain et al., WWW 2015, equation 2 over B rows: squared error of what is ``observed``, plus lam / 2 ||W||^2.
+
+    Returns the mean over the rows, the predictions, and the gradients.
+    """
+    B, (V, mu), (W, b) = len(R), encoder, decoder
+    g = 1 / (1 + np.exp(-(R @ V + mu)))
+    predicted = g @ W + b
+    error = np.where(observed, predicted - R, 0)
+    d_out = 2 * error / B
+    d_hidden = d_out @ W.T * g * (1 - g)
+    loss = (error**2).sum() / B + lam / 2 * ((V**2).sum() + (W**2).sum()) / B
+    d_encoder = R.T @ d_hidden + lam * V / B, d_hidden.sum(axis=0)
+    return loss, predicted, d_encoder, (g.T @ d_out + lam * W / B, d_out.sum(axis=0))
+
+
+def edlae(X: np.ndarray, p: float, lam: float) -> np.ndarray:
+    """Steck, NeurIPS 2020: the similarities, one column after the other, from the objective itself.
+
+    Item j is predicted from the others, sum_u E (x_uj - sum_i d_i / (1 - p) x_ui b_i)^2 + lam ||b||^2 with b_j = 0 and d_i a
+    draw that is 0 with the probability p: the variance of a dropped x_ui is p / (1 - p) x_ui^2.
+    """
+    items = X.shape[1]
+    B = np.zeros((items, items))
+    for j in range(items):
+        others = np.arange(items) != j
+        A = X[:, others]
+        penalty = np.diag(p / (1 - p) * (A**2).sum(axis=0) + lam)
+        B[others, j] = np.linalg.solve(A.T @ A + penalty, A.T @ X[:, j])
+    return B

@@ -98,7 +98,7 @@ def test_scores_are_those_of_full_sort_predict(blocks: str) -> None:
     network = Experiment("MultDAE").model.eval()
     users = {"user_id": torch.arange(network.n_users)}
     scores = torch.full((network.n_users, network.n_items), -1.0)
-    network.score_into(*network.histories(users), scores[:, 1:])
+    network.score_into(*network.histories(users), scores=scores[:, 1:])
     assert (scores[:, 0] == -1).all()
     torch.testing.assert_close(scores[:, 1:], network.full_sort_predict(users).view_as(scores)[:, 1:].detach())
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recbole_multvae.likelihoods import multinomial
+from recbole_multvae.likelihoods import output_layer
 from recbole_multvae.likelihoods.multinomial import multinomial_nll
 from recbole_multvae.models.multvae import gaussian_kl
 from recbole_multvae.training.schedule import annealed_beta
@@ -50,7 +50,7 @@ def test_multinomial_of_large_logits_does_not_overflow() -> None:
 def test_multinomial_in_blocks_and_parts_is_the_plain_one(
     columns: int, memory: int, shift: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(multinomial, "CPU_COLUMNS", columns)
+    monkeypatch.setattr(output_layer, "CPU_COLUMNS", columns)
     plain_layer, own = layer(), layer()
     for *_, bias in (plain_layer, own):
         bias.data += shift

@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recbole_multvae.commands.command_line import read_command_line
+from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
 from recbole_multvae.settings import yaml_lines
+from tests.conftest import QUICK, Experiment, block_pairs, write_inter
 
 ROOT = Path(__file__).parent.parent
+KEYS = (ROOT / "properties" / "README.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -73,14 +77,31 @@ def test_script(block: str, clone: Path) -> None:
 
 @pytest.mark.parametrize("model", FAMILY)
 def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
-    settings = model.all_settings("multinomial")
+    settings = model.all_settings()
     text = (ROOT / "properties" / "model" / f"{model.__name__}.yaml").read_text("utf-8")
     written = text.split("\n\n")[0].splitlines()
     assert written == yaml_lines(settings), "the lines of the YAML file are made by recbole_multvae.settings.yaml_lines"
     assert {key: yaml.safe_load(text)[key] for key in settings.model_fields} == settings().model_dump()
-    readme = (ROOT / "properties" / "README.md").read_text("utf-8")
-    table = dict(re.findall(r"^\| `(\w+)` (\| .* \|)$", readme, re.MULTILINE))
-    for key, field in settings.model_fields.items():
-        default, rest = table[key].removeprefix("| ").split(" | ", 1)
-        assert f"`{field.default}`" in default, key
-        assert rest == f"{settings.allowed(key)} | {field.description} |", key
+    table = key_table(model.__name__)
+    for settings in map(model.all_settings, likelihoods()):
+        for key, field in settings.model_fields.items():
+            default, rest = table[key].removeprefix("| ").split(" | ", 1)
+            assert f"`{field.default}`" in default, key
+            assert rest == f"{settings.allowed(key)} | {field.description} |", key
+
+
+def key_table(model: str) -> dict[str, str]:
+    """The rows of the tables of keys by key: of MultVAE and MultDAE, and of the model's own section, which wins."""
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", KEYS, re.MULTILINE | re.DOTALL))
+    text = sections["MultVAE and MultDAE"] + sections.get(model, "")
+    return dict(re.findall(r"^\| `(\w+)` (\| .* \|)$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("line", re.findall(r"`(--model=.*)` \|$", KEYS, re.MULTILINE))
+def test_a_lens_is_a_configuration(line: str, tmp_path: Path) -> None:
+    write_inter(tmp_path, "blocks", block_pairs())
+    options, given = read_command_line(line.split())
+    quick = {key: value for key, value in QUICK.items() if key not in ("latent_dimension", "mlp_hidden_size")}
+    experiment = Experiment(options.model, defaults=quick, **{key: yaml.safe_load(value) for key, value in given.items()})
+    experiment.fit()
+    assert experiment.trainer.evaluate(experiment.test_data, show_progress=False)["recall@10"] > 0

@@ -58,7 +58,7 @@ def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -
     text = parser.format_help()
     for cls in FAMILY:
         if cls.__name__ == model:
-            settings = cls.all_settings(likelihood if likelihood in likelihoods() else "multinomial")
+            settings = cls.all_settings(likelihood if likelihood in likelihoods() else None)
             text += "\n".join(
                 ["", f"keys of {model} and their defaults:", *(f"  {line}" for line in yaml_lines(settings)), ""]
             )

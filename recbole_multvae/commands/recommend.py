@@ -20,13 +20,13 @@ from recbole_multvae.commands.refusals import one_line, refusals_of_recbole
 from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.data.titles import read_titles
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
-from recbole_multvae.models import FAMILY, ClickAutoEncoder
+from recbole_multvae.models import FAMILY, ClickRecommender
 
 #: A path at which there can be no file, whoever tries to put one there.
 _NOWHERE = os.path.join(os.devnull, "nothing")
 
 
-def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickAutoEncoder, Any]:
+def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecommender, Any]:
     """Load a model of the family and the data set that its training split is made from.
 
     Args:
@@ -54,7 +54,7 @@ def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickAutoEnc
 def _read(path: str) -> dict[str, Any]:
     saved = checkpoint.load(path, map_location="cpu")
     parts = saved.keys() if isinstance(saved, dict) else set()
-    of_family = "config" in parts and issubclass(getattr(saved["config"], "model_class", object), ClickAutoEncoder)
+    of_family = "config" in parts and issubclass(getattr(saved["config"], "model_class", object), ClickRecommender)
     if not (of_family and {"state_dict", "other_parameter"} <= parts):
         family = ", ".join(sorted(model.__name__ for model in FAMILY))
         raise CheckpointError(f"{path} is not a checkpoint of this family: expected one of {family}.")
@@ -83,7 +83,7 @@ def _dataset_folder(config: Any, dataset_path: str | None) -> Path:
     return folder
 
 
-def recommend(model: ClickAutoEncoder, history: Sequence[int], k: int) -> list[tuple[int, float]]:
+def recommend(model: ClickRecommender, history: Sequence[int], k: int) -> list[tuple[int, float]]:
     """The k best unseen items for a history of RecBole item ids, with their scores; of equal ones the lower id is first."""
     scores = model.score_histories([history])[0]
     scores[torch.tensor([0, *history])] = -torch.inf

@@ -21,13 +21,13 @@ def gather_rows(offsets: Tensor, values: Tensor, rows: Tensor) -> tuple[Tensor, 
         rows: which rows, int64 [B].
 
     Returns:
-        Their values, int64 [N], and where each row begins and ends in them, int64 [B + 1].
+        Their values, [N], and where each row begins and ends in them, int64 [B + 1].
     """
     starts = offsets[rows]
     counts = offsets[rows + 1] - starts
     ends = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     shifts = (starts - ends[:-1]).repeat_interleave(counts)
-    return values[torch.arange(len(shifts), device=shifts.device) + shifts].long(), ends
+    return values[torch.arange(len(shifts), device=shifts.device) + shifts], ends
 
 
 class UserItems:
@@ -51,7 +51,8 @@ class UserItems:
 
     def rows(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The items of some users: item ids int64 [N], and where each user's begin and end, int64 [B + 1]."""
-        return gather_rows(self._offsets, self._items, users)
+        items, offsets = gather_rows(self._offsets, self._items, users)
+        return items.long(), offsets
 
     def pairs(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The items of some users: the place of the user in ``users`` and the item id, int64 [N] each."""

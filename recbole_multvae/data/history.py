@@ -22,6 +22,7 @@ class History(nn.Module):
 
     offsets: Tensor
     columns: Tensor
+    values: Tensor | None
 
     def __init__(self, dataset: Any) -> None:
         super().__init__()
@@ -30,14 +31,30 @@ class History(nn.Module):
         # Not persistent: the history belongs to the data, and a checkpoint without it stays small.
         self.register_buffer("offsets", torch.from_numpy(clicks.indptr.astype(np.int64)), persistent=False)
         self.register_buffer("columns", torch.from_numpy((clicks.indices - 1).astype(np.int32)), persistent=False)
+        self.register_buffer("values", None, persistent=False)
 
-    def forward(self, users: Tensor) -> tuple[Tensor, Tensor]:
+    def add_values(self, dataset: Any, field: str) -> None:
+        """Give every click the value of a column, such as the user's rating; the mean, where an item occurs repeatedly.
+
+        Args:
+            dataset: the same as before.
+            field: the name of the column.
+        """
+        sums, counts = (dataset.inter_matrix(form="csr", value_field=name) for name in (field, None))
+        for matrix in (sums, counts):
+            matrix.sort_indices()
+        self.values = torch.from_numpy((sums.data / counts.data).astype(np.float32)).to(self.offsets.device)
+
+    def forward(self, users: Tensor) -> tuple[Tensor, ...]:
         """The histories of some users.
 
         Args:
             users: RecBole user ids, [B].
 
         Returns:
-            The columns of their items, int64 [N], and where each user's begin and end in it, int64 [B + 1].
+            The columns of their items, int64 [N], where each user's begin and end in it, int64 [B + 1], and the values of
+            their clicks, float32 [N], if these were added.
         """
-        return gather_rows(self.offsets, self.columns, users)
+        columns, ends = gather_rows(self.offsets, self.columns, users)
+        history = columns.long(), ends
+        return history if self.values is None else (*history, gather_rows(self.offsets, self.values, users)[0])

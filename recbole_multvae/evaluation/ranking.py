@@ -64,7 +64,7 @@ class Ranker:
     def __call__(self, interaction: Any, history: tuple[Tensor, Tensor]) -> Ranking:
         """Rank the items for the users of ``interaction``, without the pairs (row, item) in ``history``, int64 [N] each."""
         scores = self._scores(len(interaction))
-        self.model.score_into(*self.model.histories(interaction), scores[:, 1:])
+        self.model.score_into(*self.model.histories(interaction), scores=scores[:, 1:])
         scores[:, 0] = -torch.inf
         scores[history] = -torch.inf
         return Ranking(top_k(scores, self.k), self.model.n_items)

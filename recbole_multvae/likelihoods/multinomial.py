@@ -8,16 +8,14 @@ after row, and ``offsets`` [B + 1] where each row begins and ends.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recbole_multvae.likelihoods.base import Likelihood, LikelihoodSettings
+from recbole_multvae.likelihoods.output_layer import Part, add_gradients, fused_loss, score
 from recbole_multvae.settings import setting
 
-#: Columns of float32 logits that a CPU works on at once: [500, 1024] stay in its cache from one operation to the next.
-CPU_COLUMNS = 1024
 #: As long as the logarithms of the sums of a softmax are no further from 0, its logits need no shift: float32 reaches from
 #: e^-87 to e^88, and the gradients multiply by such sums.
 SAFE_LOG = 40
@@ -72,85 +70,31 @@ def multinomial_nll(
     .. math:: -\frac{1}{B} \sum_u \sum_i x_{ui} \log \mathrm{softmax}_i f(z_u)
         = \frac{1}{B} \sum_u \Big( N_u \log \sum_i e^{f_i(z_u)} - \sum_{i: x_{ui} = 1} f_i(z_u) \Big)
 
-    The last layer, the softmax, the loss and their gradients are computed in one step, which holds one matrix [B, I].
-
-    Args:
-        hidden: the last hidden layer of the decoder, [B, H].
-        weight: of the last layer, [I, H].
-        bias: of the last layer, [I].
-        columns: the clicked items, from 0 to I - 1, int64 [N].
-        offsets: int64 [B + 1].
-        dtype: of the three products with the weight; the softmax, all sums and the gradients are float32.
-        memory: bytes that the logits may take; more users than that are worked on in parts.
-
-    Returns:
-        A float32 scalar. Users without interactions add nothing to the sum, but count in B.
+    The arguments are those of :func:`.output_layer.fused_loss`. Users without interactions add nothing to the sum, but count
+    in B.
     """
-    with torch.autocast(hidden.device.type, enabled=False):
-        return _MultinomialNLL.apply(hidden.float(), weight, bias, columns, offsets, dtype, memory)
+    return fused_loss(_add_part, hidden, weight, bias, columns, offsets, dtype, memory)
 
 
-class _MultinomialNLL(torch.autograd.Function):
-    """The gradients are computed with the loss, while the softmax is in memory, and at most scaled on the way back."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, offsets: Tensor,
-                dtype: torch.dtype, memory: int) -> Tensor:  # fmt: skip
-        n_users = len(hidden)
-        layer = weight.to(dtype), bias.to(dtype)
-        grad_hidden, grad_layer = torch.zeros_like(hidden), (torch.empty_like(weight), torch.empty_like(bias))
-        loss = hidden.new_zeros(())
-        part = max(1, memory // (len(weight) * dtype.itemsize))
-        for first in range(0, n_users, part):
-            users, ends = slice(first, first + part), offsets[first : first + part + 1]
-            clicked = columns if part >= n_users else columns[ends[0] : ends[-1]]
-            own = grad_hidden[users]
-            loss += _add_part(hidden[users], *layer, clicked, ends.diff(), n_users, own, *grad_layer, first > 0)
-        ctx.gradients = grad_hidden, *grad_layer
-        return loss / n_users
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.gradients is None:
-            raise RuntimeError(
-                "backward ran through multinomial_nll a second time: its gradients are freed after the first."
-            )
-        gradients, ctx.gradients = ctx.gradients, None
-        # Reading the scalar would make the CPU wait for a GPU.
-        if grad_output.is_cuda or grad_output != 1:
-            gradients = tuple(gradient * grad_output for gradient in gradients)
-        return (*gradients, None, None, None, None)
-
-
-def _add_part(hidden: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, counts: Tensor, n_users: int,
-              grad_hidden: Tensor, grad_weight: Tensor, grad_bias: Tensor, accumulate: bool) -> Tensor:  # fmt: skip
-    """Sum the loss of some of ``n_users`` users, and add their part of the gradients of the mean over all users.
-
-    ``grad_hidden`` belongs to these users alone, and is zero. ``grad_weight`` and ``grad_bias`` are sums over all users:
-    with ``accumulate`` this part is added to them, without it they are overwritten.
-    """
-    shifted = hidden.is_cuda  # Reading the totals would make the CPU wait for a GPU.
+def _add_part(part: Part) -> Tensor:
+    """Sum the loss of some users, and add their part of the gradients: see :class:`.output_layer.Part`."""
+    counts = part.counts
+    shifted = part.hidden.is_cuda  # Reading the totals would make the CPU wait for a GPU.
     while True:
-        blocks, scores, clicked = _score(hidden.to(weight.dtype), weight, bias, columns, counts)
-        clicked_scores = scores[clicked].float().sum()
-        highest, total = _exponentiate(blocks, shifted)
+        scores = score(part.hidden, part.weight, part.bias, part.columns, counts)
+        clicked_scores = scores.flat[scores.clicked].float().sum()
+        highest, total = _exponentiate(scores.blocks, shifted)
         if shifted or (total.log().abs() < SAFE_LOG).all():
             break
         shifted = True
-    # The gradient of a user's logits is softmax * counts - clicks. Its factor counts / total is applied to [B, H] below,
-    # which is cheaper than to [B, I].
-    scores.index_add_(0, clicked, -(total / counts).repeat_interleave(counts).to(scores.dtype))
-    factor = (counts / total / n_users)[:, None]
-    scaled = (hidden * factor).to(weight.dtype)
-    for span, block in blocks:
-        _add_product(grad_hidden, block, weight[span], accumulate=True)
-        _add_product(grad_weight[span], block.T, scaled, accumulate)
-        _add_product(grad_bias[span, None], block.T, factor.to(weight.dtype), accumulate)
-    grad_hidden *= factor
+    # The gradient of a user's logits is softmax * counts - clicks, of which counts / total is the factor of the row.
+    clicks = (total / counts).repeat_interleave(counts).to(scores.flat.dtype)
+    scores.flat.index_add_(0, scores.clicked, -clicks)
+    add_gradients(part, scores, (counts / total / part.n_users)[:, None])
     return (counts * (highest + total.log())).sum() - clicked_scores
 
 
-def _exponentiate(blocks: Any, shifted: bool) -> tuple[Tensor, Tensor]:
+def _exponentiate(blocks: list[tuple[slice, Tensor]], shifted: bool) -> tuple[Tensor, Tensor]:
     """Replace logits by their exponentials; with ``shifted``, subtract the user's highest logit first.
 
     Returns:
@@ -165,37 +109,6 @@ def _exponentiate(blocks: Any, shifted: bool) -> tuple[Tensor, Tensor]:
             block.exp_()
         total += block.sum(dim=1, dtype=torch.float32)
     return highest, total
-
-
-def _score(hidden: Tensor, weight: Tensor, bias: Tensor, columns: Tensor, counts: Tensor) -> Any:
-    """Compute the logits in blocks of columns. The blocks lie in memory one after the other.
-
-    Returns:
-        The blocks, each as a slice of the columns and a matrix [B, width]; all of them as one vector, [B * I]; and the
-        places of the clicks in that vector, int64 [N].
-    """
-    n_users, n_items = len(hidden), len(weight)
-    # bf16 products are so fast that the fixed cost of each block outweighs what its cache saves.
-    width = CPU_COLUMNS if hidden.device.type == "cpu" and hidden.dtype == torch.float32 else n_items
-    scores = hidden.new_empty(n_users * n_items)
-    blocks = []
-    for start in range(0, n_items, width):
-        span = slice(start, min(start + width, n_items))
-        block = scores[n_users * span.start : n_users * span.stop].view(n_users, -1)
-        blocks.append((span, torch.addmm(bias[span], hidden, weight[span].T, out=block)))
-    start_of = columns // width * width
-    row = torch.repeat_interleave(counts)
-    return blocks, scores, n_users * start_of + row * (n_items - start_of).clamp(max=width) + columns - start_of
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor, accumulate: bool) -> None:
-    """Add left @ right to a float32 matrix in place, or overwrite the matrix with it."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right, beta=int(accumulate))
-    elif accumulate:
-        total += left @ right
-    else:
-        total.copy_(left @ right)
 
 
 def sample_items(columns: Tensor, n_items: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

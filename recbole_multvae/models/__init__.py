@@ -1,20 +1,21 @@
-"""The models of the family, one file each. A class in this folder that derives from the base is found by itself."""
+"""The models of the family, one file each. A class in this folder that derives from a base is found by itself."""
 
 from importlib import import_module
 from pkgutil import iter_modules
 
 from recbole_multvae.models.base import ClickAutoEncoder
+from recbole_multvae.models.recommender import ClickRecommender
 
 for _module in iter_modules(__path__, f"{__name__}."):
     import_module(_module.name)
 
 
-def family(base: type[ClickAutoEncoder] = ClickAutoEncoder) -> list[type[ClickAutoEncoder]]:
+def family(base: type[ClickRecommender] = ClickRecommender) -> list[type[ClickRecommender]]:
     """Every model that derives from ``base``, the subclasses of subclasses too."""
-    return [model for cls in base.__subclasses__() for model in (cls, *family(cls))]
+    return [model for cls in base.__subclasses__() for model in (cls, *family(cls)) if model is not ClickAutoEncoder]
 
 
 #: Every model of this folder: they are registered with RecBole.
 FAMILY = tuple(model for model in family() if model.__module__.startswith(f"{__name__}."))
 
-__all__ = ["FAMILY", "ClickAutoEncoder", "family"]
+__all__ = ["FAMILY", "ClickAutoEncoder", "ClickRecommender", "family"]

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from recbole_multvae.layers import SparseEncoder, mlp
+from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
 from recbole_multvae.models.base import ClickAutoEncoder
 from recbole_multvae.settings import ModelSettings, setting
 
@@ -31,22 +31,23 @@ class MultDAESettings(ModelSettings):
 
 
 class MultDAE(ClickAutoEncoder):
-    """Mult-DAE: encoder I-H-K, decoder K-H-I, tanh between all layers, multinomial likelihood, L2 penalty."""
+    """Mult-DAE: encoder I-H-K, decoder K-H-I, tanh between all layers, multinomial likelihood, L2 penalty, by default."""
 
     settings_class = MultDAESettings
-    latent_activation = "tanh"
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
-        self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], self.settings.dropout_prob, self.sparse)
-        self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
+        dropout, self.latent_activation = self.settings.dropout_prob, self.settings.hid_activation
+        self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], dropout, self.sparse, self.latent_activation)
+        self.activation = ACTIVATIONS[self.latent_activation]()
+        self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1], self.latent_activation)
         # The authors' code: lam = 0.01 / batch_size, and lam * ||W||^2 beside the mean over the users of a batch.
         self.l2 = self.settings.reg_weight / config["train_batch_size"]
 
     def encode(self, columns: Tensor, offsets: Tensor) -> Tensor:
-        """Tanh of the encoder's output, [B, K]."""
-        return torch.tanh(self.encoder(columns, offsets, self.generator))
+        """The activation of the encoder's output, by default tanh, [B, K]."""
+        return self.activation(self.encoder(columns, offsets, self.generator))
 
     def loss(self, columns: Tensor, offsets: Tensor) -> Tensor:
         """The negative log-likelihood, the mean over the users of the batch, and the L2 penalty of the weights."""

@@ -43,15 +43,16 @@ class MultVAESettings(ModelSettings):
 
 
 class MultVAE(ClickAutoEncoder):
-    """Mult-VAE: encoder I-H-2K, decoder K-H-I, multinomial likelihood, annealed KL."""
+    """Mult-VAE: encoder I-H-2K, decoder K-H-I, by default a multinomial likelihood, annealed KL."""
 
     settings_class = MultVAESettings
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
-        self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], self.settings.dropout_prob, self.sparse)
-        self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1])
+        dropout, activation = self.settings.dropout_prob, self.settings.hid_activation
+        self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], dropout, self.sparse, activation)
+        self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1], activation)
 
     @property
     def anneal_steps(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole.utils import ModelType
+
 from recbole_multvae import checkpoint
 from recbole_multvae.errors import CheckpointError, ConfigurationError, MultVAEError
 from recbole_multvae.evaluation import ranking
@@ -23,6 +25,8 @@ class FamilyTrainer(WholeCheckpoints):
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
+        if model.type == ModelType.TRADITIONAL:
+            self.epochs = 1  # As RecBole's TraditionalTrainer: a closed form.
         self.eval_collector = RankingCollector(config)
         self.evaluations: list[Evaluation] = []
         self._ranker: ranking.Ranker | None = None

@@ -20,6 +20,8 @@ from multvae_export.exporter import export
 from multvae_export.trained_model import architecture_of
 
 from tests.archive import changed, first_format, parts_of, with_pickle
+from tests.conftest import Experiment
+from tests.export.conftest import checkpoint_of
 
 TOY = '''
 """Every item's score is its number of clicks in training, whatever the history."""
@@ -170,6 +172,13 @@ def test_other_inputs_and_activations_are_followed(checkpoint: Path, io: str, pr
     path = with_spec(checkpoint, change)
     export(path, "model.onnx", io=io, precision=precision, min_overlap=None if precision == "fp32" else 0)
     assert "'activations': ['relu', 'sigmoid', 'tanh', 'none']" in str(architecture_of(load(path)).spec())
+
+
+@pytest.mark.parametrize("model", ["MultVAE", "MultDAE"])
+def test_the_activation_of_a_configuration_is_exported(model: str, blocks: str) -> None:
+    path = checkpoint_of(Experiment(model, hid_activation="none"), "linear")
+    export(path, "model.onnx")  # Which compares the file with torch.
+    assert "'activations': ['none', 'none', 'none', 'none']" in str(architecture_of(load(path)).spec())
 
 
 @pytest.mark.parametrize("io", ["tokens", "ids", "dense"])

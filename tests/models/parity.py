@@ -33,7 +33,7 @@ def layers_of(model: Any) -> tuple[list[Layer], list[Layer]]:
 def clicks(model: Any, users: Tensor) -> np.ndarray:
     """The dense click matrix, [B, I], built user by user from the training data."""
     X = np.zeros((len(users), model.n_items - 1))
-    items, offsets = model.history(users)
+    items, offsets, *_ = model.history(users)
     for row in range(len(users)):
         X[row, items[offsets[row] : offsets[row + 1]].numpy()] = 1
     return X

@@ -37,15 +37,6 @@ class RecommenderSuite:
         assert type(experiment.model).__name__ == self.model
         assert experiment.config["train_neg_sample_args"]["distribution"] == "none"
 
-    def test_parameters_are_the_paper_s(self, network: ClickAutoEncoder) -> None:
-        for name, parameter in network.named_parameters():
-            if name.endswith("bias"):
-                assert 0 < parameter.abs().max() <= 0.002, name
-            else:
-                bound = (6 / sum(parameter.shape)) ** 0.5
-                assert 0.8 * bound < parameter.abs().max() <= bound, name
-                assert abs(parameter.std() - bound / 3**0.5) < 0.15 * bound, name
-
     def test_shapes(self, network: ClickAutoEncoder) -> None:
         scores = network.full_sort_predict(self.all_users(network))
         assert scores.shape == (network.n_users * network.n_items,)
@@ -86,12 +77,6 @@ class RecommenderSuite:
         with pytest.raises(DataError, match="Item id 999 is not in the catalogue: expected 1 to 20"):
             network.score_histories([[1, 999]])
 
-    def test_training_loss_falls(self, blocks: str) -> None:
-        experiment = Experiment(self.model, epochs=10, stopping_step=100, learning_rate=0.01)
-        experiment.fit()
-        losses = list(experiment.trainer.train_loss_dict.values())
-        assert losses[-1] < 0.95 * losses[0]
-
     def test_learns_the_blocks(self, blocks: str) -> None:
         experiment = Experiment(self.model, **{"stopping_step": 1000, **self.learned})
         experiment.fit()
@@ -111,7 +96,6 @@ class RecommenderSuite:
         assert extra["dataset"] == "blocks"
         assert extra["item_tokens"] == list(experiment.dataset.field2id_token["item_id"])
         assert extra["spec"]["model"] == self.model
-        assert extra["spec"]["latent_dimension"] == 4
         assert extra["spec"]["n_items"] == len(extra["item_tokens"]) == 21
         assert type(saved["config"]).__name__ == "Config"
         assert saved["config"].model_class is type(experiment.model)
@@ -153,13 +137,7 @@ class RecommenderSuite:
     @pytest.mark.parametrize(
         ("key", "value", "message"),
         [
-            ("dropout_prob", 1.0, "dropout_prob=1.0 is not allowed: expected a number from 0 up to"),
-            ("dropout_prob", "half", "dropout_prob='half' is not allowed"),
-            ("latent_dimension", 0, "latent_dimension=0 is not allowed: expected a positive integer"),
-            ("mlp_hidden_size", 600, "mlp_hidden_size=600 is not allowed: expected a list of positive integers"),
-            ("mlp_hidden_size", [600, -1], r"mlp_hidden_size=\[600, -1\] is not allowed"),
             ("eval_memory", None, "eval_memory=None is not allowed: expected a positive integer"),
-            ("latent_dim", 64, "latent_dim=64 is not a configuration key: did you mean latent_dimension"),
             ("epoch", 3, "epoch=3 is not a configuration key: did you mean epochs"),
         ],
     )
@@ -171,14 +149,66 @@ class RecommenderSuite:
         experiment.fit()
         assert {path.name for path in Path().iterdir()} <= {"blocks", "saved", "log", "log_tensorboard"}
 
-    def test_spec_describes_every_layer_of_inference(self, network: ClickAutoEncoder) -> None:
+
+class AutoEncoderSuite(RecommenderSuite):
+    """What networks inherit besides."""
+
+    def test_parameters_are_the_paper_s(self, network: ClickAutoEncoder) -> None:
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                assert 0 < parameter.abs().max() <= 0.002, name
+            else:
+                bound = (6 / sum(parameter.shape)) ** 0.5
+                assert 0.8 * bound < parameter.abs().max() <= bound, name
+                assert abs(parameter.std() - bound / 3**0.5) < 0.15 * bound, name
+
+    def test_training_loss_falls(self, blocks: str) -> None:
+        experiment = Experiment(self.model, epochs=10, stopping_step=100, learning_rate=0.01)
+        experiment.fit()
+        losses = list(experiment.trainer.train_loss_dict.values())
+        assert losses[-1] < 0.95 * losses[0]
+
+    @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "none"])
+    def test_spec_describes_every_layer_of_inference(self, blocks: str, activation: str) -> None:
+        network = Experiment(self.model, hid_activation=activation).model.eval()
         spec, state = network.spec(), network.state_dict()
-        x = torch.nn.functional.normalize((torch.arange(20) % 3 == 0).float(), dim=0)[None]
+        assert {layer["activation"] for layer in spec["layers"]} == {activation, "none"}
+        x = (torch.arange(20) % 3 == 0).float()[None]
+        x = torch.nn.functional.normalize(x) if spec["input"] == "l2" else x
         for layer in spec["layers"]:
             weight = state[layer["weight"]] if layer["stored"] == "in_out" else state[layer["weight"]].T
             x = x @ weight[:, : layer["units"]] + state[layer["bias"]][: layer["units"]]
-            x = {"tanh": torch.tanh, "none": lambda x: x}[layer["activation"]](x)
+            x = {"none": lambda x: x}.get(layer["activation"], getattr(torch, layer["activation"], None))(x)
         history = [item + 1 for item in range(0, 20, 3)]
         torch.testing.assert_close(x, network.score_histories([history])[:, 1:])
-        assert spec["layers"][spec["latent"] - 1]["units"] == spec["latent_dimension"]
+        assert spec["layers"][spec["latent"] - 1]["units"] == spec["latent_dimension"] == 4
         assert all(layer["weight"] in state and layer["bias"] in state for layer in spec["layers"])
+
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("latent_dimension", 0, "latent_dimension=0 is not allowed: expected a positive integer"),
+            ("hid_activation", "gelu", "hid_activation='gelu' is not allowed: expected tanh, relu, sigmoid or none"),
+            ("latent_dim", 64, "latent_dim=64 is not a configuration key: did you mean latent_dimension"),
+        ],
+    )
+    def test_bad_network(self, blocks: str, key: str, value: Any, message: str) -> None:
+        with pytest.raises(ConfigurationError, match=message):
+            Experiment(self.model, **{key: value})
+
+
+class LikelihoodSuite(AutoEncoderSuite):
+    """What networks with a choice of likelihoods inherit besides."""
+
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("dropout_prob", 1.0, "dropout_prob=1.0 is not allowed: expected a number from 0 up to"),
+            ("dropout_prob", "half", "dropout_prob='half' is not allowed"),
+            ("mlp_hidden_size", 600, "mlp_hidden_size=600 is not allowed: expected a list of positive integers"),
+            ("mlp_hidden_size", [600, -1], r"mlp_hidden_size=\[600, -1\] is not allowed"),
+        ],
+    )
+    def test_bad_layers(self, blocks: str, key: str, value: Any, message: str) -> None:
+        with pytest.raises(ConfigurationError, match=message):
+            Experiment(self.model, **{key: value})

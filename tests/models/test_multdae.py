@@ -8,10 +8,10 @@ from recbole_multvae.errors import ConfigurationError
 from tests import reference
 from tests.conftest import Experiment
 from tests.models.parity import clicks, compare_gradients, draws, layers_of
-from tests.models.suite import RecommenderSuite
+from tests.models.suite import LikelihoodSuite
 
 
-class TestMultDAE(RecommenderSuite):
+class TestMultDAE(LikelihoodSuite):
     model = "MultDAE"
     learned = {"epochs": 60, "learning_rate": 0.02}
 

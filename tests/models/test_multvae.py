@@ -12,10 +12,10 @@ from recbole_multvae.errors import ConfigurationError
 from tests import reference
 from tests.conftest import Experiment
 from tests.models.parity import clicks, compare_gradients, draws, layers_of
-from tests.models.suite import RecommenderSuite
+from tests.models.suite import LikelihoodSuite
 
 
-class TestMultVAE(RecommenderSuite):
+class TestMultVAE(LikelihoodSuite):
     model = "MultVAE"
     learned = {"epochs": 60, "learning_rate": 0.02, "anneal_cap": 0.1, "total_anneal_steps": 100}
 

@@ -26,7 +26,7 @@ from torch.nn.functional import embedding_bag, normalize, pad
 from multvae_export import layers
 from multvae_export.architectures.base import Architecture
 from multvae_export.checkpoint import Checkpoint
-from multvae_export.errors import FormatVersionError, SpecError, WeightsError
+from multvae_export.errors import FormatVersionError, SpecError, UnsupportedModelError, WeightsError
 from multvae_export.layers import Layer
 
 #: By the name in a description: the operator of ONNX, and torch's function.
@@ -157,6 +157,11 @@ def _built(description: dict[str, Any], checkpoint: Checkpoint) -> AutoEncoder:
     """The network of a description, any part of which may be wrong or missing."""
     entries: Any = description.get("layers")
     latent: Any = description.get("latent")
+    if description.get("input") == "ratings":
+        raise UnsupportedModelError(
+            f"{checkpoint.model} with targets=ratings cannot be exported, because it reads ratings, and a history of items "
+            "has none: train it with targets=clicks."
+        )
     norm = _one_of(INPUTS, description.get("input"), "input")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise SpecError("the description of the model has no list of layers: save the checkpoint again.")

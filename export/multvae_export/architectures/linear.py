@@ -1,7 +1,8 @@
 """Linear models: the scores of a history x are x B + c, with a similarity B of every pair of items.
 
 RecBole's EASE (Steck, WWW 2019), SLIMElastic (Ning and Karypis, ICDM 2011), ADMMSLIM (Steck et al., WSDM 2020) and ItemKNN
-(Aiolli, RecSys 2013). ``C`` items of the catalogue with the padding item, whose row and column of B are left out.
+(Aiolli, RecSys 2013), and models whose description names a ``similarity`` among their weights. ``C`` items of the catalogue
+with the padding item, whose row and column of B are left out.
 
 B is stored whole, as a network of a single layer, or as the list of its entries where that takes at most an eighth of the
 bytes (:data:`DENSE_BYTES`). On the CPU a batch of 16 histories then takes half the time or less; one history alone takes up
@@ -19,11 +20,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from multvae_export.architectures.auto_encoder import AutoEncoder
 from multvae_export.architectures.base import Architecture
 from multvae_export.checkpoint import Checkpoint
-from multvae_export.errors import UnsupportedModelError, WeightsError
+from multvae_export.errors import SpecError, UnsupportedModelError, WeightsError
 from multvae_export.reader import Record
 
 #: Entries of a chunk, and the bytes of an entry: its column as int32, its weight as float32.
@@ -97,7 +99,8 @@ class Linear(AutoEncoder):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Architecture:  # type: ignore[override]
         """Read the similarity, and choose how it is stored. See the base class."""
-        similarity, offset = ADAPTERS[checkpoint.model](checkpoint)
+        described = checkpoint.description
+        similarity, offset = _named(described, checkpoint) if described else ADAPTERS[checkpoint.model](checkpoint)
         return stored(similarity, offset)
 
     def spec(self) -> dict[str, Any]:
@@ -211,6 +214,18 @@ def _entries(matrix: Tensor) -> Entries:
 def _whole(entries: Entries) -> Tensor:
     matrix = torch.zeros(len(entries), len(entries))
     return matrix.index_put_((entries.rows, entries.columns), entries.weights, accumulate=True)
+
+
+def _named(description: dict[str, Any], checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
+    """The similarity that a description names, which has no row and no column for the padding item."""
+    name = description.get("similarity")
+    if not isinstance(name, str) or name not in checkpoint.weights:
+        raise SpecError(f"the description says similarity={name!r}, which are no weights of the checkpoint.")
+    similarity = checkpoint.tensor(name, 2)
+    n_items = description.get("n_items")
+    if similarity.shape != (n_items - 1 if isinstance(n_items, int) else 0,) * 2:
+        raise SpecError(f"the description says n_items={n_items!r}, and the weights {name} are {list(similarity.shape)}.")
+    return pad(similarity, (1, 0, 1, 0)), torch.zeros(len(similarity) + 1)
 
 
 # What each model of RecBole's leaves in its checkpoint.

@@ -1,0 +1,124 @@
+r"""AutoRec (Sedhain, Menon, Sanner, Xie, "AutoRec: Autoencoders Meet Collaborative Filtering", WWW 2015), user-based.
+
+.. math:: \min_\theta \sum_u \lVert r_u - h(r_u; \theta) \rVert^2_{\mathcal O}
+    + \frac{\lambda}{2} (\lVert W \rVert_F^2 + \lVert V \rVert_F^2), \quad h(r; \theta) = W g(V r + \mu) + b \quad (1, 2)
+
+With ``targets: ratings`` r_u holds the user's ratings, and the error is summed over the rated items, as in the paper. Of
+clicks all observed entries are 1, and what predicts 1 for everything has no error: with ``targets: clicks`` the error is
+summed over all items, with r_ui = 0 where the user did not click.
+
+The mean over the users of a batch stands for the sum, and lambda is divided by ``train_batch_size`` accordingly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
+from recbole_multvae.likelihoods.base import LikelihoodSettings
+from recbole_multvae.likelihoods.gaussian import Gaussian, GaussianSettings
+from recbole_multvae.models.base import ClickAutoEncoder
+from recbole_multvae.settings import RecommenderSettings, setting
+
+
+class AutoRecSettings(LikelihoodSettings, RecommenderSettings):
+    """The settings of :class:`AutoRec`."""
+
+    latent_dimension: int = setting(200, "a positive integer", "units of the hidden layer", gt=0)
+    hid_activation: Literal["tanh", "relu", "sigmoid", "none"] = setting(
+        "sigmoid", "tanh, relu, sigmoid or none", "activation g of the hidden layer; none is the identity"
+    )
+    reg_weight: float = setting(
+        1.0, "a number, 0 or more", "lambda of the L2 penalty lambda/2 of the weights, divided by train_batch_size", ge=0
+    )
+    targets: Literal["clicks", "ratings"] = setting(
+        "clicks",
+        "clicks or ratings",
+        "clicks: squared error of all items, 1 or 0; ratings: that of the rated items, from the column RATING_FIELD",
+    )
+
+
+class AutoRec(ClickAutoEncoder):
+    """U-AutoRec: I-K-I, a sigmoid between, squared error, L2 penalty."""
+
+    settings_class = AutoRecSettings
+    input_scaling = "none"
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        if self.settings.targets == "ratings":
+            self.input_scaling = "ratings"
+            self.history.add_values(dataset, rating_field(config, dataset))
+        self.build(self.n_items - 1)
+        self.l2 = self.settings.reg_weight / 2 / config["train_batch_size"]
+
+    def build(self, size: int) -> None:
+        """Make the network of vectors of a size: I, or the number of users."""
+        latent, self.latent_activation = self.settings.latent_dimension, self.settings.hid_activation
+        self.encoder = SparseEncoder([size, latent], 0, self.sparse)
+        self.activation = ACTIVATIONS[self.latent_activation]()
+        self.decoder = mlp([latent, size])
+
+    def make_likelihood(self) -> Gaussian:
+        """The squared error of every entry: c1 = c0 = 2 in c/2 (x - f)^2."""
+        keys = {name: getattr(self.settings, name) for name in LikelihoodSettings.model_fields}
+        return Gaussian(GaussianSettings(confidence_c1=2.0, confidence_c0=2.0, **keys), self.dtype, self.sparse)
+
+    def encode(self, columns: Tensor, offsets: Tensor, values: Tensor | None = None) -> Tensor:
+        """g(V r + mu), [B, K], of clicks, or of ratings ``values`` float32 [N].
+
+        Raises:
+            DataError: the model reads ratings, and there are none.
+        """
+        if values is None and self.settings.targets == "ratings":
+            raise DataError(
+                f"{type(self).__name__} with targets=ratings reads ratings, and a history of items has none: train it with "
+                "targets=clicks."
+            )
+        values = torch.ones_like(columns, dtype=torch.float32) if values is None else values
+        return self.activation(self.encoder(columns, offsets, self.generator, values))
+
+    def loss(self, columns: Tensor, offsets: Tensor, values: Tensor | None = None) -> Tensor:
+        """The squared error, the mean over the rows of the batch, and the L2 penalty of the weights."""
+        z = self.encode(columns, offsets, values)
+        output: Any = self.decoder[-1]
+        if values is None:
+            error = self.negative_log_likelihood(z, columns, offsets)
+        else:
+            error = observed_error(z, output, columns, offsets, values)
+        return error + self.l2 * (self.encoder.first.weight.square().sum() + output.weight.square().sum())
+
+
+def observed_error(z: Tensor, output: Any, columns: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
+    """The squared error of what was observed, summed, the mean over rows: only these entries are predicted.
+
+    Args:
+        z: [B, K].
+        output: the last layer, weight [I, K].
+        columns: of the observed entries, int64 [N].
+        offsets: int64 [B + 1].
+        values: what was observed, float32 [N].
+    """
+    row = torch.repeat_interleave(offsets.diff())
+    predicted = (z[row] * F.embedding(columns, output.weight)).sum(dim=1) + output.bias[columns]
+    return (values - predicted).square().sum() / len(z)
+
+
+def rating_field(config: Any, dataset: Any) -> str:
+    """The column of ratings.
+
+    Raises:
+        ConfigurationError: it is not loaded.
+    """
+    field: str = config["RATING_FIELD"]
+    if field not in dataset.inter_feat:
+        raise ConfigurationError(
+            f"targets='ratings' reads the column {field}, which is not loaded: name the column of ratings with "
+            "RATING_FIELD, and load it with load_col."
+        )
+    return field
