@@ -61,6 +61,7 @@ from recbole_multvae.data.loaders import (
 )
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.metrics import METRICS
 from recbole_multvae.evaluation.recbole_models import check_reads_histories, histories_of
 from recbole_multvae.likelihoods import likelihoods
@@ -142,7 +143,7 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
             config._update_internal_config_dict(str(file))
         settings = model_class.read_settings({**config.internal_config_dict, **given})
         _check_likelihood(given, settings.likelihood, type(settings).model_fields)
-        check_keys(given, type(settings).model_fields)
+        check_keys(given, {*type(settings).model_fields, *ActivitySettings.model_fields})
     else:
         keys = {"benchmark_filename": None, **config.internal_config_dict, **given}
         if (protocol := chosen(keys)) and protocol.new_users:
