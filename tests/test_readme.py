@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recbole_multvae.data.protocols.strong_generalization import StrongGeneralizationSettings
+from recbole_multvae.evaluation.activity import ActivitySettings
+from recbole_multvae.evaluation.recbole_models import READERS
 from recbole_multvae.models import FAMILY
-from recbole_multvae.settings import yaml_lines
+from recbole_multvae.settings import Settings, yaml_lines
+from recbole_multvae.shipped import configurations
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -78,9 +82,24 @@ def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
     written = text.split("\n\n")[0].splitlines()
     assert written == yaml_lines(settings), "the lines of the YAML file are made by recbole_multvae.settings.yaml_lines"
     assert {key: yaml.safe_load(text)[key] for key in settings.model_fields} == settings().model_dump()
+    check_table(settings)
+
+
+@pytest.mark.parametrize("settings", [ActivitySettings, StrongGeneralizationSettings])
+def test_a_setting_of_a_run_or_a_split_is_the_same_in_code_and_table(settings: type[Settings]) -> None:
+    check_table(settings)
+
+
+def check_table(settings: type[Settings]) -> None:
     readme = (ROOT / "properties" / "README.md").read_text("utf-8")
     table = dict(re.findall(r"^\| `(\w+)` (\| .* \|)$", readme, re.MULTILINE))
     for key, field in settings.model_fields.items():
         default, rest = table[key].removeprefix("| ").split(" | ", 1)
         assert f"`{field.default}`" in default, key
         assert rest == f"{settings.allowed(key)} | {field.description} |", key
+
+
+def test_every_ready_configuration_and_every_model_of_a_split_is_named() -> None:
+    readme = (ROOT / "properties" / "README.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `dataset/(.*)\.yaml`", readme, re.MULTILINE)) == configurations().keys()
+    assert all(name in readme for name in READERS)

@@ -59,10 +59,13 @@ class StrongGeneralization(Protocol):
         settings = _read(arguments)
         _check_mode(dataset.config)
         seed = dataset.config["seed"] if settings.seed is None else settings.seed
+        part_of_user = np.zeros(dataset.user_num, dtype=np.int8)
         groups = _draw_users(pd.unique(dataset.inter_feat[dataset.uid_field].numpy()), settings, seed)
-        _keep_items_of(dataset, groups[0])
-        users = dataset.inter_feat[dataset.uid_field].numpy()
-        train, *held_out = (np.flatnonzero(np.isin(users, group)) for group in groups)
+        for number, users in enumerate(groups):
+            part_of_user[users] = number
+        _keep_items_of(dataset, part_of_user == 0)
+        part_of_row = part_of_user[dataset.inter_feat[dataset.uid_field].numpy()]
+        train, *held_out = (np.flatnonzero(part_of_row == number) for number in range(len(groups)))
         return [part(dataset, train), *(_with_fold_in(dataset, rows, settings.fold_in, seed) for rows in held_out)]
 
 
@@ -98,11 +101,13 @@ def _draw_users(users: np.ndarray, settings: StrongGeneralizationSettings, seed:
     return np.split(users[np.random.RandomState(seed).permutation(len(users))], [valid, test])
 
 
-def _keep_items_of(dataset: Any, users: np.ndarray) -> None:
-    """Take items that none of these users clicked on out of the data set: out of its rows, its tokens and its features."""
+def _keep_items_of(dataset: Any, chosen: np.ndarray) -> None:
+    """Take items that no user of ``chosen``, bool [n_users], clicked on out of the rows, the tokens and the features."""
     field = dataset.iid_field
     items = dataset.inter_feat[field].numpy()
-    kept = np.union1d([0], items[np.isin(dataset.inter_feat[dataset.uid_field].numpy(), users)])  # 0 is RecBole's padding.
+    clicked = np.bincount(items[chosen[dataset.inter_feat[dataset.uid_field].numpy()]])
+    clicked[0] = 1  # RecBole's padding item.
+    kept = np.flatnonzero(clicked)
     ids = np.full(dataset.item_num, -1)
     ids[kept] = np.arange(len(kept))
     dataset.inter_feat = part(dataset, np.flatnonzero(ids[items] >= 0)).inter_feat
