@@ -10,16 +10,23 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, a
 For the following RecBole has no look-up, and a function of its own is replaced:
 
 * default YAML is read from RecBole's ``properties`` only (``Config._update_internal_config_dict``): ours is added;
+* the ready configuration that has the data set's name is read after RecBole's files (``Config._load_internal_config_dict``);
 * a misspelt key or a value out of range is noticed nowhere (``Config._load_internal_config_dict``): here it is an error;
 * the loaders of auto-encoders stand in a table inside a function (``recbole/data/utils.py:get_dataloader``): ours are added;
 * the items of each user are collected in a Python loop over all interactions (``Sampler.get_used_ids``, which
   ``create_samplers`` calls on a class that it names itself): ours get a sparse matrix;
 * a script may make its ``Trainer`` itself, without ``get_trainer``: for our models it gets ours (``Trainer.__new__``);
+* metrics are those of one module (``recbole/evaluator/register.py``): those of :mod:`.evaluation.metrics` are added to its
+  three tables, for every model;
+* a way to split is an ``if`` in ``Dataset.build``: under ``eval_args: {split: {NAME: ...}}`` with a name of
+  :mod:`.data.protocols` the protocol splits, for every model;
+* under such a protocol, which may show the model histories of users who are not in training, RecBole's models get our
+  loaders too (``get_dataloader``), and read the histories of the batch (``Trainer._full_sort_batch_eval``);
 * ``torch.load`` refuses RecBole's checkpoints since torch 2.6: the calls that RecBole's own modules make get
   :func:`.checkpoint.load`. This one reaches the whole process; ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the environment leaves
   ``torch.load`` as it is.
 
-Other models take RecBole's own path through each of these, but for the safe loading of checkpoints.
+Other models take RecBole's own path through each of these, but for protocols of ours and the safe loading of checkpoints.
 """
 
 from __future__ import annotations
@@ -33,27 +40,35 @@ from typing import Any
 
 import recbole
 import recbole.data.dataset
+import recbole.evaluator.register
 import recbole.trainer
 import torch
 from recbole.config import Config
-from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
+from recbole.data.dataset import Dataset
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 
-from recbole_multvae import checkpoint
+from recbole_multvae import checkpoint, shipped
 from recbole_multvae.configuration import check_keys
 from recbole_multvae.data import csr
 from recbole_multvae.data.dataset import FamilyDataset
-from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader, ClickUserDataLoader
+from recbole_multvae.data.loaders import (
+    BatchedFullSortEvalDataLoader,
+    ClickUserDataLoader,
+    HistoryEvalDataLoader,
+    UsersWithHistories,
+)
+from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.activity import ActivitySettings
+from recbole_multvae.evaluation.metrics import METRICS
+from recbole_multvae.evaluation.recbole_models import check_reads_histories, histories_of
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickRecommender
+from recbole_multvae.shipped import PROPERTIES
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
-
-_PACKAGE = Path(__file__).parent
-#: Where the default YAML is: inside the package when it is installed, beside it in a checkout.
-PROPERTIES = next((p for p in (_PACKAGE / "properties", _PACKAGE.parent / "properties") if p.is_dir()), _PACKAGE)
 
 
 def register() -> None:
@@ -66,6 +81,10 @@ def register() -> None:
     for module in ("recbole.data.utils", "recbole.data"):
         _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
     _wrap(Sampler, "get_used_ids", _family_used_ids)
+    _wrap(Dataset, "build", _protocol_s_split)
+    _wrap(Trainer, "_full_sort_batch_eval", _histories_of_the_batch)
+    for metric in METRICS:
+        _enter_metric(metric)
     Trainer.__new__ = _new_trainer
     if os.environ.get("RECBOLE_MULTVAE_TORCH_LOAD") != "0":
         _wrap(torch.serialization, "load", _safe_load)
@@ -76,6 +95,14 @@ def _enter(model: type[ClickRecommender]) -> None:
     """Put a model's trainer and data set where RecBole looks for them by name."""
     setattr(recbole.trainer, f"{model.__name__}Trainer", FamilyTrainer)
     setattr(recbole.data.dataset, f"{model.__name__}Dataset", FamilyDataset)
+
+
+def _enter_metric(metric: Any) -> None:
+    """Put a metric into the tables in which RecBole finds metrics by name."""
+    name, register = metric.__name__.lower(), recbole.evaluator.register
+    register.metrics_dict[name] = metric
+    register.metric_information[name] = metric.metric_need
+    register.metric_types[name] = metric.metric_type
 
 
 def _wrap(owner: Any, name: str, wrapper: Any) -> None:
@@ -108,19 +135,28 @@ def _family_defaults(original: Any, config: Config, file: str) -> Any:
 
 
 def _family_keys(original: Any, config: Config, model: str, model_class: Any, dataset: str) -> None:
-    """Once the defaults are known, look for misspelt keys and for values out of range."""
+    """Once the defaults are known, look for misspelt keys, for values out of range and for what does not go together."""
     original(config, model, model_class, dataset)
     given = config.external_config_dict
     if not _is_family(model_class):
-        check_choice(given, None)
+        _check_recbole_s(config, model_class, given)
         return
     _enter(model_class)  # It may be a class of the user's own that derives from one of ours.
+    if file := shipped.of_dataset(dataset):
+        config._update_internal_config_dict(str(file))
     settings = model_class.read_settings({**config.internal_config_dict, **given})
     settings.check_alternatives(given)
     check_choice(given, settings)
     if hasattr(settings, "likelihood"):
         _check_likelihood(given, settings.likelihood, type(settings).model_fields)
-    check_keys(given, type(settings).model_fields)
+    check_keys(given, {*type(settings).model_fields, *ActivitySettings.model_fields})
+
+
+def _check_recbole_s(config: Config, model_class: Any, given: dict[str, Any]) -> None:
+    check_choice(given, None)
+    keys = {"benchmark_filename": None, **config.internal_config_dict, **given}
+    if (protocol := chosen(keys)) and protocol.new_users:
+        check_reads_histories(model_class, keys.get("knn_method"), protocol.name)
 
 
 def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
@@ -133,11 +169,13 @@ def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
 
 def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
     loader = original(config, phase)
-    if not _is_family(config.model_class):
+    ours = _is_family(config.model_class)
+    if not (ours or chosen(config)):
         return loader
     if phase == "train":
-        return ClickUserDataLoader
-    return BatchedFullSortEvalDataLoader if loader is FullSortEvalDataLoader else loader
+        return ClickUserDataLoader if ours or loader is UserDataLoader else loader
+    batched = BatchedFullSortEvalDataLoader if ours else HistoryEvalDataLoader
+    return batched if loader is FullSortEvalDataLoader else loader
 
 
 def _family_used_ids(original: Any, sampler: Any) -> Any:
@@ -145,6 +183,23 @@ def _family_used_ids(original: Any, sampler: Any) -> Any:
     config = sampler.datasets[0].config
     ours = _is_family(config.model_class) and set(config["eval_args"]["mode"].values()) == {"full"}
     return csr.used_items(sampler) if ours else original(sampler)
+
+
+def _protocol_s_split(original: Any, dataset: Dataset) -> Any:
+    protocol = chosen(dataset.config)
+    if protocol is None:
+        return original(dataset)
+    dataset._change_feat_format()
+    dataset._drop_unused_col()
+    return protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])
+
+
+def _histories_of_the_batch(original: Any, trainer: Trainer, batch: Any) -> Any:
+    users, *rest = batch
+    if _is_family(type(trainer.model)) or not isinstance(users, UsersWithHistories):
+        return original(trainer, batch)
+    with histories_of(users, trainer.model) as renumbered:
+        return users, *original(trainer, (renumbered, *rest))[1:]
 
 
 def _new_trainer(cls: type, config: Any = None, model: Any = None, *_: Any) -> Any:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
@@ -68,6 +69,24 @@ def blocks(write_dataset: Callable[..., None]) -> str:
     """The name of a block-structured data set."""
     write_dataset("blocks", block_pairs())
     return "blocks"
+
+
+def uneven_pairs(users: int = 70, items: int = 45) -> list[tuple[str, str]]:
+    """Users with 1 to 20 clicks, many on popular items, some on items of their own; sorted by user."""
+    random = np.random.RandomState(0)
+    popularity = 1 / np.arange(1, items + 1)
+    pairs = []
+    for user in range(users):
+        clicks = random.choice(items, random.randint(1, 21), replace=False, p=popularity / popularity.sum())
+        pairs += [(f"u{user}", f"i{item}") for item in clicks] + [(f"u{user}", f"own{user}")] * (user % 4 == 0)
+    return pairs
+
+
+@pytest.fixture
+def uneven(write_dataset: Callable[..., None]) -> str:
+    """The name of a data set whose users differ in activity."""
+    write_dataset("uneven", uneven_pairs())
+    return "uneven"
 
 
 def recbole_s(function: Callable[..., Any]) -> Callable[..., Any]:

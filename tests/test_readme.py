@@ -13,9 +13,13 @@ import pytest
 import yaml
 
 from recbole_multvae.commands.command_line import read_command_line
+from recbole_multvae.data.protocols.strong_generalization import StrongGeneralizationSettings
+from recbole_multvae.evaluation.activity import ActivitySettings
+from recbole_multvae.evaluation.recbole_models import READERS
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
-from recbole_multvae.settings import yaml_lines
+from recbole_multvae.settings import Settings, yaml_lines
+from recbole_multvae.shipped import configurations
 from tests.conftest import QUICK, Experiment, block_pairs, write_inter
 
 ROOT = Path(__file__).parent.parent
@@ -82,19 +86,35 @@ def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
     written = text.split("\n\n")[0].splitlines()
     assert written == yaml_lines(settings), "the lines of the YAML file are made by recbole_multvae.settings.yaml_lines"
     assert {key: yaml.safe_load(text)[key] for key in settings.model_fields} == settings().model_dump()
-    table = key_table(model.__name__)
     for settings in map(model.all_settings, likelihoods()):
-        for key, field in settings.model_fields.items():
-            default, rest = table[key].removeprefix("| ").split(" | ", 1)
-            assert f"`{field.default}`" in default, key
-            assert rest == f"{settings.allowed(key)} | {field.description} |", key
+        check_table(settings, key_table(model.__name__))
 
 
 def key_table(model: str) -> dict[str, str]:
     """The rows of the tables of keys by key: of MultVAE and MultDAE, and of the model's own section, which wins."""
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", KEYS, re.MULTILINE | re.DOTALL))
-    text = sections["MultVAE and MultDAE"] + sections.get(model, "")
+    return rows(sections["MultVAE and MultDAE"] + sections.get(model, ""))
+
+
+def rows(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` (\| .* \|)$", text, re.MULTILINE))
+
+
+def check_table(settings: type[Settings], table: dict[str, str]) -> None:
+    for key, field in settings.model_fields.items():
+        default, rest = table[key].removeprefix("| ").split(" | ", 1)
+        assert f"`{field.default}`" in default, key
+        assert rest == f"{settings.allowed(key)} | {field.description} |", key
+
+
+@pytest.mark.parametrize("settings", [ActivitySettings, StrongGeneralizationSettings])
+def test_a_setting_of_a_run_or_a_split_is_the_same_in_code_and_table(settings: type[Settings]) -> None:
+    check_table(settings, rows(KEYS))
+
+
+def test_every_ready_configuration_and_every_model_of_a_split_is_named() -> None:
+    assert set(re.findall(r"^\| `dataset/(.*)\.yaml`", KEYS, re.MULTILINE)) == configurations().keys()
+    assert all(name in KEYS for name in READERS)
 
 
 @pytest.mark.parametrize("line", re.findall(r"`(--model=.*)` \|$", KEYS, re.MULTILINE))

@@ -58,7 +58,7 @@ PROTOCOL = '''
 """Every third user is not in training: half of the items are given to the model, the others are to be found."""
 import numpy as np
 from recbole_multvae.data.csr import distinct_clicks
-from recbole_multvae.data.protocols.base import Protocol, fold_in
+from recbole_multvae.data.protocols.base import Protocol, fold_in, part
 
 
 class EveryThird(Protocol):
@@ -67,7 +67,7 @@ class EveryThird(Protocol):
     def split(self, dataset, arguments):
         users = dataset.inter_feat[dataset.uid_field].numpy()
         given = np.arange(len(users)) % 2 == arguments["given"]
-        train, seen, held = (dataset.copy(dataset.rows(np.flatnonzero(rows)))
+        train, seen, held = (part(dataset, np.flatnonzero(rows))
                              for rows in (users % 3 > 0, (users % 3 == 0) & given, (users % 3 == 0) & ~given))
         return [train, *(fold_in(dataset.copy(held.inter_feat), distinct_clicks(seen)) for _ in range(2))]
 '''

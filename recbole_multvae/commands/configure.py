@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from recbole.config import Config
 
+from recbole_multvae import shipped
 from recbole_multvae.commands.values import check_values
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.training.processes import join_group
@@ -76,13 +77,23 @@ class _CheckedConfig(Config):
 def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
     """Read the keys and values of a YAML file.
 
+    Args:
+        file: its path; where there is no such file, the name of one of the package's, with or without ``.yaml``.
+        loader: PyYAML's.
+
     Raises:
         ConfigurationError: there is no such file, or it is not YAML of keys and values.
     """
+    path = Path(file)
+    if not path.exists():
+        path = shipped.configurations().get(str(file).removesuffix(".yaml"), path)
     try:
-        keys = yaml.load(Path(file).read_text("utf-8"), loader)
+        keys = yaml.load(path.read_text("utf-8"), loader)
     except OSError:
-        raise ConfigurationError(f"--config_files names {str(file)!r}, but there is no such file.") from None
+        raise ConfigurationError(
+            f"--config_files names {str(file)!r}, but there is no such file, and the files that come with this package are "
+            f"{', '.join(shipped.configurations())}."
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"The configuration file {file} is not in UTF-8: save it in this encoding.") from error
     except yaml.YAMLError as error:

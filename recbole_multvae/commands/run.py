@@ -33,6 +33,8 @@ from recbole_multvae.commands.configure import make_config
 from recbole_multvae.commands.refusals import refusals_of_recbole
 from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.errors import ConfigurationError, DataError, TrainingError, TrainingInterrupted
+from recbole_multvae.evaluation import activity
+from recbole_multvae.evaluation.activity import ActivityEvaluator, ActivitySettings
 from recbole_multvae.training.checkpoints import with_whole_checkpoints
 from recbole_multvae.training.processes import in_a_group
 
@@ -73,6 +75,7 @@ def run(
 
 
 def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[str, Any]:
+    quantiles = ActivitySettings.from_config(config).activity_quantiles
     init_seed(config["seed"], config["reproducibility"])
     _init_logger(config)
     logger = getLogger()
@@ -93,15 +96,19 @@ def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[s
 
     trainer_class = with_whole_checkpoints(get_trainer(config["MODEL_TYPE"], config["model"]))
     trainer = (trainer_class if config["single_spec"] else in_a_group(trainer_class))(config, network)
+    by_activity = ActivityEvaluator(trainer.evaluator, quantiles, train_data, test_data) if quantiles else None
     show_progress = config["show_progress"]
     with _early_end_explained(trainer):
         announce(trainer.saved_model_file)
         best_score, best_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
+        trainer.evaluator = by_activity or trainer.evaluator
         test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=show_progress)
 
     logger.info(f"The running environment of this training is as follows:\n{get_environment(config).draw()}")
     logger.info(set_color("best valid ", "yellow") + f": {best_result}")
     logger.info(set_color("test result", "yellow") + f": {test_result}")
+    if by_activity and config["local_rank"] == 0:
+        _show_activity(by_activity.groups, trainer.saved_model_file)
     if not config["single_spec"]:
         torch.distributed.destroy_process_group()
     return {
@@ -110,6 +117,11 @@ def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[s
         "best_valid_result": best_result,
         "test_result": test_result,
     }
+
+
+def _show_activity(groups: list[activity.Group], checkpoint: str) -> None:
+    file = activity.draw(groups, checkpoint)
+    getLogger().info(f"The test by activity of the users, drawn in {file}:\n{activity.table(groups)}")
 
 
 def _init_logger(config: Config) -> None:

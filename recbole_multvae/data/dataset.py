@@ -1,23 +1,23 @@
 """The data set of the family. RecBole finds it by name, as ``<Model>Dataset`` (``recbole/data/utils.py:create_dataset``).
 
 Files are read by pandas' parser in C where it reads what RecBole's reads, and data are split without a Python loop over
-users. ``eval_args: {split: ...}`` knows the protocols of :mod:`.protocols` besides RecBole's own splits.
+users.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
+from logging import getLogger
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from recbole.data.dataset import Dataset
-from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
-from recbole_multvae.data.protocols import protocols
+from recbole_multvae import shipped
+from recbole_multvae.data.protocols.base import part
 
 #: The columns that both parsers read alike; sequences are left to RecBole.
 PLAIN_TYPES = {"token": (FeatureType.TOKEN, str), "float": (FeatureType.FLOAT, np.float64)}
@@ -26,14 +26,10 @@ PLAIN_TYPES = {"token": (FeatureType.TOKEN, str), "float": (FeatureType.FLOAT, n
 class FamilyDataset(Dataset):
     """RecBole's ``Dataset``; every override returns what RecBole's own method would."""
 
-    def build(self) -> list[Any]:
-        """The data sets for training, validation and test. See RecBole's ``Dataset.build``."""
-        split = self.config["eval_args"]["split"]
-        name = next(iter(split), None) if isinstance(split, dict) else None
-        if name not in protocols():
-            return super().build()
-        self._change_feat_format()
-        return protocols()[name]().split(self, split[name])
+    def __init__(self, config: Any) -> None:
+        if file := shipped.of_dataset(config["dataset"]):
+            getLogger().info(f"The configuration starts from {file}, which comes with this package for the data set's name.")
+        super().__init__(config)
 
     def split_by_ratio(self, ratios: Sequence[float], group_by: str | None = None) -> list[Any]:
         """Each group's rows, in their order, cut by ``ratios`` into data sets. See RecBole's ``Dataset.split_by_ratio``."""
@@ -48,12 +44,7 @@ class FamilyDataset(Dataset):
         places = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
         parts = sum((places >= np.repeat(cut, counts) for cut in cuts.T), np.zeros(len(order), dtype=np.int8))
         self._drop_unused_col()
-        return [self.copy(self.rows(order[parts == part])) for part in range(len(ratios))]
-
-    def rows(self, rows: np.ndarray) -> Interaction:
-        """Some rows of the interactions, by an integer array. Interaction's own indexing makes a list of the array first."""
-        index = torch.from_numpy(rows)
-        return Interaction({name: values[index] for name, values in self.inter_feat.interaction.items()})
+        return [part(self, order[parts == number]) for number in range(len(ratios))]
 
     def _load_feat(self, filepath: str, source: Any) -> Any:
         columns = self._plain_columns(filepath, source)

@@ -11,7 +11,10 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_multvae.data.csr import UserItems, clicks_from_sets, distinct_clicks, item_tensor, ones
-from recbole_multvae.evaluation.ranking import users_per_batch
+from recbole_multvae.evaluation.ranking import WHOLE_ROW_BYTES, users_per_batch
+
+#: Bytes of an evaluation batch of RecBole's models where histories are folded in: as much as ``eval_memory`` is by default.
+WHOLE_ROWS = 512 * 2**20
 
 
 class ClickUserDataLoader(UserDataLoader):
@@ -82,5 +85,15 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
     def _init_batch_size_and_step(self) -> None:
         super()._init_batch_size_and_step()
         n_items = self._dataset.item_num
-        self.step = max(self.step, users_per_batch(self.config, n_items))
+        self.step = max(self.step, self._users_per_batch(n_items))
         self.set_batch_size(self.step * n_items)
+
+    def _users_per_batch(self, n_items: int) -> int:
+        return users_per_batch(self.config, n_items)
+
+
+class HistoryEvalDataLoader(BatchedFullSortEvalDataLoader):
+    """The same loader for RecBole's models, whose evaluation takes whole rows of scores; they have no ``eval_memory``."""
+
+    def _users_per_batch(self, n_items: int) -> int:
+        return max(1, WHOLE_ROWS // (WHOLE_ROW_BYTES * n_items))

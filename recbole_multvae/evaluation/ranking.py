@@ -36,7 +36,7 @@ def reads_top_k_only(config: Any) -> bool:
 
 
 def users_per_batch(config: Any, n_items: int) -> int:
-    """How many users' evaluation fits into ``eval_memory`` MiB, at least 1."""
+    """How many users' evaluation by a model of the family fits into ``eval_memory`` MiB, at least 1."""
     units = n_items + 2 * sum(config["mlp_hidden_size"] or []) + 3 * (config["latent_dimension"] or 0)
     unit = TOP_K_BYTES if reads_top_k_only(config) else WHOLE_ROW_BYTES
     return max(1, config["eval_memory"] * 2**20 // (unit * units))

@@ -1,0 +1,154 @@
+"""Strong generalization: the protocol of Liang et al., "Variational Autoencoders for Collaborative Filtering", section 4.
+
+Users are held out, not clicks. The model is trained on all clicks of the other users. Of a held-out user it is given a part
+of the clicks, the fold-in, and the rest is to be found. It is the split of the paper's code (dawenl/vae_cf at ad103c5,
+``VAE_ML20M_WWW2018.ipynb``), draw for draw: where the rows of the data set are in the order of the notebook's file (sorted
+by user, as MovieLens' are), the same seed holds out the same users, and the same clicks of each are to be found.
+
+``eval_args: {split: {SG: {valid_users: 750, test_users: 750}}}`` chooses it. ``group_by`` and ``order`` are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+from scipy.sparse import csr_matrix
+
+from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.data.protocols.base import Protocol, fold_in, part
+from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.settings import Settings, setting
+
+#: With fewer clicks than this, all of a held-out user's are fold-in, and nothing is to be found.
+FEWEST = 5
+
+
+class StrongGeneralizationSettings(Settings):
+    """The arguments of ``SG``. The defaults are the paper's for MovieLens-20M."""
+
+    valid_users: int = setting(10_000, "a positive integer", "users held out for validation", gt=0)
+    test_users: int = setting(10_000, "a positive integer", "users held out for the test", gt=0)
+    fold_in: float = setting(
+        0.8, "a number between 0 and 1", "the share of a held-out user's clicks that the model is given", gt=0, lt=1
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = setting(
+        None, "an integer from 0 to 4294967295", "draws users and clicks; None takes RecBole's `seed`; the paper's: 98765"
+    )  # fmt: skip
+
+
+class StrongGeneralization(Protocol):
+    """Holds users out, and shows the model a part of their clicks."""
+
+    name: ClassVar[str] = "SG"
+    new_users: ClassVar[bool] = True
+
+    def split(self, dataset: Any, arguments: Any) -> list[Any]:
+        """Split the users. See :meth:`Protocol.split`.
+
+        The catalogue becomes that of the training users: other items leave the data set.
+
+        Raises:
+            ConfigurationError: an argument is not allowed, or no user would be left for training.
+            DataError: no held-out user has clicks enough.
+        """
+        settings = _read(arguments)
+        _check_mode(dataset.config)
+        seed = dataset.config["seed"] if settings.seed is None else settings.seed
+        part_of_user = np.zeros(dataset.user_num, dtype=np.int8)
+        groups = _draw_users(pd.unique(dataset.inter_feat[dataset.uid_field].numpy()), settings, seed)
+        for number, users in enumerate(groups):
+            part_of_user[users] = number
+        _keep_items_of(dataset, part_of_user == 0)
+        part_of_row = part_of_user[dataset.inter_feat[dataset.uid_field].numpy()]
+        train, *held_out = (np.flatnonzero(part_of_row == number) for number in range(len(groups)))
+        return [part(dataset, train), *(_with_fold_in(dataset, rows, settings.fold_in, seed) for rows in held_out)]
+
+
+def _read(arguments: Any) -> StrongGeneralizationSettings:
+    given = {} if arguments is None else arguments
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"eval_args split SG={given!r} is not allowed: expected a dictionary such as "
+            "{'valid_users': 750, 'test_users': 750, 'fold_in': 0.8}."
+        )
+    known = StrongGeneralizationSettings.model_fields
+    for name in given.keys() - known.keys():
+        hint = did_you_mean(str(name), known, f": expected some of {', '.join(known)}.")
+        raise ConfigurationError(f"eval_args split SG has no argument {name!r}{hint}")
+    return StrongGeneralizationSettings.from_config(given)
+
+
+def _check_mode(config: Any) -> None:
+    for mode in config["eval_args"]["mode"].values():
+        if mode != "full":
+            raise ConfigurationError(f"eval_args mode={mode!r} does not go with split SG, which ranks all items: take full.")
+
+
+def _draw_users(users: np.ndarray, settings: StrongGeneralizationSettings, seed: int) -> list[np.ndarray]:
+    """The users of training, of validation and of the test; ``users`` in the order of their first rows."""
+    test = len(users) - settings.test_users
+    valid = test - settings.valid_users
+    if valid < 1:
+        raise ConfigurationError(
+            f"eval_args split SG holds out valid_users={settings.valid_users} and test_users={settings.test_users} of "
+            f"{len(users)} users, which leaves none for training: lower them."
+        )
+    return np.split(users[np.random.RandomState(seed).permutation(len(users))], [valid, test])
+
+
+def _keep_items_of(dataset: Any, chosen: np.ndarray) -> None:
+    """Take items that no user of ``chosen``, bool [n_users], clicked on out of the rows, the tokens and the features."""
+    field = dataset.iid_field
+    items = dataset.inter_feat[field].numpy()
+    clicked = np.bincount(items[chosen[dataset.inter_feat[dataset.uid_field].numpy()]])
+    clicked[0] = 1  # RecBole's padding item.
+    kept = np.flatnonzero(clicked)
+    ids = np.full(dataset.item_num, -1)
+    ids[kept] = np.arange(len(kept))
+    dataset.inter_feat = part(dataset, np.flatnonzero(ids[items] >= 0)).inter_feat
+    dataset.inter_feat[field] = torch.from_numpy(ids[dataset.inter_feat[field].numpy()])
+    dataset.field2id_token[field] = dataset.field2id_token[field][kept]
+    dataset.field2token_id[field] = {token: item for item, token in enumerate(dataset.field2id_token[field])}
+    if dataset.item_feat is not None:
+        dataset.item_feat = dataset.item_feat[kept]
+        dataset.item_feat[field] = torch.arange(len(kept))
+
+
+def _with_fold_in(dataset: Any, rows: np.ndarray, share: float, seed: int) -> Any:
+    """The data set of the clicks to be found among the rows of held-out users; the other ones are folded in."""
+    rows = _distinct(dataset, rows)
+    users, items = (dataset.inter_feat[field].numpy()[rows] for field in (dataset.uid_field, dataset.iid_field))
+    found = _draw_clicks(np.bincount(pd.factorize(users)[0]), share, seed)
+    if not found.any():
+        raise DataError(
+            f"Nothing is to be found for the {len(np.unique(users))} held-out users who clicked on an item of training: one "
+            f"needs {FEWEST} clicks or more, and eval_args split SG fold_in={share} of them are given to the model."
+        )
+    given = (np.ones(np.count_nonzero(~found), dtype=np.int8), (users[~found], items[~found]))
+    return fold_in(part(dataset, rows[found]), csr_matrix(given, shape=(dataset.user_num, dataset.item_num)))
+
+
+def _distinct(dataset: Any, rows: np.ndarray) -> np.ndarray:
+    """The first row of every pair of user and item; the rows of a user follow each other, the first user's come first."""
+    users, items = (dataset.inter_feat[field].numpy()[rows] for field in (dataset.uid_field, dataset.iid_field))
+    first = np.sort(np.unique(users * dataset.item_num + items, return_index=True)[1])
+    return rows[first[np.argsort(pd.factorize(users[first])[0], kind="stable")]]
+
+
+def _draw_clicks(counts: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which clicks are to be found, bool [counts.sum()], for users with so many clicks each.
+
+    A loop over users, because the paper's code draws for one user after another: 50,000 users take about a second.
+    """
+    random = np.random.RandomState(seed)
+    found = np.zeros(counts.sum(), dtype=bool)
+    for start, count in zip((counts.cumsum() - counts).tolist(), counts.tolist(), strict=True):
+        if count >= FEWEST:
+            size = int((1 - share) * count + 1e-9)  # 1 - 0.8 is a little less than 0.2.
+            found[start + random.choice(count, size, replace=False)] = True
+    return found

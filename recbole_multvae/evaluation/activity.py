@@ -1,0 +1,139 @@
+"""The test's metrics for users of different activity, as a table and as a drawing.
+
+Activity is the length of the history that the model is given of a user: the fold-in under strong generalization, the clicks
+of training otherwise. The users are cut at its quantiles into groups of about the same size, and RecBole's evaluator is
+asked for each group what it is asked for all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.evaluator.collector import DataStruct
+
+from recbole_multvae.data.csr import distinct_clicks
+from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.settings import Settings, setting
+from recbole_multvae.training.checkpoints import replaced
+
+#: What the evaluator is given of a user in a row of its own.
+ROWS_OF_USERS = ("rec.items", "rec.topk", "rec.meanrank")
+
+
+class ActivitySettings(Settings):
+    """The configuration key of the training command, for any model."""
+
+    activity_quantiles: int = setting(
+        0, "an integer, 0 or more", "groups of users by length of history whose test metrics are shown too; 0 is none", ge=0
+    )
+
+
+class Group(NamedTuple):
+    """Users with histories of ``shortest`` to ``longest`` clicks, how many they are, and their metrics by name."""
+
+    shortest: int
+    longest: int
+    users: int
+    metrics: dict[str, float]
+
+    @property
+    def clicks(self) -> str:
+        """The range in words: ``5-12``."""
+        return f"{self.shortest}-{self.longest}" if self.longest > self.shortest else str(self.shortest)
+
+
+class ActivityEvaluator:
+    """RecBole's evaluator, which also evaluates groups of users by activity.
+
+    Args:
+        evaluator: RecBole's.
+        quantiles: how many groups to make; there are fewer where many users have histories of the same length.
+        train_data: the loader of training.
+        test_data: the loader of the test.
+
+    Attributes:
+        groups: those of the last evaluation, the least active users first.
+
+    Raises:
+        ConfigurationError: the test is not a ranking of all items for each user.
+    """
+
+    def __init__(self, evaluator: Any, quantiles: int, train_data: Any, test_data: Any) -> None:
+        if not isinstance(test_data, FullSortEvalDataLoader) or test_data.is_sequential:
+            raise ConfigurationError(
+                f"activity_quantiles={quantiles} needs a test that ranks all items for each user once: take eval_args mode "
+                "full and a model that is not sequential, or leave it out."
+            )
+        self.evaluator = evaluator
+        self.groups: list[Group] = []
+        given = getattr(test_data.dataset, "fold_in", None)
+        histories = distinct_clicks(train_data.dataset) if given is None else given
+        self.lengths = np.diff(histories.indptr)[np.asarray(test_data.uid_list)]
+        self._group = np.searchsorted(np.quantile(self.lengths, np.arange(1, quantiles) / quantiles), self.lengths)
+
+    def evaluate(self, collected: Any) -> dict[str, float]:
+        """The metrics of all users, as RecBole's evaluator gives them; makes :attr:`groups` from the same rankings."""
+        self.groups = [self._evaluate_group(collected, np.flatnonzero(self._group == n)) for n in np.unique(self._group)]
+        return self.evaluator.evaluate(collected)
+
+    def _evaluate_group(self, collected: Any, users: np.ndarray) -> Group:
+        rows = torch.from_numpy(users)
+        part = DataStruct()
+        for name, value in collected._data_dict.items():
+            part.set(name, value[rows] if name in ROWS_OF_USERS else value)
+        lengths = self.lengths[users]
+        return Group(int(lengths.min()), int(lengths.max()), len(users), dict(self.evaluator.evaluate(part)))
+
+
+def table(groups: list[Group]) -> str:
+    """The groups as a table of text, one a line under a line of names."""
+    names = list(groups[0].metrics)
+    rows = [["clicks", "users", *names]]
+    rows += [[group.clicks, str(group.users), *(f"{group.metrics[name]:.4f}" for name in names)] for group in groups]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+#: Pixels: a bar with the space beside it, the height of the tallest bar, a panel's height and its margin; panels in a row.
+BAR, TALLEST, PANEL, MARGIN, COLUMNS = 70, 120, 190, 30, 3
+
+
+def drawing(groups: list[Group]) -> str:
+    """The groups as an SVG image: a panel for each metric, a bar for each group."""
+    names = list(groups[0].metrics)
+    width = len(groups) * BAR + MARGIN
+    right, bottom = min(COLUMNS, len(names)) * width + MARGIN, -(-len(names) // COLUMNS) * PANEL + MARGIN
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{right}" height="{bottom}" style="font: 11px sans-serif">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for number, name in enumerate(names):
+        x, y = MARGIN + number % COLUMNS * width, number // COLUMNS * PANEL
+        lines += [f'<g transform="translate({x} {y})">', *_panel(groups, name), "</g>"]
+    lines.append(f'<text x="{MARGIN}" y="{bottom - 10}">Under each bar: clicks of a user that the model is given.</text>')
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _panel(groups: list[Group], name: str) -> list[str]:
+    tallest = max(*(group.metrics[name] for group in groups), 1e-12)
+    parts = [f'<text y="20" font-weight="bold">{name}</text>']
+    for n, group in enumerate(groups):
+        height = TALLEST * max(group.metrics[name], 0) / tallest
+        x, y, middle = n * BAR, 45 + TALLEST - height, f'x="{n * BAR + BAR / 2 - 5:g}" text-anchor="middle"'
+        parts.append(f'<rect x="{x}" y="{y:.1f}" width="{BAR - 10}" height="{height:.1f}" fill="#4477aa"/>')
+        parts.append(f'<text {middle} y="{y - 4:.1f}">{group.metrics[name]:.4f}</text>')
+        parts.append(f'<text {middle} y="{45 + TALLEST + 14}">{group.clicks}</text>')
+    return parts
+
+
+def draw(groups: list[Group], checkpoint: str) -> Path:
+    """Write the drawing beside a checkpoint, as ``<checkpoint>-activity.svg``, and return its path."""
+    file = Path(checkpoint).with_suffix("")
+    file = file.with_name(f"{file.name}-activity.svg")
+    with replaced(file) as part:
+        Path(part).write_text(drawing(groups), "utf-8")
+    return file

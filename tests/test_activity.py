@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from recbole_multvae.commands.train import main, run
+from recbole_multvae.data.csr import distinct_clicks
+from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.activity import ActivityEvaluator, Group, draw, drawing, table
+from tests.conftest import QUICK, QUIET, Experiment
+
+KEYS = {**QUICK, "topk": [2, 5], "valid_metric": "NDCG@5", "metric_decimal_place": 9}
+SG = {"eval_args": {"split": {"SG": {"valid_users": 10, "test_users": 14}}}}
+GROUPS = [Group(5, 9, 20, {"recall@10": 0.25, "ndcg@10": 0.1}), Group(12, 12, 19, {"recall@10": 0.5, "ndcg@10": 0.0})]
+
+
+def evaluated(experiment: Experiment, quantiles: int) -> tuple[ActivityEvaluator, dict[str, float]]:
+    evaluator = ActivityEvaluator(experiment.trainer.evaluator, quantiles, experiment.train_data, experiment.test_data)
+    experiment.trainer.evaluator = evaluator
+    return evaluator, experiment.trainer.evaluate(experiment.test_data, load_best_model=False)
+
+
+@pytest.mark.parametrize(("model", "keys"), [("MultVAE", KEYS), ("EASE", {**QUIET, "data_path": ".", "topk": [2, 5]})])
+@pytest.mark.parametrize("split", [{}, SG], ids=["RS", "SG"])
+def test_groups_are_cut_at_quantiles_of_what_the_model_is_given(uneven: str, model: str, keys: Any, split: Any) -> None:
+    experiment = Experiment(model, uneven, keys, **split, metrics=["Recall", "NDCG", "MRR"])
+    evaluator, result = evaluated(experiment, 3)
+    given = experiment.test_data.dataset.fold_in if split else distinct_clicks(experiment.train_data.dataset)
+    lengths = given.sum(axis=1).A1[distinct_clicks(experiment.test_data.dataset).sum(axis=1).A1 > 0]
+    edges = np.quantile(lengths, [1 / 3, 2 / 3])
+    sizes = [(lengths <= edges[0]).sum(), ((lengths > edges[0]) & (lengths <= edges[1])).sum(), (lengths > edges[1]).sum()]
+    assert [group.users for group in evaluator.groups] == [size for size in sizes if size]
+    assert evaluator.groups[0].shortest == lengths.min() and evaluator.groups[-1].longest == lengths.max()
+    for name, value in result.items():  # A mean over users is the mean of its parts.
+        weighted = sum(group.users * group.metrics[name] for group in evaluator.groups) / len(lengths)
+        assert weighted == pytest.approx(value, abs=2e-4 if model == "EASE" else 1e-8)
+
+
+def test_a_group_s_metrics_are_those_of_its_users_alone(uneven: str) -> None:
+    experiment = Experiment("MultVAE", uneven, KEYS)
+    evaluator, _ = evaluated(experiment, 2)
+    first = evaluator.groups[0]
+    users = np.asarray(experiment.test_data.uid_list)[evaluator.lengths <= first.longest]
+    data = experiment.test_data.dataset
+    alone = data.copy(data.inter_feat[np.flatnonzero(np.isin(data.inter_feat["user_id"].numpy(), users))])
+    loader = type(experiment.test_data)(experiment.config, alone, experiment.test_data._sampler)
+    experiment.trainer.evaluator = evaluator.evaluator
+    assert first.metrics == experiment.trainer.evaluate(loader, load_best_model=False)
+
+
+def test_one_length_is_one_group(write_dataset: Any) -> None:
+    write_dataset("alike", [(f"u{user}", f"i{(user + item) % 30}") for user in range(30) for item in range(10)])
+    evaluator, result = evaluated(Experiment("MultVAE", "alike", **KEYS), 4)
+    assert [(group.clicks, group.users, group.metrics) for group in evaluator.groups] == [("8", 30, result)]
+
+
+def test_table() -> None:
+    assert table(GROUPS).splitlines() == [
+        "clicks  users  recall@10  ndcg@10",
+        "   5-9     20     0.2500   0.1000",
+        "    12     19     0.5000   0.0000",
+    ]
+
+
+def test_drawing_has_a_bar_for_each_number() -> None:
+    image = ElementTree.fromstring(drawing(GROUPS))
+    panels = image.findall("{*}g")
+    assert [panel.find("{*}text").text for panel in panels] == ["recall@10", "ndcg@10"]
+    heights = [[float(bar.get("height")) for bar in panel.findall("{*}rect")] for panel in panels]
+    assert heights[0][1] == 2 * heights[0][0] > 0
+    assert heights[1][0] == heights[0][1] and heights[1][1] == 0
+    assert {"0.2500", "5-9", "12"} <= {text.text for text in panels[0].findall("{*}text")}
+
+
+def test_drawing_is_beside_the_checkpoint(tmp_path: Path) -> None:
+    file = draw(GROUPS, str(tmp_path / "MultVAE-Nov-21.1.pth"))
+    assert file == tmp_path / "MultVAE-Nov-21.1-activity.svg"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("quantiles", "drawn"), [(2, True), (0, False)])
+def test_the_command_shows_it_on_request(uneven: str, caplog: pytest.LogCaptureFixture, quantiles: int, drawn: bool) -> None:
+    with caplog.at_level(logging.INFO):
+        result = run("MultVAE", uneven, config_dict={**KEYS, "state": "INFO", "activity_quantiles": quantiles})
+    assert bool(list(Path("saved").glob("MultVAE-*-activity.svg"))) is drawn
+    assert bool(re.search(r"by activity of the users.*\n *clicks +users +recall@2", caplog.text)) is drawn
+    assert result == run("MultVAE", uneven, config_dict=KEYS)
+
+
+def test_mistakes(blocks: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigurationError, match="activity_quantiles=-1 is not allowed: expected an integer, 0 or more"):
+        run("EASE", blocks, config_dict={**QUIET, "data_path": ".", "activity_quantiles": -1})
+    with pytest.raises(ConfigurationError, match="activity_quantiles=4 needs a test that ranks all items for each user"):
+        run("MultVAE", blocks, config_dict={**KEYS, "activity_quantiles": 4, "eval_args": {"mode": "uni5"}})
+    assert main([f"--dataset={blocks}", "--data_path=.", "--activity_quantile=4"]) == 1
+    assert "did you mean activity_quantiles?" in capsys.readouterr().err
