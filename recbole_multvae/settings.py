@@ -83,8 +83,11 @@ class RecommenderSettings(Settings):
 class ModelSettings(RecommenderSettings):
     """The settings of the auto-encoders that are trained with a likelihood, whatever it is."""
 
-    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] = setting(
-        [600], "a list of positive integers such as [600]", "hidden layers of the encoder; the decoder mirrors them"
+    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] | Literal["auto"] = setting(
+        "auto", "a list of positive integers such as [600], or auto", "hidden layers of the encoder; auto is by data size"
+    )
+    decoder_hidden_size: list[Annotated[int, Field(gt=0)]] | Literal["mirrored"] = setting(
+        [], "a list of positive integers, or mirrored", "hidden layers of the decoder; mirrored is the encoder's, from z on"
     )
     latent_dimension: int = setting(200, "a positive integer", "K itself (RecBole's MultiVAE halves it)", gt=0)
     hid_activation: Literal["tanh", "relu", "sigmoid", "none"] = setting(
@@ -96,6 +99,18 @@ class ModelSettings(RecommenderSettings):
         0.5, "a number from 0 up to, but not including, 1", "the probability of dropping a click of the input", ge=0, lt=1
     )
     likelihood: str = setting("multinomial", "the name of a likelihood", "what the decoder's outputs stand for")
+    ema_decay: float = setting(
+        0.995,
+        "a number from 0 up to, but not including, 1",
+        "what an update keeps of the averaged weights, which are validated and saved; 0 takes the last weights",
+        ge=0,
+        lt=1,
+    )
+
+    def decoder_sizes(self) -> list[int]:
+        """The hidden layers of the decoder, from z on."""
+        sizes = self.mlp_hidden_size[::-1] if self.decoder_hidden_size == "mirrored" else self.decoder_hidden_size
+        return list(sizes)  # type: ignore[arg-type]  (what was left at auto is a list by now)
 
 
 def yaml_lines(settings: type[Settings]) -> list[str]:

@@ -10,10 +10,14 @@ PROPERTIES = next((p for p in (_PACKAGE / "properties", _PACKAGE.parent / "prope
 
 
 def configurations() -> dict[str, Path]:
-    """The ready configurations of data sets by their names, such as ``ml-1m-strong``."""
-    return {file.stem: file for file in sorted((PROPERTIES / "dataset").glob("*.yaml"))}
+    """The ready configurations by their names: of data sets, such as ``ml-1m-strong``, and of models, such as ``paper``."""
+    return _files("dataset") | _files("preset")
 
 
 def of_dataset(dataset: str) -> Path | None:
     """The configuration that a run on this data set starts from: the one that has its name."""
-    return configurations().get(dataset)
+    return _files("dataset").get(dataset)
+
+
+def _files(folder: str) -> dict[str, Path]:
+    return {file.stem: file for file in sorted((PROPERTIES / folder).glob("*.yaml"))}

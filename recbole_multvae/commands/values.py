@@ -16,6 +16,7 @@ from recbole.evaluator import metric_types
 from recbole.evaluator.register import metric_information, metrics_dict
 from recbole.utils import EvaluatorType
 
+from recbole_multvae.automatic import AUTO
 from recbole_multvae.configuration import did_you_mean
 from recbole_multvae.errors import ConfigurationError
 
@@ -141,12 +142,15 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: names the key, its value and what is allowed.
     """
-    keys = {**defaults, **given}
+    automatic = {key for key, default in defaults.items() if default == AUTO}
+    # A key that may be left at auto is a number: 1 stands for the one that will be chosen.
+    keys = {key: 1 if value == AUTO and key in automatic else value for key, value in {**defaults, **given}.items()}
     try:
         RecBoleValues.model_validate({key: keys.get(key) for key in RecBoleValues.model_fields})
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
-        raise _not_allowed(key, keys.get(key), str(RecBoleValues.model_fields[key].description)) from None
+        expected = f"{RecBoleValues.model_fields[key].description}{', or auto' if key in automatic else ''}"
+        raise _not_allowed(key, keys.get(key), expected) from None
     for key in given.keys() & defaults.keys() - RecBoleValues.model_fields.keys():
         _check_against_default(key, given[key], defaults[key])
     if "local_rank" in given and "nproc" not in given:

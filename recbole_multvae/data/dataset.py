@@ -16,7 +16,7 @@ import pandas as pd
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
-from recbole_multvae import shipped
+from recbole_multvae import automatic, shipped
 from recbole_multvae.data.protocols.base import part
 
 #: The columns that both parsers read alike; sequences are left to RecBole.
@@ -30,6 +30,12 @@ class FamilyDataset(Dataset):
         if file := shipped.of_dataset(config["dataset"]):
             getLogger().info(f"The configuration starts from {file}, which comes with this package for the data set's name.")
         super().__init__(config)
+
+    def build(self) -> list[Any]:
+        """The data sets for training, validation and test. See RecBole's ``Dataset.build``. Settles keys left at auto."""
+        parts = super().build()
+        automatic.settle(self.config, parts[0])
+        return parts
 
     def split_by_ratio(self, ratios: Sequence[float], group_by: str | None = None) -> list[Any]:
         """Each group's rows, in their order, cut by ``ratios`` into data sets. See RecBole's ``Dataset.split_by_ratio``."""

@@ -8,7 +8,7 @@ the penalty follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -22,8 +22,13 @@ from recbole_multvae.settings import ModelSettings, setting
 class MultDAESettings(ModelSettings):
     """The settings of :class:`MultDAE`."""
 
-    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] = setting(
-        [], "a list of positive integers such as [600]", "hidden layers of the encoder; the decoder mirrors them"
+    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] | Literal["auto"] = setting(
+        [], "a list of positive integers such as [600], or auto", "hidden layers of the encoder; auto is by data size"
+    )
+    decoder_hidden_size: list[Annotated[int, Field(gt=0)]] | Literal["mirrored"] = setting(
+        "mirrored",
+        "a list of positive integers, or mirrored",
+        "hidden layers of the decoder; mirrored is the encoder's, from z on",
     )
     reg_weight: float = setting(
         0.01, "a number, 0 or more", "L2 penalty of the weights, divided by train_batch_size as in the paper's code", ge=0
@@ -41,7 +46,7 @@ class MultDAE(ClickAutoEncoder):
         dropout, self.latent_activation = self.settings.dropout_prob, self.settings.hid_activation
         self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], dropout, self.sparse, self.latent_activation)
         self.activation = ACTIVATIONS[self.latent_activation]()
-        self.decoder = mlp([latent, *reversed(hidden), self.n_items - 1], self.latent_activation)
+        self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_items - 1], self.latent_activation)
         # The authors' code: lam = 0.01 / batch_size, and lam * ||W||^2 beside the mean over the users of a batch.
         self.l2 = self.settings.reg_weight / config["train_batch_size"]
 

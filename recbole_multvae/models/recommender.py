@@ -16,6 +16,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_multvae import automatic
 from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data.history import History
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
@@ -43,6 +44,7 @@ class ClickRecommender(GeneralRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        automatic.settle(config, dataset)  # For loaders that were saved, RecBole does not build the data set.
         self.settings = self.read_settings(config)
         self.history = History(dataset)
         self.item_tokens = [str(token) for token in dataset.field2id_token[self.ITEM_ID]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from recbole.utils import ModelType
@@ -10,6 +12,7 @@ from recbole_multvae import checkpoint
 from recbole_multvae.errors import CheckpointError, ConfigurationError, MultVAEError
 from recbole_multvae.evaluation import ranking
 from recbole_multvae.evaluation.collector import RankingCollector
+from recbole_multvae.training.averaging import AveragedWeights
 from recbole_multvae.training.checkpoints import WholeCheckpoints
 from recbole_multvae.training.choice_of_beta import Evaluation, train_twice
 from recbole_multvae.training.hardware import keep_freed_memory
@@ -18,6 +21,8 @@ from recbole_multvae.training.optimizer import LazyAdam
 
 class FamilyTrainer(WholeCheckpoints):
     """RecBole's ``Trainer`` with exact resuming, Adam in one pass over the weights, and full ranking in batches of users.
+
+    With ``ema_decay`` above 0, validation and checkpoints take the average of the weights, and so does the model in the end.
 
     Attributes:
         evaluations: every validation of the run so far; a checkpoint holds them.
@@ -30,6 +35,10 @@ class FamilyTrainer(WholeCheckpoints):
         self.eval_collector = RankingCollector(config)
         self.evaluations: list[Evaluation] = []
         self._ranker: ranking.Ranker | None = None
+        self._average: AveragedWeights | None = None
+        if (decay := getattr(model.settings, "ema_decay", 0)) and not model.sparse_parameters():
+            self._average = AveragedWeights(model, decay)
+            self.optimizer.register_step_post_hook(self._average.update)
 
     def fit(
         self, train_data: Any, valid_data: Any = None, verbose: bool = True, saved: bool = True, *args: Any, **kwargs: Any
@@ -48,22 +57,39 @@ class FamilyTrainer(WholeCheckpoints):
             return super(FamilyTrainer, self).fit(train_data, valid_data, verbose, saved, *args, **kwargs)
 
         if not self.config["choose_beta"]:
-            return train()
+            return self._to_the_average(train)
         if not (saved and valid_data and self.eval_step > 0):
             raise ConfigurationError(
                 "choose_beta=True needs validation and a checkpoint: leave it out, or let eval_args hold out a validation "
                 "part, and keep epochs, eval_step and saved on."
             )
         self.model.follow(train_data)
-        return train_twice(self, train)
+        return self._to_the_average(lambda: train_twice(self, train))
+
+    def _to_the_average(self, train: Callable[[], Any]) -> Any:
+        """Train, and leave the model with the average of its weights."""
+        try:
+            return train()
+        finally:
+            if self._average is not None:
+                self._average.adopt()
+
+    def _averaged(self) -> Any:
+        """The average in place of the weights, where there is one."""
+        return nullcontext() if self._average is None else self._average.in_place()
 
     def _valid_epoch(self, *args: Any, **kwargs: Any) -> Any:
-        score, result = super()._valid_epoch(*args, **kwargs)
+        with self._averaged():
+            score, result = super()._valid_epoch(*args, **kwargs)
         self.evaluations.append(Evaluation(self.model.update, float(score), self.model.beta))
         return score, result
 
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
-        return {**super()._checkpoint(epoch), "evaluations": [list(evaluation) for evaluation in self.evaluations]}
+        evaluations = {"evaluations": [list(evaluation) for evaluation in self.evaluations]}
+        if self._average is None:
+            return {**super()._checkpoint(epoch), **evaluations}
+        with self._average.in_place():
+            return {**super()._checkpoint(epoch), **evaluations, "averaging": self._average.state_dict()}
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Evaluate. See RecBole's ``Trainer.evaluate``. Metrics of top-k lists need no whole rows of scores."""
@@ -88,8 +114,7 @@ class FamilyTrainer(WholeCheckpoints):
         """
         try:
             super().resume_checkpoint(resume_file)
-            rows = checkpoint.load(resume_file, "cpu").get("evaluations", ())
-            self.evaluations = [Evaluation(*row) for row in rows]
+            self._resume(checkpoint.load(resume_file, self.device))
         except MultVAEError:
             raise
         except (KeyError, ValueError) as error:
@@ -97,6 +122,12 @@ class FamilyTrainer(WholeCheckpoints):
                 f"Cannot resume {resume_file} with learner={self.learner}, as its optimiser's state does not fit: "
                 "take the learner of the run that is to be resumed."
             ) from error
+
+    def _resume(self, saved: dict[str, Any]) -> None:
+        """Take up what :meth:`_checkpoint` adds to RecBole's."""
+        self.evaluations = [Evaluation(*row) for row in saved.get("evaluations", ())]
+        if self._average is not None:
+            self._average.load_state_dict(saved.get("averaging"))
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
         """RecBole's optimiser in torch's fused form; for ``learner: sparse_adam``, one that takes dense parameters too."""
