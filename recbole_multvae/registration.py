@@ -138,13 +138,18 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
     """Once the defaults are known, look for misspelt keys, for values out of range and for what does not go together."""
     original(config, model, model_class, dataset)
     given = config.external_config_dict
-    if not _is_family(model_class):
-        _check_recbole_s(config, model_class, given)
-        return
-    _enter(model_class)  # It may be a class of the user's own that derives from one of ours.
-    if file := shipped.of_dataset(dataset):
-        config._update_internal_config_dict(str(file))
-    settings = model_class.read_settings({**config.internal_config_dict, **given})
+    if _is_family(model_class):
+        _enter(model_class)  # It may be a class of the user's own that derives from one of ours.
+        if file := shipped.of_dataset(dataset):
+            config._update_internal_config_dict(str(file))
+        _check_family_keys(model_class, config.internal_config_dict, given)
+    else:
+        check_choice(given, None)
+    _check_protocol(model_class, {"benchmark_filename": None, **config.internal_config_dict, **given})
+
+
+def _check_family_keys(model_class: Any, defaults: dict[str, Any], given: dict[str, Any]) -> None:
+    settings = model_class.read_settings({**defaults, **given})
     settings.check_alternatives(given)
     check_choice(given, settings)
     if hasattr(settings, "likelihood"):
@@ -152,11 +157,17 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
     check_keys(given, {*type(settings).model_fields, *ActivitySettings.model_fields})
 
 
-def _check_recbole_s(config: Config, model_class: Any, given: dict[str, Any]) -> None:
-    check_choice(given, None)
-    keys = {"benchmark_filename": None, **config.internal_config_dict, **given}
-    if (protocol := chosen(keys)) and protocol.new_users:
+def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
+    protocol = chosen(keys)
+    if not (protocol and protocol.new_users):
+        return
+    if not _is_family(model_class):
         check_reads_histories(model_class, keys.get("knn_method"), protocol.name)
+    elif keys.get("targets") == "ratings":
+        raise ConfigurationError(
+            f"eval_args split {protocol.name} shows the model clicks of users who are not in training, and "
+            "targets='ratings' reads ratings: take targets=clicks, or split RS."
+        )
 
 
 def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:

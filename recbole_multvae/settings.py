@@ -109,8 +109,8 @@ class ModelSettings(RecommenderSettings):
 
     def decoder_sizes(self) -> list[int]:
         """The hidden layers of the decoder, from z on."""
-        sizes = self.mlp_hidden_size[::-1] if self.decoder_hidden_size == "mirrored" else self.decoder_hidden_size
-        return list(sizes)  # type: ignore[arg-type]  (what was left at auto is a list by now)
+        sizes: Any = self.mlp_hidden_size[::-1] if self.decoder_hidden_size == "mirrored" else self.decoder_hidden_size
+        return list(sizes)
 
 
 def yaml_lines(settings: type[Settings]) -> list[str]:

@@ -116,7 +116,7 @@ def test_sampled_softmax_is_for_a_softmax(clone: Path) -> None:
 
 
 def test_unknown_likelihood(blocks: str) -> None:
-    with pytest.raises(ConfigurationError, match="likelihood='poisson' is not allowed: expected multinomial"):
+    with pytest.raises(ConfigurationError, match=r"likelihood=.poisson. is not allowed: expected gaussian or logistic"):
         Config("MultVAE", blocks, config_dict={**QUICK, "likelihood": "poisson"})
 
 

@@ -93,7 +93,7 @@ def test_an_unknown_name_is_an_error_that_lists_them() -> None:
 
 
 def test_files_have_no_key_that_nothing_reads() -> None:
-    known = recbole_keys().union(*(model.all_settings("multinomial").model_fields for model in FAMILY))
+    known = recbole_keys().union(*(model.all_settings().model_fields for model in FAMILY))
     for name, file in shipped.configurations().items():
         assert make_config("MultVAE", "ml-1m", [str(file)], QUIET, {}).file_config_dict.keys() <= known, name
 

@@ -128,10 +128,10 @@ def scores_of(experiment: Experiment, given: np.ndarray) -> np.ndarray:
     return given @ experiment.model.w.toarray()[1:, 1:]
 
 
-@pytest.mark.parametrize("model", ["MultVAE", "MultDAE", "EASE", "ItemKNN"])
+@pytest.mark.parametrize("model", ["MultVAE", "MultDAE", "AutoRec", "EDLAE", "EASE", "ItemKNN"])
 @pytest.mark.parametrize("phase", ["valid", "test"])
 def test_metrics_are_those_of_a_ranking_in_numpy(data: list[tuple[str, str]], model: str, phase: str) -> None:
-    keys = {**OURS, "anneal_cap": 0.0} if model == "MultVAE" else OURS if model == "MultDAE" else RECBOLE
+    keys = OURS if model in ("MultVAE", "MultDAE") else {**RECBOLE, "train_batch_size": 8}
     experiment = Experiment(model, "uneven", keys, **split())
     experiment.fit()
     loader = experiment.valid_data if phase == "valid" else experiment.test_data
@@ -175,6 +175,11 @@ def test_other_models_are_refused_before_the_data_are_read(model: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Config(model, "nowhere", config_dict=split())
     Config(model, "nowhere", config_dict={**split(), "benchmark_filename": ["a", "b", "c"]})  # It wins over the split.
+
+
+def test_a_model_that_reads_ratings_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"shows the model clicks of users .* targets='ratings' reads ratings"):
+        Config("AutoRec", "nowhere", config_dict={**split(), "targets": "ratings"})
 
 
 def test_item_knn_that_compares_users_is_refused() -> None:

@@ -20,6 +20,8 @@ from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.settings import Settings, setting
 from recbole_multvae.training.checkpoints import replaced
 
+#: Panels of the drawing in a row.
+COLUMNS = 3
 #: What the evaluator is given of a user in a row of its own.
 ROWS_OF_USERS = ("rec.items", "rec.topk", "rec.meanrank")
 
@@ -98,42 +100,22 @@ def table(groups: list[Group]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-#: Pixels: a bar with the space beside it, the height of the tallest bar, a panel's height and its margin; panels in a row.
-BAR, TALLEST, PANEL, MARGIN, COLUMNS = 70, 120, 190, 30, 3
-
-
-def drawing(groups: list[Group]) -> str:
-    """The groups as an SVG image: a panel for each metric, a bar for each group."""
-    names = list(groups[0].metrics)
-    width = len(groups) * BAR + MARGIN
-    right, bottom = min(COLUMNS, len(names)) * width + MARGIN, -(-len(names) // COLUMNS) * PANEL + MARGIN
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{right}" height="{bottom}" style="font: 11px sans-serif">',
-        '<rect width="100%" height="100%" fill="white"/>',
-    ]
-    for number, name in enumerate(names):
-        x, y = MARGIN + number % COLUMNS * width, number // COLUMNS * PANEL
-        lines += [f'<g transform="translate({x} {y})">', *_panel(groups, name), "</g>"]
-    lines.append(f'<text x="{MARGIN}" y="{bottom - 10}">Under each bar: clicks of a user that the model is given.</text>')
-    return "\n".join([*lines, "</svg>", ""])
-
-
-def _panel(groups: list[Group], name: str) -> list[str]:
-    tallest = max(*(group.metrics[name] for group in groups), 1e-12)
-    parts = [f'<text y="20" font-weight="bold">{name}</text>']
-    for n, group in enumerate(groups):
-        height = TALLEST * max(group.metrics[name], 0) / tallest
-        x, y, middle = n * BAR, 45 + TALLEST - height, f'x="{n * BAR + BAR / 2 - 5:g}" text-anchor="middle"'
-        parts.append(f'<rect x="{x}" y="{y:.1f}" width="{BAR - 10}" height="{height:.1f}" fill="#4477aa"/>')
-        parts.append(f'<text {middle} y="{y - 4:.1f}">{group.metrics[name]:.4f}</text>')
-        parts.append(f'<text {middle} y="{45 + TALLEST + 14}">{group.clicks}</text>')
-    return parts
-
-
 def draw(groups: list[Group], checkpoint: str) -> Path:
-    """Write the drawing beside a checkpoint, as ``<checkpoint>-activity.svg``, and return its path."""
+    """Draw a panel for each metric with a bar for each group, as ``<checkpoint>-activity.png``, and return its path."""
+    from matplotlib.figure import Figure  # Here, because most runs draw nothing.
+
+    names = list(groups[0].metrics)
+    columns = min(COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4 * columns, 2.5 * rows), layout="constrained")
+    for number, name in enumerate(names, 1):
+        panel = figure.add_subplot(rows, columns, number, title=name)
+        bars = panel.bar([group.clicks for group in groups], [group.metrics[name] for group in groups])
+        panel.bar_label(bars, fmt="%.4f")
+        panel.margins(y=0.15)
+    figure.supxlabel("clicks of a user that the model is given")
     file = Path(checkpoint).with_suffix("")
-    file = file.with_name(f"{file.name}-activity.svg")
+    file = file.with_name(f"{file.name}-activity.png")
     with replaced(file) as part:
-        Path(part).write_text(drawing(groups), "utf-8")
+        figure.savefig(part, format="png", dpi=150)
     return file

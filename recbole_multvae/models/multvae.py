@@ -7,11 +7,11 @@ The click vector x_u of a user is encoded into a Gaussian, of which the decoder 
     z_u &= \mu_u + \epsilon \odot \sigma_u, \quad \epsilon \sim \mathcal N(0, I_K)   & \text{(section 2.2.1)} \\
     \mathcal L_u &= \mathbb E_q[\log p(x_u | z_u)] - \beta \, \mathrm{KL}(q(z_u | x_u) \,\|\, p(z_u))    & (6)
 
-At test time z_u = mu_u, and items are ranked by the decoder's logits f(z_u) (section 2.4). Initial weights and the schedule of
-beta follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5). ``--config_files=paper`` is the paper's model.
-The defaults differ from it in what was seen to rank better (benchmarks/README.md): beta in proportion to the clicks of a user
-(Shenbin et al., "RecVAE", WSDM 2020, section 3.3), a decoder without a hidden layer (as RecVAE's, section 3.1), and the average
-of the weights.
+At test time z_u = mu_u, and items are ranked by the decoder's logits f(z_u) (section 2.4). Initial weights and the schedule
+of beta follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5). ``--config_files=paper`` takes the
+paper's sizes and schedule too. The defaults are what was seen to rank better (benchmarks/README.md): beta in proportion to a
+user's clicks and a decoder without hidden layers, both as in RecVAE (Shenbin et al., WSDM 2020, sections 3.2 and 3.3), and the
+average of the weights.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 #: The average is taken forward after this many updates at once, which costs a fifth of doing it after each.
 STRIDE = 5
