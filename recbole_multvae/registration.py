@@ -55,6 +55,7 @@ from recbole_multvae.data import csr
 from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
+    ClickItemDataLoader,
     ClickUserDataLoader,
     HistoryEvalDataLoader,
     UsersWithHistories,
@@ -184,6 +185,8 @@ def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
     if not (ours or chosen(config)):
         return loader
     if phase == "train":
+        if ours and config.model_class.by_item:
+            return ClickItemDataLoader
         return ClickUserDataLoader if ours or loader is UserDataLoader else loader
     batched = BatchedFullSortEvalDataLoader if ours else HistoryEvalDataLoader
     return batched if loader is FullSortEvalDataLoader else loader
