@@ -34,7 +34,7 @@ class AutoRecSettings(LikelihoodSettings, RecommenderSettings):
         "sigmoid", "tanh, relu, sigmoid or none", "activation g of the hidden layer; none is the identity"
     )
     reg_weight: float = setting(
-        1.0, "a number, 0 or more", "lambda of the L2 penalty lambda/2 of the weights, divided by train_batch_size", ge=0
+        5.0, "a number, 0 or more", "lambda of the L2 penalty lambda/2 of the weights, divided by train_batch_size", ge=0
     )
     targets: Literal["clicks", "ratings"] = setting(
         "clicks",
