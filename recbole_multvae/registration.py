@@ -169,6 +169,11 @@ def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
             f"eval_args split {protocol.name} shows the model clicks of users who are not in training, and "
             "targets='ratings' reads ratings: take targets=clicks, or split RS."
         )
+    elif model_class.by_item:
+        raise ConfigurationError(
+            f"eval_args split {protocol.name} evaluates users who are not in training, and {model_class.__name__} scores the "
+            "users of its training data only: take AutoRec, or split RS."
+        )
 
 
 def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
