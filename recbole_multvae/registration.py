@@ -171,8 +171,8 @@ def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
         )
     elif model_class.by_item:
         raise ConfigurationError(
-            f"eval_args split {protocol.name} evaluates users who are not in training, and {model_class.__name__} scores the "
-            "users of its training data only: take AutoRec, or split RS."
+            f"eval_args split {protocol.name} evaluates users who are not in training, and {model_class.__name__} scores "
+            "the users of its training data only: take AutoRec, or split RS."
         )
 
 
