@@ -55,6 +55,7 @@ from recbole_multvae.data import csr
 from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
+    ClickItemDataLoader,
     ClickUserDataLoader,
     HistoryEvalDataLoader,
     UsersWithHistories,
@@ -168,6 +169,11 @@ def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
             f"eval_args split {protocol.name} shows the model clicks of users who are not in training, and "
             "targets='ratings' reads ratings: take targets=clicks, or split RS."
         )
+    elif model_class.by_item:
+        raise ConfigurationError(
+            f"eval_args split {protocol.name} evaluates users who are not in training, and {model_class.__name__} scores "
+            "the users of its training data only: take AutoRec, or split RS."
+        )
 
 
 def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
@@ -184,6 +190,8 @@ def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
     if not (ours or chosen(config)):
         return loader
     if phase == "train":
+        if ours and config.model_class.by_item:
+            return ClickItemDataLoader
         return ClickUserDataLoader if ours or loader is UserDataLoader else loader
     batched = BatchedFullSortEvalDataLoader if ours else HistoryEvalDataLoader
     return batched if loader is FullSortEvalDataLoader else loader

@@ -13,9 +13,10 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.likelihoods import likelihoods, output_layer
+from recbole_multvae.likelihoods import gaussian, likelihoods, output_layer
 from recbole_multvae.likelihoods.gaussian import gaussian_nll
 from recbole_multvae.likelihoods.logistic import logistic_nll
+from recbole_multvae.likelihoods.output_layer import Part
 from tests import reference
 from tests.conftest import QUICK, Experiment
 from tests.models.parity import clicks, compare_gradients, draws, layers_of
@@ -60,6 +61,34 @@ def test_blocks_and_parts_are_the_reference_s(name: str, columns: int, memory: i
     assert loss.item() == pytest.approx(value)
     for tensor, gradient in zip(own, gradients, strict=True):
         np.testing.assert_allclose(tensor.grad, 3 * gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("clicks_at_once", [1, 4, 4096])
+@pytest.mark.parametrize("memory", [1, 2 * 7 * 4, 2**20])
+def test_the_gaussian_without_scores_is_the_reference_s(
+    clicks_at_once: int, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaussian, "_gram_is_faster", lambda part: True)
+    monkeypatch.setattr(gaussian, "CLICKS", clicks_at_once)
+    monkeypatch.setattr(output_layer, "score", None)
+    own = layer()
+    value, gradients = expected("gaussian", *own)
+    loss = OURS["gaussian"](*own, ITEMS, OFFSETS, memory=memory)
+    (3 * loss).backward()
+    assert loss.item() == pytest.approx(value)
+    for tensor, gradient in zip(own, gradients, strict=True):
+        np.testing.assert_allclose(tensor.grad, 3 * gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("users", "units", "faster"), [(500, 200, True), (100, 200, False), (500, 800, False)])
+def test_narrow_layers_of_large_catalogues_take_the_gram_matrix(users: int, units: int, faster: bool) -> None:
+    def part(dtype: torch.dtype) -> Part:
+        hidden, weight = torch.empty(users, units), torch.empty(20000, units, dtype=dtype)
+        columns, unread = torch.zeros(27500), torch.empty(0)
+        return Part(hidden, weight, unread, columns, unread, users, unread, unread, unread, False)
+
+    assert gaussian._gram_is_faster(part(torch.float32)) is faster
+    assert not gaussian._gram_is_faster(part(torch.bfloat16))
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -108,7 +137,8 @@ def test_the_models_losses_and_gradients_are_the_reference_s(blocks: str, name: 
     keys = {"likelihood": name, "mlp_hidden_size": hidden, **KEYS[name]}
     users = torch.tensor([3, 0, 1, 17])  # 0, the padding user, has no history.
     for model in ("MultVAE", "MultDAE"):
-        network = Experiment(model, **keys).model.train()
+        own = {"anneal_cap": 0.2, "kl_weighting": "equal"} if model == "MultVAE" else {"reg_weight": 0.01}
+        network = Experiment(model, **own, **keys).model.train()
         network.update = 10**6
         X = clicks(network, users)
         M, E = draws(network, users, noise=4)

@@ -93,7 +93,8 @@ def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
 def key_table(model: str) -> dict[str, str]:
     """The rows of the tables of keys by key: of MultVAE and MultDAE, and of the model's own section, which wins."""
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", KEYS, re.MULTILINE | re.DOTALL))
-    return rows(sections["MultVAE and MultDAE"] + sections.get(model, ""))
+    own = [text for title, text in sections.items() if model in title.split()]
+    return rows("".join([sections["MultVAE and MultDAE"], *own]))
 
 
 def rows(text: str) -> dict[str, str]:

@@ -76,7 +76,10 @@ def test_unknown_user(file: str, capsys: pytest.CaptureFixture[str], user: str) 
     ("content", "message"),
     [
         (b"rubbish", "is damaged or is not one of RecBole's"),
-        ({"state_dict": {}}, "is not a checkpoint of this family: expected one of MultDAE, MultVAE."),
+        (
+            {"state_dict": {}},
+            "is not a checkpoint of this family: expected one of AutoRec, EDLAE, ItemAutoRec, MultDAE, MultVAE.",
+        ),
     ],
 )
 def test_not_a_checkpoint(file: str, capsys: pytest.CaptureFixture[str], content: object, message: str) -> None:
@@ -194,3 +197,20 @@ def test_titles_are_read_as_the_data_were(write_dataset: Any, capsys: pytest.Cap
     out, error = capsys.readouterr()
     assert '"Caf\u00e9, Le" 12' in out
     assert error == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "message"),
+    [
+        ("ItemAutoRec", {}, "ItemAutoRec scores the users of its training data only, and a history alone does not say"),
+        ("AutoRec", {"targets": "ratings"}, "AutoRec with targets=ratings reads ratings, and a history of items has none"),
+    ],
+)
+def test_a_model_that_a_history_is_not_enough_for(
+    model: str, keys: dict[str, object], message: str, blocks: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{user}\t{item}\t5\n" for user, item in block_pairs())
+    Path("blocks/blocks.inter").write_text("user_id:token\titem_id:token\trating:float\n" + rows)
+    experiment = Experiment(model, load_col={"inter": ["user_id", "item_id", "rating"]}, **keys)
+    experiment.fit()
+    assert mistake(capsys, experiment.trainer.saved_model_file, "--user=u3").startswith(f"error: {message}")

@@ -18,6 +18,7 @@ from recbole_multvae import checkpoint
 from recbole_multvae.commands.exit_codes import run_command
 from recbole_multvae.commands.refusals import one_line, refusals_of_recbole
 from recbole_multvae.data.atomic_files import read_dataset
+from recbole_multvae.data.history import History
 from recbole_multvae.data.titles import read_titles
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.models import FAMILY, ClickRecommender
@@ -105,7 +106,8 @@ def _show(path: str, user: str, k: int, dataset_path: str | None) -> None:
     if k < 1:
         raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
     model, dataset = load_model(path, dataset_path)
-    history = (model.history(torch.tensor([_user_id(dataset, user)]))[0] + 1).tolist()
+    history = (History(dataset)(torch.tensor([_user_id(dataset, user)]))[0] + 1).tolist()
+    best = recommend(model, history, k)
     titles = read_titles(dataset)
 
     def title(item: int) -> str:
@@ -115,7 +117,7 @@ def _show(path: str, user: str, k: int, dataset_path: str | None) -> None:
     for item in history[:k]:
         print(f"       {title(item)}")
     print(f"\n{type(model).__name__} recommends")
-    for rank, (item, score) in enumerate(recommend(model, history, k), 1):
+    for rank, (item, score) in enumerate(best, 1):
         print(f"  {rank:>3}  {title(item):<60} {score:7.3f}")
 
 

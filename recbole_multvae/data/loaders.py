@@ -18,15 +18,27 @@ WHOLE_ROWS = 512 * 2**20
 
 
 class ClickUserDataLoader(UserDataLoader):
-    """RecBole's user-wise training loader without the padding user and without users who have no history."""
+    """RecBole's user-wise training loader without the padding user and without users who have no history.
+
+    With ``by_item`` the batches are of the items that somebody clicked.
+    """
+
+    by_item = False
 
     def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
         self.uid_field = dataset.uid_field
-        users = torch.from_numpy(np.unique(dataset.inter_feat[self.uid_field].numpy()))
-        self.user_list = Interaction({self.uid_field: users})
-        self.sample_size = len(users)
+        field = dataset.iid_field if self.by_item else self.uid_field
+        ids = torch.from_numpy(np.unique(dataset.inter_feat[field].numpy()))
+        self.user_list = Interaction({field: ids})
+        self.sample_size = len(ids)
         # Past UserDataLoader, whose __init__ would list every user again.
         super(UserDataLoader, self).__init__(config, dataset, sampler, shuffle=shuffle)
+
+
+class ClickItemDataLoader(ClickUserDataLoader):
+    """Batches of items, for models whose input is who clicked an item."""
+
+    by_item = True
 
 
 class UsersWithHistories(Interaction):

@@ -162,12 +162,16 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, accumulate: bool) -
         total.copy_(left @ right)
 
 
-def itemwise(no_click: Callable[[Tensor], Tensor], click: Callable[[Tensor], tuple[Tensor, Tensor]]) -> AddPart:
+#: Of the scores of clicks, float32 [N], what a click changes: in the terms of the loss and in their derivatives, [N] each.
+Click = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def itemwise(no_click: Callable[[Tensor], Tensor], click: Click) -> AddPart:
     """A loss that is a sum over items, each of which has a term of its own.
 
     Args:
         no_click: sums the terms of scores as if nobody had clicked, and replaces the scores by the derivatives.
-        click: of the scores of clicks, float32 [N], what a click changes: in the terms and in their derivatives, [N] each.
+        click: what a click changes.
     """
 
     def add_part(part: Part) -> Tensor:

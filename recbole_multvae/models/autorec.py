@@ -34,7 +34,7 @@ class AutoRecSettings(LikelihoodSettings, RecommenderSettings):
         "sigmoid", "tanh, relu, sigmoid or none", "activation g of the hidden layer; none is the identity"
     )
     reg_weight: float = setting(
-        1.0, "a number, 0 or more", "lambda of the L2 penalty lambda/2 of the weights, divided by train_batch_size", ge=0
+        5.0, "a number, 0 or more", "lambda of the L2 penalty lambda/2 of the weights, divided by train_batch_size", ge=0
     )
     targets: Literal["clicks", "ratings"] = setting(
         "clicks",
@@ -54,15 +54,12 @@ class AutoRec(ClickAutoEncoder):
         if self.settings.targets == "ratings":
             self.input_scaling = "ratings"
             self.history.add_values(dataset, rating_field(config, dataset))
-        self.build(self.n_items - 1)
-        self.l2 = self.settings.reg_weight / 2 / config["train_batch_size"]
-
-    def build(self, size: int) -> None:
-        """Make the network of vectors of a size: I, or the number of users."""
+        size = (self.n_users if self.by_item else self.n_items) - 1
         latent, self.latent_activation = self.settings.latent_dimension, self.settings.hid_activation
         self.encoder = SparseEncoder([size, latent], 0, self.sparse)
         self.activation = ACTIVATIONS[self.latent_activation]()
         self.decoder = mlp([latent, size])
+        self.l2 = self.settings.reg_weight / 2 / config["train_batch_size"]
 
     def make_likelihood(self) -> Gaussian:
         """The squared error of every entry: c1 = c0 = 2 in c/2 (x - f)^2."""

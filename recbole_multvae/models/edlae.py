@@ -29,13 +29,13 @@ class EDLAESettings(RecommenderSettings):
     """The settings of :class:`EDLAE`."""
 
     dropout_prob: float = setting(
-        0.3,
+        0.5,
         "a number from 0 up to, but not including, 1",
         "p, the probability of dropping a click of the input; 0 is EASE",
         ge=0,
         lt=1,
     )
-    reg_weight: float = setting(100.0, "a number above 0", "lambda, the L2 penalty beside that of the dropout", gt=0)
+    reg_weight: float = setting(200.0, "a number above 0", "lambda, the L2 penalty beside that of the dropout", gt=0)
 
 
 class EDLAE(ClickRecommender):

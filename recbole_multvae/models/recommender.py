@@ -39,6 +39,8 @@ class ClickRecommender(GeneralRecommender):
 
     input_type = InputType.LISTWISE
     settings_class: ClassVar[type[RecommenderSettings]] = RecommenderSettings
+    #: Whether what the model is trained on are items, each with the users who clicked it, in place of users.
+    by_item: ClassVar[bool] = False
     #: DistributedDataParallel broadcasts buffers before every update; these never change.
     _ddp_params_and_buffers_to_ignore: ClassVar[tuple[str, ...]] = ("history.offsets", "history.columns", "history.values")
 
@@ -46,7 +48,7 @@ class ClickRecommender(GeneralRecommender):
         super().__init__(config, dataset)
         automatic.settle(config, dataset)  # For loaders that were saved, RecBole does not build the data set.
         self.settings = self.read_settings(config)
-        self.history = History(dataset)
+        self.history = History(dataset, self.by_item)
         self.item_tokens = [str(token) for token in dataset.field2id_token[self.ITEM_ID]]
         self.dataset_name = config["dataset"]
         self.update = 0

@@ -28,7 +28,7 @@ def rated(blocks: str) -> str:
 
 class TestAutoRec(AutoEncoderSuite):
     model = "AutoRec"
-    learned = {"epochs": 150, "learning_rate": 0.02}
+    learned = {"epochs": 150, "learning_rate": 0.02, "reg_weight": 1.0}
 
     def test_loss_and_gradients_are_the_reference_s(self, blocks: str) -> None:
         network = Experiment("AutoRec", reg_weight=0.8).model.train()

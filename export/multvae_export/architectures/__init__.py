@@ -18,7 +18,7 @@ def _all() -> list[type[Architecture]]:
 
 def exportable() -> list[str]:
     """The names of the models that can be exported, in order of the alphabet."""
-    return sorted({model for architecture in _all() for model in architecture.models})
+    return sorted({model for found in _all() for model in (*found.models, *found.described)})
 
 
 def find(model: str, architecture: str | None) -> type[Architecture] | None:

@@ -53,7 +53,11 @@ class AutoEncoder(Architecture):
 
     name: ClassVar[str] = "auto_encoder"
     models: ClassVar[tuple[str, ...]] = ("MultVAE", "MultDAE", "MultiVAE", "MultiDAE")
-    refused: ClassVar[dict[str, str]] = {"CDAE": "it has a weight for every user, and a history alone does not say who asks"}
+    described: ClassVar[tuple[str, ...]] = ("AutoRec",)
+    refused: ClassVar[dict[str, str]] = {
+        "CDAE": "it has a weight for every user, and a history alone does not say who asks",
+        "ItemAutoRec": "it has weights for every user, and a history alone does not say who asks",
+    }
 
     layers: tuple[Layer, ...]
     activations: tuple[str, ...]

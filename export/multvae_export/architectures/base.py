@@ -27,6 +27,7 @@ class Architecture(ABC):
     Attributes:
         name: what ``architecture`` in a checkpoint's description of its model says; a class with a name is registered.
         models: the classes of models that it takes without a description, by name.
+        described: models of the plugin that come with a description, by name.
         refused: models that look as if it took them, with the reason why it does not, as the end of a sentence.
         forms: the forms of input and output (``--io``) that it can be written in, the default first.
         precisions: what its weights can be stored in; ``why_not`` is the reason against the others, as the end of
@@ -38,6 +39,7 @@ class Architecture(ABC):
     known: ClassVar[dict[str, type[Architecture]]] = {}
     name: ClassVar[str]
     models: ClassVar[tuple[str, ...]] = ()
+    described: ClassVar[tuple[str, ...]] = ()
     refused: ClassVar[dict[str, str]] = {}
     forms: ClassVar[tuple[str, ...]] = ("tokens", "ids", "dense")
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS

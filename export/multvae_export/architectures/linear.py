@@ -95,6 +95,7 @@ class Linear(AutoEncoder):
 
     name: ClassVar[str] = "linear"
     models: ClassVar[tuple[str, ...]] = ("EASE", "SLIMElastic", "ADMMSLIM", "ItemKNN")
+    described: ClassVar[tuple[str, ...]] = ("EDLAE",)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Architecture:  # type: ignore[override]
