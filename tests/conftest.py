@@ -29,6 +29,8 @@ QUICK = {
     "precision": "fp32",
     "epochs": 2,
     "train_batch_size": 8,
+    "learning_rate": 0.001,
+    "eval_step": 1,
     "latent_dimension": 4,
     "mlp_hidden_size": [6],
     "data_path": ".",

@@ -68,10 +68,10 @@ def logistic(F: np.ndarray, X: np.ndarray) -> tuple[float, np.ndarray]:
     return -(X * np.log(p) + (1 - X) * np.log(1 - p)).sum() / B, (p - X) / B
 
 
-def kl(mu: np.ndarray, logvar: np.ndarray) -> float:
-    """KL(N(mu, sigma^2) || N(0, 1)) = log(1/sigma) + (sigma^2 + mu^2)/2 - 1/2, summed over K, the mean over users."""
+def kl(mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+    """KL(N(mu, sigma^2) || N(0, 1)) = log(1/sigma) + (sigma^2 + mu^2)/2 - 1/2, summed over K, [B]."""
     sigma = np.sqrt(np.exp(logvar))
-    return (np.log(1 / sigma) + (sigma**2 + mu**2) / 2 - 0.5).sum(axis=1).mean()
+    return (np.log(1 / sigma) + (sigma**2 + mu**2) / 2 - 0.5).sum(axis=1)
 
 
 def beta(step: int, cap: float, total: int) -> float:
@@ -86,10 +86,13 @@ def multvae(
     E: np.ndarray,
     encoder: list[Layer],
     decoder: list[Layer],
-    weight: float,
+    weight: float | np.ndarray,
     likelihood: Likelihood = multinomial,
 ) -> tuple[float, np.ndarray, list[Layer], list[Layer]]:
-    """Equation 6, negated, the mean over users. Returns the loss, the logits and the gradients of both networks."""
+    """Equation 6, negated, the mean over users, with one ``weight`` of the KL term or one for each user, [B, 1].
+
+    Returns the loss, the logits and the gradients of both networks.
+    """
     B, K = len(X), E.shape[1]
     enc = forward_mlp(normalise(X) * M / keep, encoder)
     mu, logvar = enc[-1][:, :K], enc[-1][:, K:]
@@ -100,7 +103,7 @@ def multvae(
     d_mu = dz + weight * mu / B
     d_logvar = dz * E * sigma / 2 + weight * (sigma**2 - 1) / (2 * B)
     _, d_encoder = backward_mlp(np.hstack([d_mu, d_logvar]), enc, encoder)
-    return nll + weight * kl(mu, logvar), dec[-1], d_encoder, d_decoder
+    return nll + (weight * kl(mu, logvar)[:, None]).mean(), dec[-1], d_encoder, d_decoder
 
 
 def multdae(

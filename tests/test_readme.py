@@ -114,7 +114,7 @@ def test_a_setting_of_a_run_or_a_split_is_the_same_in_code_and_table(settings: t
 
 
 def test_every_ready_configuration_and_every_model_of_a_split_is_named() -> None:
-    assert set(re.findall(r"^\| `dataset/(.*)\.yaml`", KEYS, re.MULTILINE)) == configurations().keys()
+    assert set(re.findall(r"^\| `(?:dataset|preset)/(.*)\.yaml`", KEYS, re.MULTILINE)) == configurations().keys()
     assert all(name in KEYS for name in READERS)
 
 

@@ -44,8 +44,8 @@ def test_other_recbole_is_refused(monkeypatch: pytest.MonkeyPatch, version: str)
 
 def test_default_yaml_is_read_and_the_user_s_keys_win(blocks: str) -> None:
     config = Config("MultVAE", "ml-100k")
-    assert (config["mlp_hidden_size"], config["latent_dimension"], config["train_batch_size"]) == ([600], 200, 500)
-    assert config["learning_rate"] == 0.001
+    assert (config["mlp_hidden_size"], config["latent_dimension"], config["train_batch_size"]) == ("auto", 200, "auto")
+    assert config["learning_rate"] == "auto"
     assert Config("MultVAE", "ml-100k", config_dict={"train_batch_size": 7})["train_batch_size"] == 7
     assert Config("MultDAE", "ml-100k")["mlp_hidden_size"] == []
 

@@ -43,8 +43,9 @@ def test_a_data_set_of_the_paper_is_its_experiment(dataset: str, model: str) -> 
         [20, 50, 100],
         "NDCG@100",
     )
-    # The notebook's networks: I-600-200-600-I for the one, I-200-I for the other.
-    assert (config["mlp_hidden_size"], config["latent_dimension"]) == ([600] if model == "MultVAE" else [], 200)
+    # The notebook's networks: I-600-200-600-I for the one, for which auto takes 600 here, I-200-I for the other.
+    assert (config["mlp_hidden_size"], config["latent_dimension"]) == ("auto" if model == "MultVAE" else [], 200)
+    assert (config["decoder_hidden_size"], config["kl_weighting"], config["ema_decay"]) == ("mirrored", "equal", 0)
     assert (config["dropout_prob"], config["train_batch_size"], config["learning_rate"]) == (0.5, 500, 0.001)
     assert (config["anneal_cap"], config["total_anneal_steps"], config["likelihood"]) == (0.2, 200_000, "multinomial")
     assert config["epochs"] == config["stopping_step"] == epochs
@@ -88,7 +89,7 @@ def test_an_unknown_name_is_an_error_that_lists_them() -> None:
         make_config("MultVAE", "ml-1m", ["ml-1m-weak"], QUIET, {})
     assert str(error.value) == (
         "--config_files names 'ml-1m-weak', but there is no such file, and the files that come with this package are "
-        "gowalla-lightgcn, ml-1m-strong, ml-20m, msd, netflix."
+        "gowalla-lightgcn, ml-1m-strong, ml-20m, msd, netflix, paper."
     )
 
 

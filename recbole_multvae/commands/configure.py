@@ -71,7 +71,8 @@ class _CheckedConfig(Config):
 
     def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
-        check_values(self.external_config_dict, self.internal_config_dict)
+        settings = getattr(model_class, "settings_class", None)
+        check_values(self.external_config_dict, self.internal_config_dict, settings.model_fields if settings else ())
 
 
 def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:

@@ -132,12 +132,13 @@ class RecBoleValues(BaseModel):
     )
 
 
-def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], own: Iterable[str] = ()) -> None:
     """Look for values that RecBole would fail on, or would use other than they are meant.
 
     Args:
         given: the user's keys and values.
         defaults: RecBole's and the model's.
+        own: the keys that the model checks itself.
 
     Raises:
         ConfigurationError: names the key, its value and what is allowed.
@@ -151,7 +152,7 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         key = str(error.errors()[0]["loc"][0])
         expected = f"{RecBoleValues.model_fields[key].description}{', or auto' if key in automatic else ''}"
         raise _not_allowed(key, keys.get(key), expected) from None
-    for key in given.keys() & defaults.keys() - RecBoleValues.model_fields.keys():
+    for key in given.keys() & defaults.keys() - RecBoleValues.model_fields.keys() - set(own):
         _check_against_default(key, given[key], defaults[key])
     if "local_rank" in given and "nproc" not in given:
         raise ConfigurationError("local_rank is set for each process of several: leave it out, and start them with --nproc.")

@@ -17,20 +17,25 @@ from tests.models.suite import LikelihoodSuite
 
 class TestMultVAE(LikelihoodSuite):
     model = "MultVAE"
-    learned = {"epochs": 60, "learning_rate": 0.02, "anneal_cap": 0.1, "total_anneal_steps": 100}
+    learned = {"epochs": 60, "ema_decay": 0.8, "learning_rate": 0.02, "anneal_cap": 0.1, "total_anneal_steps": 100}
 
-    @pytest.mark.parametrize("hidden", [[], [6], [6, 5]])
+    @pytest.mark.parametrize(("hidden", "decoder"), [([], []), ([6], []), ([6], [3]), ([6, 5], "mirrored")])
+    @pytest.mark.parametrize("weighting", ["equal", "clicks"])
     @pytest.mark.parametrize("step", [0, 3, 999])
-    def test_loss_and_gradients_are_the_reference_s(self, blocks: str, hidden: list[int], step: int) -> None:
-        experiment = Experiment("MultVAE", mlp_hidden_size=hidden, anneal_cap=0.3, total_anneal_steps=20)
-        network = experiment.model.train()
+    def test_loss_and_gradients_are_the_reference_s(
+        self, blocks: str, hidden: list[int], decoder: Any, weighting: str, step: int
+    ) -> None:
+        keys = {"mlp_hidden_size": hidden, "decoder_hidden_size": decoder, "kl_weighting": weighting}
+        network = Experiment("MultVAE", **keys, anneal_cap=0.3, total_anneal_steps=20).model.train()
         network.update = step
         users = torch.tensor([3, 0, 1, 17])  # 0, the padding user, has no history.
         X = clicks(network, users)
         M, E = draws(network, users, noise=4)
-        encoder, decoder = layers_of(network)
-        weight = reference.beta(step, 0.3, 20)
-        loss, _, d_encoder, d_decoder = reference.multvae(X, M, 0.5, E, encoder, decoder, weight)
+        weight: Any = reference.beta(step, 0.3, 20)
+        if weighting == "clicks":
+            everyone = clicks(network, torch.arange(1, network.n_users)).sum(axis=1)
+            weight = weight * X.sum(axis=1, keepdims=True) / everyone.mean()
+        loss, _, d_encoder, d_decoder = reference.multvae(X, M, 0.5, E, *layers_of(network), weight)
 
         ours = network.calculate_loss(Interaction({"user_id": users}))
         ours.backward()
@@ -56,7 +61,7 @@ class TestMultVAE(LikelihoodSuite):
     ) -> None:
         keys: dict[str, Any] = {"mlp_hidden_size": hidden, "dropout_prob": 0.0}
         annealing = {"anneal_cap": 0.2, "total_anneal_steps": 0}
-        network = Experiment("MultVAE", **keys, **annealing).model
+        network = Experiment("MultVAE", **keys, **annealing, decoder_hidden_size="mirrored", kl_weighting="equal").model
         theirs = Experiment("MultiVAE", **{**keys, **annealing, "latent_dimension": 8}, train_neg_sample_args=None).model
         copy_into_recbole(network, theirs)
         users = Interaction({"user_id": torch.arange(1, network.n_users)})
