@@ -21,7 +21,10 @@ from recbole_multvae.training.choice_of_beta import Evaluation
 from tests.conftest import QUICK, Experiment
 
 #: 40 users: 5 updates an epoch. Validation rises until beta is about 0.45, and falls then.
-KEYS: dict[str, Any] = {"epochs": 30, "learning_rate": 0.01, "anneal_epochs": 20, "seed": 3, "stopping_step": 2}
+KEYS: dict[str, Any] = {
+    "epochs": 30, "learning_rate": 0.01, "anneal_epochs": 20, "seed": 3, "stopping_step": 2,
+    "ema_decay": 0.5, "kl_weighting": "equal", "decoder_hidden_size": "mirrored",
+}  # fmt: skip
 UPDATES = 5
 
 
@@ -70,7 +73,8 @@ class TestTwoRuns:
     def test_checkpoint_is_a_run_with_the_cap_and_knows_its_evaluations(self, chosen: Experiment) -> None:
         config = checkpoint.load(chosen.trainer.saved_model_file)["config"]
         assert (config["choose_beta"], config["anneal_epochs"]) == (False, None)
-        resumed = Experiment("MultVAE", anneal_cap=config["anneal_cap"], total_anneal_steps=config["total_anneal_steps"])
+        keys = {key: config[key] for key in ("anneal_cap", "total_anneal_steps", "decoder_hidden_size")}
+        resumed = Experiment("MultVAE", **keys)
         resumed.trainer.resume_checkpoint(chosen.trainer.saved_model_file)
         assert resumed.model.beta == config["anneal_cap"]
         assert resumed.trainer.evaluations[-1].score == chosen.result[0]
