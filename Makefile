@@ -5,12 +5,10 @@ DEMO := saved/demo
 
 .PHONY: demo test lint
 
-# Sizes and annealing were chosen on the validation part of ml-100k.
 demo: .venv/installed
 	rm -rf $(DEMO)
 	$(BIN)/python run_recbole.py --model=MultVAE --dataset=ml-100k --val_interval="{'rating': '[4,inf)'}" \
-	    --mlp_hidden_size=[] --latent_dimension=200 --total_anneal_steps=5000 --train_batch_size=50 \
-	    --valid_metric=NDCG@10 --checkpoint_dir=$(DEMO)
+	    --checkpoint_dir=$(DEMO)
 	$(BIN)/python -m multvae_export $(DEMO)/*.pth $(DEMO)/model.onnx
 	$(BIN)/python export/clients/python/demo.py $(DEMO)/model.onnx \
 	    $$($(BIN)/python -c "import recbole; print(recbole.__path__[0])")/dataset_example/ml-100k --user=1

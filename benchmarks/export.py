@@ -26,7 +26,14 @@ from workers import made
 
 ITEMS, USERS = 20108, 3000
 FORMS, DIFFERENT = ("tokens", "ids", "dense"), 500
-KEYS = {"epochs": 1, "show_progress": False, "state": "ERROR", "mlp_hidden_size": [600], "latent_dimension": 200}
+KEYS = {
+    "epochs": 1,
+    "show_progress": False,
+    "state": "ERROR",
+    "mlp_hidden_size": [600],
+    "decoder_hidden_size": "mirrored",
+    "latent_dimension": 200,
+}
 
 
 def competitors(data: Any, valid_data: Any, model: Any, files: dict[str, str]) -> dict[str, Callable[[int], Any]]:

@@ -36,6 +36,8 @@ SHARED = {
     "state": "ERROR",
 }
 ANNEALING = {"anneal_cap": 0.2, "total_anneal_steps": 200000}
+#: The same model and objective as RecBole's: our defaults differ.
+PAPER = {"decoder_hidden_size": "mirrored", "kl_weighting": "equal", "ema_decay": 0, "eval_step": 1}
 LATENT = 200
 #: RecBole's ``latent_dimension`` counts mu and log-variance together.
 MODELS: dict[str, dict[str, Any]] = {
@@ -69,7 +71,8 @@ def train(model: str, network: str, dataset: str, keys: dict[str, Any]) -> tuple
     from recbole_multvae.training.hardware import has_bf16
 
     logging.disable(logging.INFO)
-    keys = {**SHARED, **MODELS[model], "mlp_hidden_size": HIDDEN[network], **keys}
+    paper = {} if model.endswith("(RecBole)") else PAPER
+    keys = {**SHARED, **paper, **MODELS[model], "mlp_hidden_size": HIDDEN[network], **keys}
     rounded = keys.get("precision") == "bf16" and not has_bf16(torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder, RoundedProducts() if rounded else nullcontext():
         result = run(model.split()[0], dataset, config_dict={**keys, "checkpoint_dir": folder})

@@ -29,7 +29,8 @@ from multvae_export.trained_model import Model
 ITEMS, HIDDEN, LATENT = 20108, 600, 200
 REQUESTS, HELD_OUT_USERS, LEAST_RATING = 200, 750, 4
 KEYS = {
-    "show_progress": False, "state": "ERROR", "mlp_hidden_size": [HIDDEN], "latent_dimension": LATENT,
+    "show_progress": False, "state": "ERROR", "mlp_hidden_size": [HIDDEN],
+    "decoder_hidden_size": "mirrored", "latent_dimension": LATENT,
     "total_anneal_steps": 2000, "train_batch_size": 100, "eval_step": 10, "data_path": ".",
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Time to accuracy: validation over wall-clock seconds, of MultVAE and of RecBole's MultiVAE with the defaults of each.
 
-    python benchmarks/time_to_accuracy.py --dataset=ml-100k --seeds 2020 2021 2022 --plot=time.svg
+    python benchmarks/time_to_accuracy.py --dataset=ml-1m --config_files ml-1m-leaderboard --seeds 2020 2021 --plot=time.svg
     python benchmarks/time_to_accuracy.py --models MultVAE "MultVAE train_batch_size=100" MultiVAE \
         "MultiVAE learning_rate=0.007" "MultiVAE eval_batch_size=4096" --keys epochs=20
 
@@ -58,7 +58,7 @@ def describe_run(contestant: str, seed: int, args: argparse.Namespace) -> Run:
             "show_progress": False, "state": "ERROR"}  # fmt: skip
     if model not in OURS:
         keys["eval_batch_size"] = EVAL_BATCH_SIZE
-    files = [str(Path(file).resolve()) for file in args.config_files]
+    files = [str(Path(file).resolve()) if Path(file).exists() else file for file in args.config_files]
     return {"model": model, "dataset": args.dataset, "files": files, "keys": keys, "own": texts([*args.keys, *own])}
 
 
@@ -124,7 +124,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data_path", type=Path, default=Path("dataset"), help="the folder that holds the data set's folder"
     )
-    parser.add_argument("--config_files", nargs="*", default=[], help="YAML files for all contestants")
+    parser.add_argument(
+        "--config_files", nargs="*", default=[], help="YAML files for all contestants, or names of shipped ones"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020])
     parser.add_argument("--models", nargs="+", default=["MultVAE", "MultiVAE"], help="a model, or 'model key=value ...'")
     parser.add_argument("--reference", default="MultiVAE", help="the contestant to be reached (default: %(default)s)")

@@ -16,8 +16,9 @@ AUTO = "auto"
 UPDATES_PER_EPOCH, LEAST_BATCH, MOST_BATCH = 24, 50, 500
 #: Adam's learning rate rises with the batch, from RecBole's default to the most.
 RATE_PER_USER, LEAST_RATE, MOST_RATE = 8e-6, 0.001, 0.003
-#: From one validation to the next there are about this many updates: ``stopping_step: 10`` waits for ten times as many.
-UPDATES_PER_VALIDATION = 60
+#: From one validation to the next there are about this many updates: ``stopping_step: 10`` waits for ten times as many. In
+#: few ``epochs`` there are this many validations.
+UPDATES_PER_VALIDATION, LEAST_VALIDATIONS = 60, 10
 #: With fewer clicks of an item, a hidden layer overfits: a row of the first layer is learnt from the item's clicks.
 CLICKS_FOR_DEPTH = 100
 
@@ -49,8 +50,8 @@ def _learning_rate(keys: Mapping[str, Any], size: Size) -> tuple[float, str]:
 
 def _eval_step(keys: Mapping[str, Any], size: Size) -> tuple[int, str]:
     updates = math.ceil(size.users / keys["train_batch_size"])
-    epochs = max(1, round(UPDATES_PER_VALIDATION / updates))
-    return epochs, f"epochs from one validation to the next: about {UPDATES_PER_VALIDATION} updates, {updates} are an epoch"
+    epochs = max(1, min(round(UPDATES_PER_VALIDATION / updates), keys["epochs"] // LEAST_VALIDATIONS))
+    return epochs, f"about {UPDATES_PER_VALIDATION} updates, and {LEAST_VALIDATIONS} validations in epochs={keys['epochs']}"
 
 
 #: In this order: a rule may read the values that the ones before it chose.

@@ -33,6 +33,7 @@ QUICK = {
     "eval_step": 1,
     "latent_dimension": 4,
     "mlp_hidden_size": [6],
+    "decoder_hidden_size": "mirrored",
     "data_path": ".",
 }
 
