@@ -34,7 +34,7 @@ def normalised_clicks(offsets: Tensor) -> Tensor:
 
 
 def sparse_dropout(
-    columns: Tensor, offsets: Tensor, values: Tensor, probability: float, generator: torch.Generator
+    columns: Tensor, offsets: Tensor, values: Tensor, probability: float | Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Inverted dropout of the non-zeros, which is dropout of the whole vector: a zero stays zero.
 
@@ -42,15 +42,44 @@ def sparse_dropout(
         columns: those of the non-zeros, int64 [N].
         offsets: int64 [B + 1].
         values: the non-zeros, float32 [N].
-        probability: of dropping one.
+        probability: of dropping one: the same for all, or one for each item, float32 [I].
         generator: draws N numbers.
 
     Returns:
         The columns, the offsets and the values of those that are left, the values divided by 1 - ``probability``.
     """
+    if isinstance(probability, Tensor):
+        probability = probability[columns]
+    values = values / (1 - probability)
     kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
     left_before = F.pad(kept.cumsum(0), (1, 0))
-    return columns[kept], left_before[offsets], values[kept] / (1 - probability)
+    return columns[kept], left_before[offsets], values[kept]
+
+
+def popularity_dropout(counts: Tensor, mean: float) -> Tensor:
+    r"""Probabilities of dropping a click that rise with the popularity of its item, for :func:`sparse_dropout`.
+
+    What is observed often is kept less often, as inverse propensities weight it less. The propensity of an item is taken as
+    the square root of its clicks n_i (Yang et al., "Unbiased Offline Recommender Evaluation for Missing-Not-At-Random
+    Implicit Feedback", RecSys 2018, with gamma = 0):
+
+    .. math:: 1 - p_i = \min(1, c / \sqrt{n_i}), \quad \frac{\sum_i n_i p_i}{\sum_i n_i} = \bar p.
+
+    Args:
+        counts: the clicks n_i of each item in the training data, [I].
+        mean: the share of all clicks to be dropped, from 0 up to, but not including, 1.
+
+    Returns:
+        float32 [I].
+    """
+    clicks = counts.double()
+    n = clicks.clamp(min=1)
+    low, high = torch.zeros((), dtype=torch.float64), n.max().sqrt()
+    for _ in range(60):  # The share kept rises with c.
+        c = (low + high) / 2
+        kept = (clicks * (c * n.rsqrt()).clamp(max=1)).sum() / clicks.sum()
+        low, high = (c, high) if kept < 1 - mean else (low, c)
+    return (1 - (high * n.rsqrt()).clamp(max=1)).float()
 
 
 class SparseLinear(nn.Module):
@@ -99,16 +128,21 @@ class SparseEncoder(nn.Module):
 
     Args:
         dims: I, the hidden sizes, the output size.
-        dropout: the probability of dropping a click in training.
+        dropout: the probability of dropping a click in training: one for all, or one for each item, float32 [I].
         sparse: whether the gradient of the first layer's weight is sparse.
         activation: what stands between the layers, a name of :data:`ACTIVATIONS`.
 
     Source: paper, section 2.2; dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5.
     """
 
-    def __init__(self, dims: Sequence[int], dropout: float, sparse: bool = False, activation: str = "tanh") -> None:
+    dropout: float | Tensor
+
+    def __init__(self, dims: Sequence[int], dropout: float | Tensor, sparse: bool = False, activation: str = "tanh") -> None:
         super().__init__()
-        self.dropout = dropout
+        if isinstance(dropout, Tensor):
+            self.register_buffer("dropout", dropout, persistent=False)  # It follows from the training data.
+        else:
+            self.dropout = dropout
         self.first = SparseLinear(dims[0], dims[1], sparse)
         between = ACTIVATIONS[activation]()
         self.rest = nn.Sequential(between, mlp(dims[1:], activation)) if len(dims) > 2 else nn.Identity()
@@ -126,7 +160,7 @@ class SparseEncoder(nn.Module):
             [B, dims[-1]].
         """
         values = normalised_clicks(offsets) if values is None else values
-        if self.training and self.dropout > 0:
+        if self.training and (isinstance(self.dropout, Tensor) or self.dropout > 0):
             columns, offsets, values = sparse_dropout(columns, offsets, values, self.dropout, generator)
         return self.rest(self.first(columns, offsets, values))
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from recbole_multvae.layers import SparseEncoder, describe
+from recbole_multvae.layers import SparseEncoder, describe, popularity_dropout
 from recbole_multvae.likelihoods import Likelihood, likelihoods
 from recbole_multvae.models.recommender import ClickRecommender
 from recbole_multvae.settings import ModelSettings, RecommenderSettings
@@ -49,6 +49,13 @@ class ClickAutoEncoder(ClickRecommender):
     def make_likelihood(self) -> Likelihood:
         """The likelihood that the configuration names."""
         return likelihoods()[self.settings.likelihood](self.settings, self.dtype, self.sparse)
+
+    def input_dropout(self) -> float | Tensor:
+        """The probability of dropping a click of the input: one for all, or one for each item, float32 [I]."""
+        mean = self.settings.dropout_prob
+        if self.settings.dropout_by == "uniform":
+            return mean
+        return popularity_dropout(torch.bincount(self.history.columns, minlength=self.n_items - 1), mean)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The objective for the users of a batch. Counts the update: nothing else changes ``update`` in training."""

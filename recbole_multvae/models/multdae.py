@@ -43,7 +43,7 @@ class MultDAE(ClickAutoEncoder):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
-        dropout, self.latent_activation = self.settings.dropout_prob, self.settings.hid_activation
+        dropout, self.latent_activation = self.input_dropout(), self.settings.hid_activation
         self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], dropout, self.sparse, self.latent_activation)
         self.activation = ACTIVATIONS[self.latent_activation]()
         self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_items - 1], self.latent_activation)

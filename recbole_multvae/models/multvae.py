@@ -58,7 +58,7 @@ class MultVAE(ClickAutoEncoder):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
-        dropout, activation = self.settings.dropout_prob, self.settings.hid_activation
+        dropout, activation = self.input_dropout(), self.settings.hid_activation
         self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], dropout, self.sparse, activation)
         self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_items - 1], activation)
         counts = self.history.offsets.diff()

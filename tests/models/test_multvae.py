@@ -43,6 +43,13 @@ class TestMultVAE(LikelihoodSuite):
         assert network.update == step + 1
         compare_gradients(network, d_encoder, d_decoder)
 
+    def test_learns_with_dropout_by_popularity(self, blocks: str) -> None:
+        network = Experiment("MultVAE", dropout_by="popularity").model
+        assert network.encoder.dropout.shape == (20,)
+        assert "encoder.dropout" not in network.state_dict()
+        losses = [network.train().calculate_loss(Interaction({"user_id": torch.arange(1, 41)})) for _ in range(2)]
+        assert losses[0].isfinite() and losses[0] != losses[1]
+
     def test_beta_is_read_before_the_step_is_advanced(self, blocks: str) -> None:
         network = Experiment("MultVAE", anneal_cap=1.0, total_anneal_steps=10).model.train()
         network.encoder.first.bias.data.fill_(1.0)  # A large KL, so that its weight shows.
