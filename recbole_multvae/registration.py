@@ -74,6 +74,9 @@ from recbole_multvae.training.trainer import FamilyTrainer
 
 def register() -> None:
     """Make RecBole know the family. Doing it twice does nothing."""
+    # NumPy's removed names, which RecBole's data sets use: making a Config enters them, and reading one from a checkpoint
+    # does not.
+    Config.compatibility_settings(None)
     for model in FAMILY:
         sys.modules[f"recbole.model.general_recommender.{model.__name__.lower()}"] = sys.modules[model.__module__]
         _enter(model)

@@ -112,6 +112,16 @@ def test_training_does_not_import_ray() -> None:
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0
 
 
+def test_a_checkpoint_can_be_loaded_before_any_configuration_is_made(blocks: str) -> None:
+    Experiment("MultVAE").fit()
+    (file,) = Path("saved").glob("*.pth")
+    code = (
+        "import sys, recbole_multvae; from recbole.quick_start import load_data_and_model;"
+        f"load_data_and_model({str(file)!r})"
+    )
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True).returncode == 0
+
+
 class TestQuickStart:
     """RecBole's own entry points, with a model of ours."""
 
