@@ -14,6 +14,7 @@ import yaml
 
 from recbole_multvae.commands.command_line import read_command_line
 from recbole_multvae.data.protocols.strong_generalization import StrongGeneralizationSettings
+from recbole_multvae.data.protocols.weak_generalization import WeakGeneralizationSettings
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.recbole_models import READERS
 from recbole_multvae.likelihoods import likelihoods
@@ -25,6 +26,8 @@ from tests.conftest import QUICK, Experiment, block_pairs, write_inter
 ROOT = Path(__file__).parent.parent
 KEYS = (ROOT / "properties" / "README.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
+#: The sections of KEYS by their titles.
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", KEYS, re.MULTILINE | re.DOTALL))
 
 
 def blocks(language: str) -> list[str]:
@@ -92,9 +95,8 @@ def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
 
 def key_table(model: str) -> dict[str, str]:
     """The rows of the tables of keys by key: of MultVAE and MultDAE, and of the model's own section, which wins."""
-    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", KEYS, re.MULTILINE | re.DOTALL))
-    own = [text for title, text in sections.items() if model in title.split()]
-    return rows("".join([sections["MultVAE and MultDAE"], *own]))
+    own = [text for title, text in SECTIONS.items() if model in title.split()]
+    return rows("".join([SECTIONS["MultVAE and MultDAE"], *own]))
 
 
 def rows(text: str) -> dict[str, str]:
@@ -108,9 +110,16 @@ def check_table(settings: type[Settings], table: dict[str, str]) -> None:
         assert rest == f"{settings.allowed(key)} | {field.description} |", key
 
 
-@pytest.mark.parametrize("settings", [ActivitySettings, StrongGeneralizationSettings])
-def test_a_setting_of_a_run_or_a_split_is_the_same_in_code_and_table(settings: type[Settings]) -> None:
-    check_table(settings, rows(KEYS))
+@pytest.mark.parametrize(
+    ("settings", "section"),
+    [
+        (ActivitySettings, "Keys of a run with any model"),
+        (StrongGeneralizationSettings, "Held-out users: split `SG`"),
+        (WeakGeneralizationSettings, "Records at random: split `WG`"),
+    ],
+)
+def test_a_setting_of_a_run_or_a_split_is_the_same_in_code_and_table(settings: type[Settings], section: str) -> None:
+    check_table(settings, rows(SECTIONS[section]))
 
 
 def test_every_ready_configuration_and_every_model_of_a_split_is_named() -> None:

@@ -86,10 +86,10 @@ def test_a_file_of_the_user_s_goes_before(tmp_path: Path) -> None:
 
 def test_an_unknown_name_is_an_error_that_lists_them() -> None:
     with pytest.raises(ConfigurationError) as error:
-        make_config("MultVAE", "ml-1m", ["ml-1m-weak"], QUIET, {})
+        make_config("MultVAE", "ml-1m", ["ml-1m-wide"], QUIET, {})
     assert str(error.value) == (
-        "--config_files names 'ml-1m-weak', but there is no such file, and the files that come with this package are "
-        "gowalla-lightgcn, ml-1m-leaderboard, ml-1m-strong, ml-20m, msd, netflix, paper."
+        "--config_files names 'ml-1m-wide', but there is no such file, and the files that come with this package are "
+        "gowalla-lightgcn, ml-1m-leaderboard, ml-1m-strong, ml-1m-weak, ml-20m, msd, netflix, paper."
     )
 
 

@@ -69,9 +69,10 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
         dataset.sort(by=self.uid_field, ascending=True)
         positives, used = distinct_clicks(dataset), sampler.used_ids
         seen = used.clicks if isinstance(used, UserItems) else clicks_from_sets(used, dataset.item_num)
-        self.fold_in: UserItems | None = None
-        if (given := getattr(dataset, "fold_in", None)) is not None:
-            self.fold_in, seen = UserItems(given, item_tensor), ones(given + positives)
+        if (masked := getattr(dataset, "masked", None)) is not None:
+            seen = ones(masked + positives)
+        given = getattr(dataset, "fold_in", None)
+        self.fold_in = None if given is None else UserItems(given, item_tensor)
         self.uid2positive_item = UserItems(positives, item_tensor)
         self.uid2history_item = UserItems((seen > positives).astype(np.int8), item_tensor)
         self.uid2items_num = np.diff(positives.indptr).astype(np.int64)

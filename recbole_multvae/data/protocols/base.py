@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
+
+from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.settings import Settings
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class Protocol(ABC):
@@ -32,7 +39,7 @@ class Protocol(ABC):
 
         Returns:
             The data sets for training, validation and test, in this order. See :func:`fold_in` for users who are not
-            in training.
+            in training, and :func:`mask` for what is not recommended.
 
         Raises:
             ConfigurationError: the arguments are not allowed.
@@ -62,4 +69,79 @@ def fold_in(dataset: Any, histories: csr_matrix) -> Any:
         The data set.
     """
     dataset.fold_in = histories
+    return mask(dataset, histories)
+
+
+def mask(dataset: Any, clicks: csr_matrix) -> Any:
+    """Keep these items, and no other ones, from being recommended in the evaluation of ``dataset``.
+
+    RecBole's own choice are the items of training, and in the test those of validation too.
+
+    Args:
+        dataset: a part for validation or test: what is to be found, which is not masked.
+        clicks: one entry a pair of user and item, [n_users, n_items].
+
+    Returns:
+        The data set.
+    """
+    dataset.masked = clicks
     return dataset
+
+
+def keep_items_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
+    """Take the items that are in none of the ``rows`` out of the interactions, the tokens and the features.
+
+    Args:
+        dataset: the whole data set, changed in place.
+        rows: which interactions decide, bool [interactions].
+
+    Returns:
+        The places of the interactions that are left, int64.
+    """
+    field = dataset.iid_field
+    items = dataset.inter_feat[field].numpy()
+    clicked = np.bincount(items[rows])
+    clicked[0] = 1  # RecBole's padding item.
+    kept = np.flatnonzero(clicked)
+    ids = np.full(dataset.item_num, -1)
+    ids[kept] = np.arange(len(kept))
+    left = np.flatnonzero(ids[items] >= 0)
+    dataset.inter_feat = part(dataset, left).inter_feat
+    dataset.inter_feat[field] = torch.from_numpy(ids[dataset.inter_feat[field].numpy()])
+    dataset.field2id_token[field] = dataset.field2id_token[field][kept]
+    dataset.field2token_id[field] = {token: item for item, token in enumerate(dataset.field2id_token[field])}
+    if dataset.item_feat is not None:
+        dataset.item_feat = dataset.item_feat[kept]
+        dataset.item_feat[field] = torch.arange(len(kept))
+    return left
+
+
+def read_arguments(settings_class: type[AnySettings], protocol: str, arguments: Any) -> AnySettings:
+    """Read what the configuration says after the protocol's name; None takes the defaults.
+
+    Raises:
+        ConfigurationError: an argument is unknown or not allowed.
+    """
+    given = {} if arguments is None else arguments
+    known = settings_class.model_fields
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"eval_args split {protocol}={given!r} is not allowed: expected a dictionary with some of {', '.join(known)}."
+        )
+    for name in given.keys() - known.keys():
+        hint = did_you_mean(str(name), known, f": expected some of {', '.join(known)}.")
+        raise ConfigurationError(f"eval_args split {protocol} has no argument {name!r}{hint}")
+    return settings_class.from_config(given)
+
+
+def check_mode(config: Any, protocol: str) -> None:
+    """Refuse rankings of sampled items.
+
+    Raises:
+        ConfigurationError: ``eval_args`` has another mode than full.
+    """
+    for mode in config["eval_args"]["mode"].values():
+        if mode != "full":
+            raise ConfigurationError(
+                f"eval_args mode={mode!r} does not go with split {protocol}, which ranks all items: take full."
+            )

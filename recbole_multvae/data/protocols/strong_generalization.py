@@ -10,17 +10,14 @@ by user, as MovieLens' are), the same seed holds out the same users, and the sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 from pydantic import Field
 from scipy.sparse import csr_matrix
 
-from recbole_multvae.configuration import did_you_mean
-from recbole_multvae.data.protocols.base import Protocol, fold_in, part
+from recbole_multvae.data.protocols.base import Protocol, check_mode, fold_in, keep_items_of, part, read_arguments
 from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.settings import Settings, setting
 
@@ -56,37 +53,17 @@ class StrongGeneralization(Protocol):
             ConfigurationError: an argument is not allowed, or no user would be left for training.
             DataError: no held-out user has clicks enough.
         """
-        settings = _read(arguments)
-        _check_mode(dataset.config)
+        settings = read_arguments(StrongGeneralizationSettings, self.name, arguments)
+        check_mode(dataset.config, self.name)
         seed = dataset.config["seed"] if settings.seed is None else settings.seed
         part_of_user = np.zeros(dataset.user_num, dtype=np.int8)
         groups = _draw_users(pd.unique(dataset.inter_feat[dataset.uid_field].numpy()), settings, seed)
         for number, users in enumerate(groups):
             part_of_user[users] = number
-        _keep_items_of(dataset, part_of_user == 0)
+        keep_items_of(dataset, part_of_user[dataset.inter_feat[dataset.uid_field].numpy()] == 0)
         part_of_row = part_of_user[dataset.inter_feat[dataset.uid_field].numpy()]
         train, *held_out = (np.flatnonzero(part_of_row == number) for number in range(len(groups)))
         return [part(dataset, train), *(_with_fold_in(dataset, rows, settings.fold_in, seed) for rows in held_out)]
-
-
-def _read(arguments: Any) -> StrongGeneralizationSettings:
-    given = {} if arguments is None else arguments
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(
-            f"eval_args split SG={given!r} is not allowed: expected a dictionary such as "
-            "{'valid_users': 750, 'test_users': 750, 'fold_in': 0.8}."
-        )
-    known = StrongGeneralizationSettings.model_fields
-    for name in given.keys() - known.keys():
-        hint = did_you_mean(str(name), known, f": expected some of {', '.join(known)}.")
-        raise ConfigurationError(f"eval_args split SG has no argument {name!r}{hint}")
-    return StrongGeneralizationSettings.from_config(given)
-
-
-def _check_mode(config: Any) -> None:
-    for mode in config["eval_args"]["mode"].values():
-        if mode != "full":
-            raise ConfigurationError(f"eval_args mode={mode!r} does not go with split SG, which ranks all items: take full.")
 
 
 def _draw_users(users: np.ndarray, settings: StrongGeneralizationSettings, seed: int) -> list[np.ndarray]:
@@ -99,24 +76,6 @@ def _draw_users(users: np.ndarray, settings: StrongGeneralizationSettings, seed:
             f"{len(users)} users, which leaves none for training: lower them."
         )
     return np.split(users[np.random.RandomState(seed).permutation(len(users))], [valid, test])
-
-
-def _keep_items_of(dataset: Any, chosen: np.ndarray) -> None:
-    """Take items that no user of ``chosen``, bool [n_users], clicked on out of the rows, the tokens and the features."""
-    field = dataset.iid_field
-    items = dataset.inter_feat[field].numpy()
-    clicked = np.bincount(items[chosen[dataset.inter_feat[dataset.uid_field].numpy()]])
-    clicked[0] = 1  # RecBole's padding item.
-    kept = np.flatnonzero(clicked)
-    ids = np.full(dataset.item_num, -1)
-    ids[kept] = np.arange(len(kept))
-    dataset.inter_feat = part(dataset, np.flatnonzero(ids[items] >= 0)).inter_feat
-    dataset.inter_feat[field] = torch.from_numpy(ids[dataset.inter_feat[field].numpy()])
-    dataset.field2id_token[field] = dataset.field2id_token[field][kept]
-    dataset.field2token_id[field] = {token: item for item, token in enumerate(dataset.field2id_token[field])}
-    if dataset.item_feat is not None:
-        dataset.item_feat = dataset.item_feat[kept]
-        dataset.item_feat[field] = torch.arange(len(kept))
 
 
 def _with_fold_in(dataset: Any, rows: np.ndarray, share: float, seed: int) -> Any:

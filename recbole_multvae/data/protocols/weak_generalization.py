@@ -1,0 +1,75 @@
+"""Weak generalization with records drawn at random: the protocol of J. Liu and W. Pan's slides on Mult-VAE.
+
+All records are shuffled and cut into training, validation and test, whoever they are of. It differs from RecBole's own
+``eval_args: {split: {RS: [6, 2, 2]}, group_by: none}`` in two things:
+
+* the catalogue is that of training: other items leave validation and test;
+* the items of validation may be recommended in the test, where RecBole masks them too. They are never to be found there, so
+  that figures are lower than RecBole's.
+
+``eval_args: {split: {WG: {ratios: [6, 2, 2]}}}`` chooses it. ``group_by`` and ``order`` are not read.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from recbole_multvae.data.csr import distinct_clicks
+from recbole_multvae.data.protocols.base import Protocol, check_mode, keep_items_of, mask, part, read_arguments
+from recbole_multvae.errors import DataError
+from recbole_multvae.settings import Settings, setting
+
+Ratio = Annotated[float, Field(gt=0)]
+
+
+class WeakGeneralizationSettings(Settings):
+    """The arguments of ``WG``."""
+
+    ratios: list[Ratio] = setting(
+        [0.6, 0.2, 0.2], "three positive numbers", "the shares of training, validation and test", min_length=3, max_length=3
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = setting(
+        None, "an integer from 0 to 4294967295", "draws the records; None takes RecBole's `seed`"
+    )  # fmt: skip
+
+
+class WeakGeneralization(Protocol):
+    """Holds records out, of users who are all in training."""
+
+    name: ClassVar[str] = "WG"
+
+    def split(self, dataset: Any, arguments: Any) -> list[Any]:
+        """Split the records. See :meth:`Protocol.split`.
+
+        The catalogue becomes that of training: other items leave the data set.
+
+        Raises:
+            ConfigurationError: an argument is not allowed.
+            DataError: a part is left without a record.
+        """
+        settings = read_arguments(WeakGeneralizationSettings, self.name, arguments)
+        check_mode(dataset.config, self.name)
+        part_of_row = _draw(len(dataset.inter_feat), settings, dataset.config["seed"])
+        part_of_row = part_of_row[keep_items_of(dataset, part_of_row == 0)]
+        rows = [np.flatnonzero(part_of_row == number) for number in range(3)]
+        if not all(map(len, rows)):
+            raise DataError(
+                f"eval_args split WG ratios={settings.ratios} leave {', '.join(str(len(own)) for own in rows)} records for "
+                "training, validation and test: every part needs one of an item of training."
+            )
+        train, *held_out = (part(dataset, own) for own in rows)
+        clicks = distinct_clicks(train)
+        return [train, *(mask(data, clicks) for data in held_out)]
+
+
+def _draw(records: int, settings: WeakGeneralizationSettings, recbole_s: int) -> np.ndarray:
+    """The part of every record: 0 for training, 1 for validation, 2 for the test, int8 [records]."""
+    seed = recbole_s if settings.seed is None else settings.seed
+    cuts = np.rint(np.cumsum(settings.ratios) / sum(settings.ratios) * records).astype(int)[:2]
+    part_of_row = np.zeros(records, dtype=np.int8)
+    for number, rows in enumerate(np.split(np.random.RandomState(seed).permutation(records), cuts)):
+        part_of_row[rows] = number
+    return part_of_row
