@@ -1,116 +1,106 @@
-"""Test metrics and peak memory of MultVAE, MultDAE and RecBole's MultiVAE: same data, split, sizes, schedule and seeds.
+"""Tables of test metrics, our figures beside those that others published:
 
-    python benchmarks/quality.py --dataset=ml-100k --seeds 2020 2021 2022
-    python benchmarks/quality.py --models MultVAE "MultVAE bf16" "MultVAE sampled" --networks I-200-I
-    python benchmarks/quality.py --dataset=gowalla --benchmark_filename train valid test --epochs 40
+    python benchmarks/quality.py slides --data_path <folder of ml-1m>
+    python benchmarks/quality.py strong --data_path <folder of ml-1m> --seeds 2020 2021 2022
+    python benchmarks/quality.py sizes
 
-Each model is trained by RecBole in a process of its own, stopped early on validation NDCG@10 and tested once. A seed decides
-the split too, so the spread over seeds holds both.
+Of ml-1m are the tables slides, leaderboard, strong (the paper's protocol, beside a public implementation) and likelihoods.
+gowalla is LightGCN's split. ml-20m, netflix and msd are only described where the data are not. sizes, precision and sampled
+are this project's own. quality_tables.py says what each table trains.
+
+Every run has a process of its own, one after the other, and its seconds go from the start of the process to the end of the
+test. Rows of ours are means ± standard deviations over seeds. A seed decides the split too, except in strong, likelihoods,
+gowalla, sampled and the large ones. ``--results`` holds all that was measured; ``--keep`` goes on from there.
+For a trial in small:
+
+    python benchmarks/quality.py slides --dataset ml-100k --keys epochs=2 --seeds 1 2
+    python benchmarks/quality.py strong --dataset ml-100k --seeds 1 --keys epochs=2 \
+        "eval_args={'split': {'SG': {'valid_users': 100, 'test_users': 100, 'seed': 98765}}, 'mode': 'full'}"
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import multiprocessing
-import resource
-import statistics
-import sys
-import tempfile
-from contextlib import nullcontext
+import shlex
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-
-SHARED = {
-    "precision": "fp32",  # RecBole's model has no such key.
-    "learning_rate": 0.001,
-    "dropout_prob": 0.5,
-    "train_neg_sample_args": None,
-    "valid_metric": "NDCG@10",
-    "stopping_step": 20,
-    "eval_batch_size": 10_000_000,  # RecBole ranks one user at a time otherwise; the metrics are the same.
-    "show_progress": False,
-    "state": "ERROR",
-}
-ANNEALING = {"anneal_cap": 0.2, "total_anneal_steps": 200000}
-#: The same model and objective as RecBole's: our defaults differ.
-PAPER = {"decoder_hidden_size": "mirrored", "kl_weighting": "equal", "ema_decay": 0, "eval_step": 1}
-LATENT = 200
-#: RecBole's ``latent_dimension`` counts mu and log-variance together.
-MODELS: dict[str, dict[str, Any]] = {
-    "MultVAE": {**ANNEALING, "latent_dimension": LATENT},
-    "MultDAE": {"latent_dimension": LATENT},
-    "MultiVAE (RecBole)": {**ANNEALING, "latent_dimension": 2 * LATENT},
-    "MultVAE bf16": {**ANNEALING, "latent_dimension": LATENT, "precision": "bf16"},
-    "MultVAE sampled": {**ANNEALING, "latent_dimension": LATENT, "sampled_softmax": 500},
-    "MultVAE sampled, lazy": {**ANNEALING, "latent_dimension": LATENT, "sampled_softmax": 500, "learner": "sparse_adam"},
-}
-HIDDEN = {"I-600-200-600-I": [600], "I-200-I": []}
-METRICS = ("recall@10", "mrr@10", "ndcg@10", "hit@10", "precision@10")
+import vae_cf
+from quality_tables import TABLES, Row, Table
+from runs import Run, describe_run, machines, mean, measure_all, texts
+from workers import spread
 
 
-class RoundedProducts(TorchDispatchMode):
-    """bf16 products as a processor without bf16 can compute them quickly: in float32, of bf16 numbers, rounded to bf16."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func not in (torch.ops.aten.mm.default, torch.ops.aten.addmm.out) or args[0].dtype != torch.bfloat16:
-            return func(*args, **kwargs)
-        *_, left, right = (tensor.float() for tensor in args)
-        product = (left @ right) + (args[0].float() if len(args) == 3 else 0)
-        return kwargs["out"].copy_(product) if "out" in kwargs else product.bfloat16()
+def describe(row: Row, table: Table, seed: int, args: argparse.Namespace) -> Run:
+    """What the row's script is told."""
+    own = texts([*f"{table.keys} {row.keys}".split(), *args.keys])
+    described = describe_run(row.model, table.dataset, args.data_path, seed, [*table.files, *row.files], own)
+    return {**described, "script": row.script}
 
 
-def train(model: str, network: str, dataset: str, keys: dict[str, Any]) -> tuple[dict[str, float], float]:
-    """Train and test one model. Returns its metrics and the peak memory of the process in MiB."""
-    sys.argv = sys.argv[:1]
-    from recbole_multvae.commands.train import run
-    from recbole_multvae.training.hardware import has_bf16
+def command(described: Run) -> str:
+    """What to type to train the same alone."""
+    keys = {"model": described["model"], "dataset": described["dataset"], "config_files": " ".join(described["files"]),
+            **described["own"]}  # fmt: skip
+    return "python run_recbole.py " + " ".join(f"--{key}={shlex.quote(value)}" for key, value in keys.items() if value)
 
-    logging.disable(logging.INFO)
-    paper = {} if model.endswith("(RecBole)") else PAPER
-    keys = {**SHARED, **paper, **MODELS[model], "mlp_hidden_size": HIDDEN[network], **keys}
-    rounded = keys.get("precision") == "bf16" and not has_bf16(torch.device("cpu"))
-    with tempfile.TemporaryDirectory() as folder, RoundedProducts() if rounded else nullcontext():
-        result = run(model.split()[0], dataset, config_dict={**keys, "checkpoint_dir": folder})
-    return dict(result["test_result"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def markdown(table: Table, runs: list[Run]) -> list[str]:
+    """The lines of the Markdown table."""
+    lines = [f"| | {' | '.join(table.metrics.values())} | s in all | peak MiB |", "|---" * (len(table.metrics) + 3) + "|"]
+    for name in dict.fromkeys(run["name"] for run in runs):
+        own = [run for run in runs if run["name"] == name]
+        cells = [mean([run["test"][metric] for run in own]) for metric in table.metrics]
+        cells.append(spread([run["seconds"] for run in own], ".0f"))
+        cells.append(f"{max(run['peak'] for run in own):.0f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name, values in table.published.items():
+        cells = ["–" if value is None else f"{value:g}" for value in values]  # noqa: RUF001
+        lines.append(f"| *published:* {name} | {' | '.join(cells)} | | |")
+    return lines
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument(
+        "--data_path", type=Path, default=Path("dataset"), help="the folder that holds the data set's folder"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
+    parser.add_argument("--models", nargs="+", help="names of rows of the table (default: all)")
+    parser.add_argument("--dataset", help="another data set than the table's, for trials")
+    parser.add_argument("--keys", nargs="*", default=[], help="key=value for all rows, which win over their own")
+    parser.add_argument("--results", type=Path, help="a JSON file (default: quality-<table>.json)")
+    parser.add_argument("--keep", action="store_true", help="take the runs that --results holds, and add what it lacks")
+    args = parser.parse_args()
+    args.results = args.results or Path(f"quality-{args.table}.json")
+    names = list(TABLES[args.table].rows)
+    args.models = args.models or names
+    if unknown := set(args.models) - set(names):
+        parser.error(f"--models: {unknown.pop()!r} is no row of {args.table}, whose rows are {', '.join(map(repr, names))}")
+    return args
 
 
 def main() -> None:
-    """Train everything and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="ml-100k")
-    parser.add_argument("--data_path", default="dataset/", help="the folder that holds the data set's folder")
-    parser.add_argument("--benchmark_filename", nargs=3, help="RecBole's key: the split that the data set comes with")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
-    parser.add_argument("--models", nargs="+", default=list(MODELS)[:3], choices=MODELS)
-    parser.add_argument("--networks", nargs="+", default=list(HIDDEN), choices=HIDDEN)
-    parser.add_argument("--epochs", type=int, default=400, help="at most (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=500, help="users in a training batch")
-    args = parser.parse_args()
-    print(f"{args.dataset}, seeds {args.seeds}, batch {args.batch}: mean ± standard deviation of the test metrics\n")
-    print("| network | model | " + " | ".join(METRICS) + " | peak MiB |")
-    print("|---|---|" + "---|" * (len(METRICS) + 1))
-    keys = {name: getattr(args, name) for name in ("data_path", "benchmark_filename", "epochs")}
-    keys["train_batch_size"] = args.batch
-    context = multiprocessing.get_context("spawn")
-    for network in args.networks:
-        for model in args.models:
-            runs = []
-            for seed in args.seeds:
-                with context.Pool(1) as pool:
-                    runs.append(pool.apply(train, (model, network, args.dataset, {**keys, "seed": seed})))
-            cells = []
-            for metric in METRICS:
-                values = [metrics[metric] for metrics, _ in runs]
-                cells.append(f"{statistics.mean(values):.4f} ± {statistics.stdev(values) if len(values) > 1 else 0:.4f}")
-            peak = f"{max(memory for _, memory in runs):.0f}"
-            print(f"| {network} | {model} | " + " | ".join([*cells, peak]) + " |", flush=True)
+    """Train every row with every seed and print the table."""
+    args = read_arguments()
+    table = TABLES[args.table]
+    if args.dataset:
+        table = table._replace(dataset=args.dataset, title=f"{table.title}; a trial on {args.dataset}", published={})
+    rows = {name: table.rows[name] for name in args.models}
+    described = [(name, describe(row, table, seed, args)) for seed in args.seeds for name, row in rows.items()]
+    runs: list[Run] = []
+    if table.large and not (args.data_path / table.dataset).is_dir():
+        print(f"{table.title}.\nNot run here: there are no data in {args.data_path / table.dataset}.\n")
+    else:
+        if any(row.script == "vae_cf.py" for row in rows.values()):
+            vae_cf.fetch()
+        runs = measure_all(described, args.results, args.keep)
+        print(f"{machines(runs)}\n\n{table.title}. Seeds {', '.join(map(str, args.seeds))}\n")
+    print("\n".join(markdown(table, runs)))
+    print("\nOne run of each row, with --seed and --data_path:\n")
+    for name, run in described[: len(rows)]:
+        print(f"- {name}: `{command(run)}`" + (", but by vae_cf.py" if run["script"] == "vae_cf.py" else ""))
 
 
 if __name__ == "__main__":
-    Path("log").mkdir(exist_ok=True)
     main()

@@ -14,65 +14,18 @@ last contestant above. The metrics do not depend on it.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
-import recbole
-import torch
-from machine import describe
+from runs import Run, describe_run, machines, mean, measure_all, texts
 from time_plot import draw
-from workers import HERE, spread
-
-import recbole_multvae
-from recbole_multvae.models import FAMILY
-from recbole_multvae.training.checkpoints import replaced
-
-#: Ours takes as many users as ``eval_memory`` holds.
-EVAL_BATCH_SIZE = 10_000_000
-OURS = {model.__name__ for model in FAMILY}
-VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "recbole": recbole.__version__,
-            "recbole_multvae": recbole_multvae.__version__}  # fmt: skip
-
-Run = dict[str, Any]
+from workers import spread
 
 
-def texts(keys: list[str]) -> dict[str, str]:
-    """The keys and values of ``key=value``."""
-    pairs = [key.partition("=") for key in keys]
-    if wrong := [key for key, equals, _ in pairs if not equals]:
-        raise SystemExit(f"{wrong[0]!r} is not understood: write key=value.")
-    return {key: value for key, _, value in pairs}
-
-
-def describe_run(contestant: str, seed: int, args: argparse.Namespace) -> Run:
+def describe_contestant(contestant: str, seed: int, args: argparse.Namespace) -> Run:
     """What timed_run.py is told of a contestant."""
     model, *own = contestant.split()
-    keys = {"data_path": str(args.data_path.resolve()), "valid_metric": args.metric, "seed": seed, "checkpoint_dir": "saved",
-            "show_progress": False, "state": "ERROR"}  # fmt: skip
-    if model not in OURS:
-        keys["eval_batch_size"] = EVAL_BATCH_SIZE
-    files = [str(Path(file).resolve()) if Path(file).exists() else file for file in args.config_files]
-    return {"model": model, "dataset": args.dataset, "files": files, "keys": keys, "own": texts([*args.keys, *own])}
-
-
-def measure(contestant: str, described: Run) -> Run:
-    """Train a contestant in a process of its own, in a folder that is removed in the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "result.json"
-        command = [sys.executable, "-W", "ignore", str(HERE / "timed_run.py")]
-        started = time.time()
-        done = subprocess.run([*command, json.dumps({**described, "started": started}), file], cwd=folder, check=False)
-        if done.returncode:
-            raise SystemExit(f"{contestant} ended with exit status {done.returncode}: see above.")
-        measured = json.loads(file.read_text("utf-8"))
-    return {"name": contestant, "described": described, "machine": describe(), "versions": VERSIONS, **measured}
+    keys = texts([*args.keys, *own])
+    return describe_run(model, args.dataset, args.data_path, seed, args.config_files, keys, valid_metric=args.metric)
 
 
 def best(run: Run) -> tuple[float, float]:
@@ -113,11 +66,6 @@ def rows(runs: list[Run], reference: str, metric: str) -> list[str]:
     return lines
 
 
-def mean(values: list[float]) -> str:
-    """The mean and the standard deviation."""
-    return f"{statistics.mean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
-
-
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="ml-100k")
@@ -144,18 +92,9 @@ def read_arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure every contestant with every seed, print the table and draw the plot."""
     args = read_arguments()
-    kept: list[Run] = json.loads(args.results.read_text("utf-8")) if args.keep and args.results.exists() else []
-    runs: list[Run] = []
-    for seed in args.seeds:
-        for contestant in args.models:
-            described = describe_run(contestant, seed, args)
-            held = next((run for run in kept if run["described"] == described), None)
-            runs.append(held or measure(contestant, described))
-            others = [run for run in kept if run["described"] not in [mine["described"] for mine in runs]]
-            with replaced(args.results) as part:
-                Path(part).write_text(json.dumps(runs + others, indent=1), "utf-8")
-    machines = dict.fromkeys(run["machine"] for run in runs)
-    print("\n".join(machines) + f"\n\n{args.dataset}, seeds {', '.join(map(str, args.seeds))}\n")
+    described = [(name, describe_contestant(name, seed, args)) for seed in args.seeds for name in args.models]
+    runs = measure_all(described, args.results, args.keep)
+    print(f"{machines(runs)}\n\n{args.dataset}, seeds {', '.join(map(str, args.seeds))}\n")
     print("\n".join(rows(runs, args.reference, args.metric)))
     if args.plot:
         draw(runs, args.metric, args.plot)

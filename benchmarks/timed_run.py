@@ -2,12 +2,13 @@
 
     python benchmarks/timed_run.py '{"model": "MultVAE", "dataset": "ml-100k", ...}' result.json
 
-``started`` is the clock before the process was: what it imports and prepares counts.
+``started`` is the clock before the process was: what it imports and prepares counts. ``peak`` is in MiB.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ def main() -> None:
         described["model"], described["dataset"], described["files"], described["keys"], command_line=described["own"]
     )
     measured |= {"test": dict(result["test_result"]), "bigger": result["valid_score_bigger"], "seconds": seconds()}
+    measured["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     file.write_text(json.dumps(measured, default=str), "utf-8")
 
 

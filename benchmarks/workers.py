@@ -39,7 +39,7 @@ LATENTS = {OURS: LATENT, RECBOLE: 2 * LATENT}
 Answer = dict[str, float]
 
 
-def peers_python(folder: Path = PEERS) -> str:
+def peers_python(folder: Path = PEERS / "cornac") -> str:
     """The Python of an environment with the other libraries, made when it is not there; torch is this environment's."""
     python, stamp = folder / "bin" / "python", folder / "installed"
     if not stamp.exists() or stamp.read_text("utf-8").split() != REQUIREMENTS:
