@@ -80,6 +80,13 @@ def read_arguments() -> argparse.Namespace:
     return args
 
 
+def title(table: Table, args: argparse.Namespace, runs: list[Run]) -> str:
+    """What stands above the table: where and how it was measured, or that it was not."""
+    if not runs:
+        return f"{table.title}.\nNot run here: there are no data in {args.data_path / table.dataset}."
+    return f"{machines(runs)}\n\n{table.title}. Seeds {', '.join(map(str, args.seeds))}"
+
+
 def main() -> None:
     """Train every row with every seed and print the table."""
     args = read_arguments()
@@ -89,14 +96,11 @@ def main() -> None:
     rows = {name: table.rows[name] for name in args.models}
     described = [(name, describe(row, table, seed, args)) for seed in args.seeds for name, row in rows.items()]
     runs: list[Run] = []
-    if table.large and not (args.data_path / table.dataset).is_dir():
-        print(f"{table.title}.\nNot run here: there are no data in {args.data_path / table.dataset}.\n")
-    else:
+    if not table.large or (args.data_path / table.dataset).is_dir():
         if any(row.script == "vae_cf.py" for row in rows.values()):
             vae_cf.fetch()
         runs = measure_all(described, args.results, args.keep)
-        print(f"{machines(runs)}\n\n{table.title}. Seeds {', '.join(map(str, args.seeds))}\n")
-    print("\n".join(markdown(table, runs)))
+    print("\n".join([title(table, args, runs), "", *markdown(table, runs)]))
     print("\nOne run of each row, with --seed and --data_path:\n")
     for name, run in described[: len(rows)]:
         print(f"- {name}: `{command(run)}`" + (", but by vae_cf.py" if run["script"] == "vae_cf.py" else ""))

@@ -3,8 +3,8 @@
 quality.py starts this in a process of its own, as it starts timed_run.py. The implementation is no part of this project:
 :func:`fetch` clones it into .peers/, and its main.py runs as it is, with the configuration's ``train_batch_size``,
 ``epochs``, ``anneal_cap``, ``total_anneal_steps`` and ``seed``. Its network, I-600-200-600-I, dropout 0.5, and its learning
-rate, 0.001, are fixed. It reads the split from files, and keeps the weights of its best validation NDCG@100; these score the
-users of the test.
+rate, 0.001, are fixed. It reads the split from files, trains on the CPU, and keeps the weights of its best validation NDCG@100;
+these score the users of the test.
 """
 
 from __future__ import annotations
@@ -35,14 +35,13 @@ def fetch() -> None:
     """Clone the implementation where it is not there."""
     if (FOLDER / "main.py").exists():
         return
-    clone = ["git", "clone", "--quiet", REPOSITORY, str(FOLDER)], ["git", "-C", str(FOLDER), "checkout", "--quiet", COMMIT]
-    try:
-        for command in clone:
-            subprocess.run(command, check=True)
+    try:  # Files appear with the checkout: of this commit, or none.
+        subprocess.run(["git", "clone", "--quiet", "--no-checkout", REPOSITORY, FOLDER], check=True)
+        subprocess.run(["git", "-C", FOLDER, "checkout", "--quiet", COMMIT], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise SystemExit(
-            f"{REPOSITORY} could not be cloned: {error}. Put its commit {COMMIT} into {FOLDER}, or leave it out of --models."
-        ) from None
+            f"{REPOSITORY} could not be cloned by git: put its commit {COMMIT} into {FOLDER}, or leave it out of --models."
+        ) from error
 
 
 def write_split(train: Any, valid: Any, test: Any) -> None:
@@ -73,7 +72,7 @@ def train(config: Any) -> dict[str, Any]:
     import numpy as np
     import torch.utils.tensorboard
 
-    # It needs two packages more, for one function of each: these are the same functions.
+    # It needs one name each of two packages more, and these have the same.
     sys.modules["tensorboardX"] = torch.utils.tensorboard
     sys.modules["bottleneck"] = types.SimpleNamespace(argpartition=np.argpartition)  # type: ignore[assignment]
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # Since torch 2.6, to read the file that it has written itself.
