@@ -3,8 +3,8 @@
 quality.py starts this in a process of its own, as it starts timed_run.py. The implementation is no part of this project:
 :func:`fetch` clones it into .peers/, and its main.py runs as it is, with the configuration's ``train_batch_size``,
 ``epochs``, ``anneal_cap``, ``total_anneal_steps`` and ``seed``. Its network, I-600-200-600-I, dropout 0.5, and its learning
-rate, 0.001, are fixed. It reads the split from files, trains on the CPU, and keeps the weights of its best validation NDCG@100;
-these score the users of the test.
+rate, 0.001, are fixed. It reads the split from files and trains on the CPU. The weights of its best validation NDCG@100
+score the users of the test.
 """
 
 from __future__ import annotations
