@@ -66,6 +66,7 @@ SLIDES = Table(
             ("paper",),
         ),
         "MultVAE": Row("MultVAE"),
+        "MultVAE, gaussian": Row("MultVAE", files=("gaussian",)),
         "AutoRec": Row("AutoRec", "epochs=1000 stopping_step=50"),
         "EDLAE": Row("EDLAE"),
         "EASE (RecBole), lambda 1000": Row("EASE", "reg_weight=1000"),
@@ -80,6 +81,7 @@ LEADERBOARD = Table(
     TOP_10,
     {
         "MultVAE": Row("MultVAE"),
+        "MultVAE, gaussian": Row("MultVAE", files=("gaussian",)),
         "MultDAE": Row("MultDAE"),
         "MultVAE, the paper's settings": Row("MultVAE", files=("paper",)),
         "MultiVAE (RecBole), learning rate .007": Row("MultiVAE", "learning_rate=0.007"),
@@ -108,6 +110,7 @@ STRONG = Table(
         "MultVAE, the paper's settings": Row("MultVAE", ALL_EPOCHS, ("paper",)),
         "younggyoseo/vae-cf-pytorch, the same settings": Row("MultVAE", ALL_EPOCHS, ("paper",), "vae_cf.py"),
         "MultVAE": Row("MultVAE"),
+        "MultVAE, gaussian": Row("MultVAE", files=("gaussian",)),
         "MultDAE": Row("MultDAE"),
         "EDLAE": Row("EDLAE"),
         "EASE (RecBole), lambda 400": Row("EASE", "reg_weight=400"),
