@@ -98,10 +98,8 @@ class ModelSettings(RecommenderSettings):
     dropout_prob: float = setting(
         0.5, "a number from 0 up to, but not including, 1", "the probability of dropping a click of the input", ge=0, lt=1
     )
-    dropout_by: Literal["uniform", "popularity"] = setting(
-        "uniform",
-        "uniform or popularity",
-        "whether every click is dropped with dropout_prob, or clicks of popular items more often, and dropout_prob of all",
+    popularity_dropout: bool = setting(
+        False, "True or False", "drop clicks of popular items more often than others, and dropout_prob of all clicks"
     )
     likelihood: str = setting("multinomial", "the name of a likelihood", "what the decoder's outputs stand for")
     ema_decay: float = setting(

@@ -7,25 +7,25 @@ import torch
 from torch import nn
 
 from recbole_multvae import checkpoint
-from recbole_multvae.training.averaging import STRIDE, AveragedWeights
+from recbole_multvae.training.averaging import FIRST, STRIDE, AveragedWeights
 from tests.conftest import Experiment
 
 
 def test_average_of_made_weights() -> None:
     layer = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(layer.weight)
-    average = AveragedWeights(layer, decay=0.5)
-    expected = 0.0
-    for update in range(1, 4 * STRIDE + 1):
+    average = AveragedWeights(layer, decay=0.98)
+    expected, averaged = 0.0, 0
+    for update in range(1, FIRST + 20 * STRIDE + 1):
         nn.init.constant_(layer.weight, update)
         average.update()
-        if update % STRIDE == 0:
-            n = update // STRIDE
-            kept = min(0.5**STRIDE, (1 + n) / (10 + n))
+        if update <= FIRST or update % STRIDE == 0:
+            averaged += 1
+            kept = min(0.98**STRIDE, (1 + averaged) / (10 + averaged))
             expected = kept * expected + (1 - kept) * update
-    with average.in_place():
-        assert layer.weight.item() == pytest.approx(expected)
-    assert layer.weight.item() == 4 * STRIDE
+        with average.in_place():
+            assert layer.weight.item() == pytest.approx(expected, rel=1e-5)
+        assert layer.weight.item() == update
 
 
 @pytest.fixture

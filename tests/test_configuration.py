@@ -60,7 +60,7 @@ def test_recbole_s_keys_are_no_false_alarm(key: str, value: object, caplog: pyte
     assert "has no effect" not in caplog.text
 
 
-@pytest.mark.parametrize(("model", "key"), [("MultVAE", "anneal_cap: 0.2"), ("MultDAE", "reg_weight: 0.01")])
+@pytest.mark.parametrize(("model", "key"), [("MultVAE", "anneal_cap: 0.5"), ("MultDAE", "reg_weight: 0.01")])
 def test_help_shows_the_keys_of_a_model(model: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         read_command_line([f"--model={model}", "--help"])

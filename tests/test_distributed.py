@@ -80,7 +80,7 @@ def test_two_processes_train_test_and_save_one_model(write_dataset: Any) -> None
     write_dataset("blocks", block_pairs(users=41))  # Odd: the shares are padded.
     keys: dict[str, Any] = {"topk": [1, 5], "valid_metric": "MRR@5", "metrics": ["Recall", "MRR", "NDCG", "Hit", "GAUC"]}
     done = two_processes("--model=MultVAE", *(f"--{key}={value}" for key, value in keys.items()), "--epochs=3",
-                         "--train_batch_size=16", "--mlp_hidden_size=[6]")  # fmt: skip
+                         "--train_batch_size=16", "--mlp_hidden_size=[6]", "--decoder_hidden_size=[6]")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not re.search("warning|error", done.stdout + done.stderr, re.IGNORECASE)
     (first, update, threads), (second, other_update, other_threads) = rank_file(0), rank_file(1)

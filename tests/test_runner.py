@@ -76,8 +76,8 @@ def assert_one_sentence(code: int, error: str, message: str) -> None:
         (["--epochs=1", "--epochs=2"], "--epochs is given twice, as 1 and as 2: leave one of them out."),
         (["--model=MultVAE", "-m", "BPR"], "--model is given twice, as MultVAE and as BPR: leave one of them out."),
         (["--nproc=0"], "--nproc=0 --group_offset=0 --world_size=0 do not fit: expected one process or more"),
-        (["--learning_rate=abc"], "learning_rate='abc' is not allowed: expected a number, 0 or more."),
-        (["--train_batch_size=0"], "train_batch_size=0 is not allowed: expected a positive integer."),
+        (["--learning_rate=abc"], "learning_rate='abc' is not allowed: expected a number, 0 or more, or auto."),
+        (["--train_batch_size=0"], "train_batch_size=0 is not allowed: expected a positive integer, or auto."),
         (["--model=BPR", "--embedding_size=abc"], "embedding_size='abc' is not allowed: expected a number such as 64"),
         (["--model=SASRec"], "RecBole refuses this: train_neg_sample_args [{'distribution': 'uniform',"),
         (["--transform=foo", "--dataset=blocks", "--data_path=."], "refuses this: There is no transform named 'foo'"),
@@ -134,7 +134,7 @@ def test_too_little_memory(blocks: str, command: object, monkeypatch: pytest.Mon
         raise error
 
     monkeypatch.setattr(MultVAE, "calculate_loss", full)
-    message = "There is not enough memory: lower train_batch_size=500 or eval_batch_size=4096"
+    message = "There is not enough memory: lower train_batch_size=50 or eval_batch_size=4096"
     assert_one_sentence(*command("--model=MultVAE", *FLAGS), message)
 
 

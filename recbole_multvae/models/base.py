@@ -53,7 +53,7 @@ class ClickAutoEncoder(ClickRecommender):
     def input_dropout(self) -> float | Tensor:
         """The probability of dropping a click of the input: one for all, or one for each item, float32 [I]."""
         mean = self.settings.dropout_prob
-        if self.settings.dropout_by == "uniform":
+        if not self.settings.popularity_dropout:
             return mean
         return popularity_dropout(torch.bincount(self.history.columns, minlength=self.n_items - 1), mean)
 

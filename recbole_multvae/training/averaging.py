@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-#: The average is taken forward after this many updates at once, which costs a fifth of doing it after each.
-STRIDE = 5
+#: The average is taken forward after so many updates at once, which costs a fifth of doing it after each; after each of
+#: the first ones, for short runs.
+STRIDE, FIRST = 5, 50
 
 
 class AveragedWeights:
@@ -34,9 +35,10 @@ class AveragedWeights:
     def update(self, *_: Any) -> None:
         """Count an update, and move the average towards the weights. A hook after an optimiser's step."""
         self.updates += 1
-        if self.updates % STRIDE:
+        later = max(0, self.updates - FIRST)
+        if later % STRIDE:
             return
-        averaged = self.updates // STRIDE
+        averaged = self.updates - later + later // STRIDE
         kept = min(self.decay**STRIDE, (1 + averaged) / (10 + averaged))
         weights = [parameter.detach() for parameter in self.model.parameters()]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - kept)

@@ -44,7 +44,7 @@ class TestMultVAE(LikelihoodSuite):
         compare_gradients(network, d_encoder, d_decoder)
 
     def test_learns_with_dropout_by_popularity(self, blocks: str) -> None:
-        network = Experiment("MultVAE", dropout_by="popularity").model
+        network = Experiment("MultVAE", popularity_dropout=True).model
         assert network.encoder.dropout.shape == (20,)
         assert "encoder.dropout" not in network.state_dict()
         losses = [network.train().calculate_loss(Interaction({"user_id": torch.arange(1, 41)})) for _ in range(2)]
