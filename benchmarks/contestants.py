@@ -85,6 +85,9 @@ class Paced:
     def __iter__(self) -> Iterator[Any]:
         return self.turns(self.loader)
 
+    def __len__(self) -> int:
+        return len(self.loader)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 

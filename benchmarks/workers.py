@@ -26,7 +26,8 @@ PAUSE = 0.2
 OURS, RECBOLE, CORNAC = "MultVAE", "MultiVAE (RecBole)", "VAECF (Cornac)"
 SHARED = {
     "mlp_hidden_size": [HIDDEN],
-    "decoder_hidden_size": "mirrored",  # As RecBole's.
+    "decoder_hidden_size": "mirrored",  # As RecBole's, and without an average of the weights.
+    "ema_decay": 0,
     "dropout_prob": 0.5,
     "learning_rate": RATE,
     "train_neg_sample_args": None,

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-#: The average is taken forward after so many updates at once, which costs a fifth of doing it after each; after each of
-#: the first ones, for short runs.
-STRIDE, FIRST = 5, 50
+#: The average is taken forward after so many updates at once, which costs a tenth of doing it after each; after each of the
+#: first ones, for short runs.
+STRIDE, FIRST = 10, 10
 
 
 class AveragedWeights:
