@@ -18,7 +18,7 @@ UPDATES_PER_EPOCH, LEAST_BATCH, MOST_BATCH = 24, 50, 500
 RATE_PER_USER, LEAST_RATE, MOST_RATE = 8e-6, 0.001, 0.003
 #: From one validation to the next there are about this many updates: ``stopping_step: 10`` waits for ten times as many. In
 #: few ``epochs`` there are this many validations.
-UPDATES_PER_VALIDATION, LEAST_VALIDATIONS = 60, 10
+UPDATES_PER_VALIDATION, LEAST_VALIDATIONS = 100, 10
 #: With fewer clicks of an item, a hidden layer overfits: a row of the first layer is learnt from the item's clicks.
 CLICKS_FOR_DEPTH = 100
 
