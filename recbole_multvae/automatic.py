@@ -70,15 +70,15 @@ def settle(config: Any, train: Any) -> None:
         config: RecBole's ``Config``; changed in place, so that the checkpoint holds the values.
         train: the data set of training.
     """
+    keys = [key for key in RULES if config[key] == AUTO]
+    if not keys:
+        return
     users = train.inter_feat[train.uid_field].unique()
     size = Size(len(users), train.item_num - 1, train.inter_num)
-    chosen = []
-    for key, rule in RULES.items():
-        if config[key] == AUTO:
-            config[key], why = rule(config.final_config_dict, size)
-            chosen.append(f"\n    {key}: {config[key]}  ({why})")
-    if chosen:
-        getLogger().info(
-            f"Left at auto, and chosen for {size.users} users, {size.items} items and {size.clicks} clicks of training:"
-            + "".join(chosen)
-        )
+    chosen = ""
+    for key in keys:
+        config[key], why = RULES[key](config.final_config_dict, size)
+        chosen += f"\n    {key}: {config[key]}  ({why})"
+    getLogger().info(
+        f"Left at auto, and chosen for {size.users} users, {size.items} items and {size.clicks} clicks of training:{chosen}"
+    )

@@ -165,18 +165,10 @@ def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
     protocol = chosen(keys)
     if not (protocol and protocol.new_users):
         return
-    if not _is_family(model_class):
+    if _is_family(model_class):
+        model_class.check_new_users(model_class.read_settings(keys), protocol.name)
+    else:
         check_reads_histories(model_class, keys.get("knn_method"), protocol.name)
-    elif keys.get("targets") == "ratings":
-        raise ConfigurationError(
-            f"eval_args split {protocol.name} shows the model clicks of users who are not in training, and "
-            "targets='ratings' reads ratings: take targets=clicks, or split RS."
-        )
-    elif model_class.by_item:
-        raise ConfigurationError(
-            f"eval_args split {protocol.name} evaluates users who are not in training, and {model_class.__name__} scores "
-            "the users of its training data only: take AutoRec, or split RS."
-        )
 
 
 def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:

@@ -16,6 +16,9 @@ from typing_extensions import Self
 
 from recbole_multvae.errors import ConfigurationError
 
+#: The number of units of a layer.
+Size = Annotated[int, Field(gt=0)]
+
 
 def setting(default: Any, allowed: str, about: str, **bounds: Any) -> Any:
     """A configuration key.
@@ -66,6 +69,12 @@ class Settings(BaseModel):
                 )
 
     @classmethod
+    def with_default(cls, key: str, default: Any) -> Any:
+        """A key of this group for one that derives from it, with another default."""
+        field = cls.model_fields[key]
+        return setting(default, cls.allowed(key), str(field.description))
+
+    @classmethod
     def allowed(cls, key: str) -> str:
         """The type and the bounds of a key in words."""
         extra: Any = cls.model_fields[key].json_schema_extra
@@ -83,10 +92,10 @@ class RecommenderSettings(Settings):
 class ModelSettings(RecommenderSettings):
     """The settings of the auto-encoders that are trained with a likelihood, whatever it is."""
 
-    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] | Literal["auto"] = setting(
+    mlp_hidden_size: list[Size] | Literal["auto"] = setting(
         "auto", "a list of positive integers such as [600], or auto", "hidden layers of the encoder; auto is by data size"
     )
-    decoder_hidden_size: list[Annotated[int, Field(gt=0)]] | Literal["mirrored"] = setting(
+    decoder_hidden_size: list[Size] | Literal["mirrored"] = setting(
         [], "a list of positive integers, or mirrored", "hidden layers of the decoder; mirrored is the encoder's, from z on"
     )
     latent_dimension: int = setting(200, "a positive integer", "K itself (RecBole's MultiVAE halves it)", gt=0)

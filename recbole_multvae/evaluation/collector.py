@@ -9,6 +9,9 @@ from recbole.evaluator import Collector
 
 from recbole_multvae.evaluation.ranking import Ranking
 
+#: What RecBole's evaluator is given of a user in a row of its own.
+ROWS_OF_USERS = ("rec.items", "rec.topk", "rec.meanrank")
+
 
 class RankingCollector(Collector):
     """RecBole's collector, which also takes a :class:`.ranking.Ranking` in place of a matrix of scores."""

@@ -40,6 +40,7 @@ class Likelihood(ABC):
 
     def __init__(self, settings: LikelihoodSettings, dtype: torch.dtype, sparse: bool) -> None:
         self.settings, self.dtype, self.sparse = settings, dtype, sparse
+        self.memory = settings.train_memory * 2**20  # Bytes.
 
     @property
     def sparse_output(self) -> bool:

@@ -45,8 +45,8 @@ class Gaussian(Likelihood):
         self, hidden: Tensor, output: nn.Linear, columns: Tensor, offsets: Tensor, generator: torch.Generator
     ) -> Tensor:
         """See :meth:`.Likelihood.negative_log_likelihood` and :func:`gaussian_nll`."""
-        c1, c0, memory = self.settings.confidence_c1, self.settings.confidence_c0, self.settings.train_memory * 2**20
-        return gaussian_nll(hidden, output.weight, output.bias, columns, offsets, c1, c0, self.dtype, memory)
+        c1, c0 = self.settings.confidence_c1, self.settings.confidence_c0
+        return gaussian_nll(hidden, output.weight, output.bias, columns, offsets, c1, c0, self.dtype, self.memory)
 
 
 def gaussian_nll(

@@ -21,8 +21,7 @@ class Logistic(Likelihood):
         self, hidden: Tensor, output: nn.Linear, columns: Tensor, offsets: Tensor, generator: torch.Generator
     ) -> Tensor:
         """See :meth:`.Likelihood.negative_log_likelihood` and :func:`logistic_nll`."""
-        memory = self.settings.train_memory * 2**20
-        return logistic_nll(hidden, output.weight, output.bias, columns, offsets, self.dtype, memory)
+        return logistic_nll(hidden, output.weight, output.bias, columns, offsets, self.dtype, self.memory)
 
 
 def logistic_nll(

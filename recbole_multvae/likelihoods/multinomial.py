@@ -53,7 +53,7 @@ class Multinomial(Likelihood):
             drawn, shift, columns = sample_items(columns, len(weight), self.settings.sampled_softmax, generator)
             weight = nn.functional.embedding(drawn, output.weight, sparse=self.sparse)
             bias = output.bias[drawn] + shift
-        return multinomial_nll(hidden, weight, bias, columns, offsets, self.dtype, self.settings.train_memory * 2**20)
+        return multinomial_nll(hidden, weight, bias, columns, offsets, self.dtype, self.memory)
 
 
 def multinomial_nll(

@@ -61,6 +61,15 @@ class AutoRec(ClickAutoEncoder):
         self.decoder = mlp([latent, size])
         self.l2 = self.settings.reg_weight / 2 / config["train_batch_size"]
 
+    @classmethod
+    def check_new_users(cls, settings: Any, protocol: str) -> None:
+        """Refuse users of whom only clicks are known, where ratings are read. See the base class."""
+        if settings.targets == "ratings":
+            raise ConfigurationError(
+                f"eval_args split {protocol} shows the model clicks of users who are not in training, and "
+                "targets='ratings' reads ratings: take targets=clicks, or split RS."
+            )
+
     def make_likelihood(self) -> Gaussian:
         """The squared error of every entry: c1 = c0 = 2 in c/2 (x - f)^2."""
         keys = {name: getattr(self.settings, name) for name in LikelihoodSettings.model_fields}

@@ -58,8 +58,8 @@ class ClickAutoEncoder(ClickRecommender):
         return popularity_dropout(torch.bincount(self.history.columns, minlength=self.n_items - 1), mean)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
-        """The objective for the users of a batch. Counts the update: nothing else changes ``update`` in training."""
-        loss = self.loss(*self.history(interaction[self.USER_ID]))
+        """The objective for the rows of a batch. Counts the update: nothing else changes ``update`` in training."""
+        loss = self.loss(*self.history(interaction[self.ITEM_ID if self.by_item else self.USER_ID]))
         self.update += 1
         return loss
 

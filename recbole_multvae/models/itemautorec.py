@@ -27,11 +27,14 @@ class ItemAutoRec(AutoRec):
 
     by_item = True
 
-    def calculate_loss(self, interaction: Any) -> Tensor:
-        """The objective for the items of a batch. See the base class."""
-        loss = self.loss(*self.history(interaction[self.ITEM_ID]))
-        self.update += 1
-        return loss
+    @classmethod
+    def check_new_users(cls, settings: Any, protocol: str) -> None:
+        """Refuse users who are not in training. See the base class."""
+        super().check_new_users(settings, protocol)
+        raise ConfigurationError(
+            f"eval_args split {protocol} evaluates users who are not in training, and {cls.__name__} scores the users of "
+            "its training data only: take AutoRec, or split RS."
+        )
 
     def histories(self, interaction: Any) -> tuple[Tensor, ...]:
         """The users of a batch.

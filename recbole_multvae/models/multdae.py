@@ -8,28 +8,21 @@ the penalty follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
 from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.settings import ModelSettings, setting
+from recbole_multvae.settings import ModelSettings, Size, setting
 
 
 class MultDAESettings(ModelSettings):
     """The settings of :class:`MultDAE`."""
 
-    mlp_hidden_size: list[Annotated[int, Field(gt=0)]] | Literal["auto"] = setting(
-        [], "a list of positive integers such as [600], or auto", "hidden layers of the encoder; auto is by data size"
-    )
-    decoder_hidden_size: list[Annotated[int, Field(gt=0)]] | Literal["mirrored"] = setting(
-        "mirrored",
-        "a list of positive integers, or mirrored",
-        "hidden layers of the decoder; mirrored is the encoder's, from z on",
-    )
+    mlp_hidden_size: list[Size] | Literal["auto"] = ModelSettings.with_default("mlp_hidden_size", [])
+    decoder_hidden_size: list[Size] | Literal["mirrored"] = ModelSettings.with_default("decoder_hidden_size", "mirrored")
     reg_weight: float = setting(
         0.01, "a number, 0 or more", "L2 penalty of the weights, divided by train_batch_size as in the paper's code", ge=0
     )

@@ -80,6 +80,18 @@ class ClickRecommender(GeneralRecommender):
         chosen = likelihoods()[likelihood or own.model_fields["likelihood"].default]
         return type(f"{cls.__name__}Settings", (chosen.settings_class, own), {})
 
+    @classmethod
+    def check_new_users(cls, settings: Any, protocol: str) -> None:
+        """Refuse a protocol that evaluates users who are not in training, where the model cannot score them.
+
+        Args:
+            settings: the model's.
+            protocol: its name in ``eval_args``, for the message.
+
+        Raises:
+            ConfigurationError: it cannot; the message says why.
+        """
+
     @property
     def beta(self) -> float | None:
         """The weight of the KL term at the next update; None for a model without this term."""

@@ -24,6 +24,7 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.collector import ROWS_OF_USERS
 from recbole_multvae.training.checkpoints import WholeCheckpoints
 
 #: The keys of a configuration that only make sense in a group of processes.
@@ -144,7 +145,7 @@ class WholeEvaluator:
 
     def evaluate(self, collected: Any) -> dict[str, float]:
         """Evaluate what the ranks have collected. ``collected`` is RecBole's ``DataStruct`` of this rank."""
-        for name in ("rec.items", "rec.topk", "rec.meanrank"):
+        for name in ROWS_OF_USERS:
             if name in collected:
                 collected.set(name, self._gather(collected.get(name)))
         return self.evaluator.evaluate(collected)

@@ -85,11 +85,10 @@ class FamilyTrainer(WholeCheckpoints):
         return score, result
 
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
-        evaluations = {"evaluations": [list(evaluation) for evaluation in self.evaluations]}
-        if self._average is None:
-            return {**super()._checkpoint(epoch), **evaluations}
-        with self._average.in_place():
-            return {**super()._checkpoint(epoch), **evaluations, "averaging": self._average.state_dict()}
+        with self._averaged():
+            averaging = {} if self._average is None else {"averaging": self._average.state_dict()}
+            evaluations = [list(evaluation) for evaluation in self.evaluations]
+            return {**super()._checkpoint(epoch), "evaluations": evaluations, **averaging}
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Evaluate. See RecBole's ``Trainer.evaluate``. Metrics of top-k lists need no whole rows of scores."""
