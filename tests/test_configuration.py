@@ -73,4 +73,6 @@ def test_help_shows_the_keys_of_a_model(model: str, key: str, capsys: pytest.Cap
 def test_help_of_recbole_s_models_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read_command_line(["-h", "--model=BPR"])
-    assert "keys of BPR" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "keys of BPR" not in out
+    assert "keys of any model and their defaults:\n  activity_quantiles: 0 " in out

@@ -34,14 +34,14 @@ def test_prints_titles_of_the_user_s_block(trained: Experiment, capsys: pytest.C
 
 
 def test_recommendations_are_the_best_unseen_items(trained: Experiment) -> None:
-    model, dataset = load_model(trained.trainer.saved_model_file)
+    model, parts = load_model(trained.trainer.saved_model_file)
     history = [1, 5, 7]
     everything = recommend(model, history, 1000)
     assert sorted(item for item, _ in everything) == sorted(set(range(1, 21)) - set(history))
     scores = [score for _, score in everything]
     assert scores == sorted(scores, reverse=True)
     assert recommend(model, history, 3) == everything[:3]
-    assert dataset.dataset_name == "blocks"
+    assert parts[0].dataset_name == "blocks"
 
 
 def test_without_an_item_file_tokens_are_shown(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from multvae_export.exporter import export
+from onnxruntime import InferenceSession
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model
 
+from recbole_multvae.commands.recommend import main as recommend_main
 from recbole_multvae.commands.train import run
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.data.loaders import UsersWithHistories
@@ -250,6 +253,29 @@ def test_a_checkpoint_is_loaded_and_tested_as_it_was(data: Any) -> None:
         expected = experiment.trainer.evaluate(experiment.test_data)
         *_, test_data = load_data_and_model(experiment.trainer.saved_model_file)
         assert experiment.trainer.evaluate(test_data) == expected
+
+
+def test_a_held_out_user_gets_recommendations_for_the_fold_in(data: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = Experiment("MultVAE", "uneven", OURS, **split())
+    experiment.fit()
+    given = by_user(experiment.dataset, experiment.test_data.dataset.fold_in)
+    user = max(given, key=lambda user: len(given[user]))
+    assert recommend_main([experiment.trainer.saved_model_file, f"--user={user}", "-k", "3"]) == 0
+    liked, recommended = capsys.readouterr().out.split("MultVAE recommends")
+    assert f"User {user} of uneven liked {len(given[user])} items" in liked
+    assert not given[user] & set(recommended.split())
+
+
+def test_a_checkpoint_of_recbole_s_own_is_exported_with_the_items_of_training(data: list[tuple[str, str]]) -> None:
+    experiment = Experiment("EASE", "uneven", RECBOLE, **split())
+    experiment.fit()
+    export(experiment.trainer.saved_model_file, "model.onnx", dataset_path=".")
+    recommended, _ = InferenceSession("model.onnx").run(
+        None, {"history": np.array([[data[0][1]]], dtype=object), "k": [1000]}
+    )
+    training, _ = reference(data, SEED)
+    catalogue = {item for user, item in data if user in training}
+    assert set(recommended[0]) - {""} == catalogue - {data[0][1]} != {item for _, item in data}
 
 
 @pytest.mark.parametrize("keys", [{}, {"eval_args": {"split": {"LS": "valid_and_test"}}}, {"eval_args": {"order": "RO"}}])

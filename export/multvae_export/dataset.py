@@ -31,13 +31,19 @@ class Rebuilt:
 
     @property
     def item_tokens(self) -> list[str]:
-        """In order of RecBole's ids, the padding item's first."""
-        return [str(token) for token in self.dataset.field2id_token[self.dataset.iid_field]]
+        """In order of RecBole's ids, the padding item's first. A split may leave items out, so it is made first."""
+        train = self._train
+        return [str(token) for token in train.field2id_token[train.iid_field]]
 
     @property
     def user_tokens(self) -> list[str]:
         """In order of RecBole's ids, the padding user's first."""
         return [str(token) for token in self.dataset.field2id_token[self.dataset.uid_field]]
+
+    def training(self) -> tuple[np.ndarray, np.ndarray]:
+        """The users and the items of the training part, int64 [N] each."""
+        train = self._train
+        return tuple(train.inter_feat[field].numpy().astype(np.int64) for field in (train.uid_field, train.iid_field))
 
     def model(self) -> Any:
         """RecBole's model with the weights of the checkpoint, made from the training part of the data set.
@@ -45,26 +51,24 @@ class Rebuilt:
         Raises:
             TokensError: the data set is another one than the checkpoint's.
         """
-        return self._trained[0]
-
-    def training(self) -> tuple[np.ndarray, np.ndarray]:
-        """The users and the items of the training part, int64 [N] each."""
-        train = self._trained[1]
-        return tuple(train.inter_feat[field].numpy().astype(np.int64) for field in (train.uid_field, train.iid_field))
-
-    @cached_property
-    def _trained(self) -> tuple[Any, Any]:
+        train = self._train
         with _recbole_s_words(self.checkpoint["config"]) as config:
-            from recbole.data import data_preparation
             from recbole.utils import get_model, init_seed
 
             init_seed(config["seed"], config["reproducibility"])
-            train_data = data_preparation(config, self.dataset)[0]
-            init_seed(config["seed"], config["reproducibility"])
-            model = get_model(config["model"])(config, train_data._dataset)
+            model = get_model(config["model"])(config, train)
             model.load_state_dict(self.checkpoint["state_dict"])
             model.load_other_parameter(self.checkpoint.get("other_parameter"))
-            return model.eval(), train_data._dataset
+            return model.eval()
+
+    @cached_property
+    def _train(self) -> Any:
+        with _recbole_s_words(self.checkpoint["config"]) as config:
+            from recbole.data import data_preparation
+            from recbole.utils import init_seed
+
+            init_seed(config["seed"], config["reproducibility"])
+            return data_preparation(config, self.dataset)[0]._dataset
 
 
 def rebuild(checkpoint_path: str, dataset_path: str) -> Rebuilt:

@@ -13,9 +13,10 @@ import recbole
 from recbole_multvae.commands.configure import read_keys
 from recbole_multvae.configuration import did_you_mean
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
-from recbole_multvae.settings import yaml_lines
+from recbole_multvae.settings import Settings, yaml_lines
 
 
 class _Once(argparse.Action):
@@ -43,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.register("action", None, _Once)  # What add_argument takes where no action is named.
     parser.add_argument("--model", "-m", default="MultVAE", help="name of the model (default: %(default)s)")
     parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
-    parser.add_argument("--config_files", help="paths of YAML files, separated by spaces")
+    parser.add_argument(
+        "--config_files", help="YAML files, separated by spaces: paths, or names of shipped ones such as paper"
+    )
     parser.add_argument("--nproc", type=int, default=1, help="number of processes on this machine (default: %(default)s)")
     parser.add_argument("--ip", default="localhost", help="address of the machine of rank 0 (default: %(default)s)")
     parser.add_argument("--port", type=int, help="port of that machine (default: a free one; 5678 for several machines)")
@@ -54,15 +57,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -> str:
-    """The help text; for a model of the family with its own keys."""
-    text = parser.format_help()
+    """The help text; with the keys of the command, and for a model of the family with its own."""
+    text = parser.format_help() + _keys("any model", ActivitySettings)
     for cls in FAMILY:
         if cls.__name__ == model:
-            settings = cls.all_settings(likelihood if likelihood in likelihoods() else None)
-            text += "\n".join(
-                ["", f"keys of {model} and their defaults:", *(f"  {line}" for line in yaml_lines(settings)), ""]
-            )
+            text += _keys(model, cls.all_settings(likelihood if likelihood in likelihoods() else None))
     return text
+
+
+def _keys(owner: str, settings: type[Settings]) -> str:
+    return "\n".join(["", f"keys of {owner} and their defaults:", *(f"  {line}" for line in yaml_lines(settings)), ""])
 
 
 def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:

@@ -27,29 +27,29 @@ from recbole_multvae.models import FAMILY, ClickRecommender
 _NOWHERE = os.path.join(os.devnull, "nothing")
 
 
-def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecommender, Any]:
-    """Load a model of the family and the data set that its training split is made from.
+def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecommender, list[Any]]:
+    """Load a model of the family and the data sets that it was trained, validated and tested on.
 
     Args:
         path: a checkpoint of RecBole's ``Trainer``.
         dataset_path: the folder of the data set, or the folder that holds it; None: where it was at training.
 
     Returns:
-        The model in evaluation mode, and RecBole's training data set.
+        The model in evaluation mode, and RecBole's data sets for training, validation and test.
 
     Raises:
         CheckpointError: the file is not a checkpoint of a model of the family.
         DataError: the data set is not there, or is not the one that the model was trained on.
     """
     saved = _read(path)
-    dataset = _training_data(saved["config"], dataset_path)
-    model = saved["config"].model_class(saved["config"], dataset)
+    parts = _data(saved["config"], dataset_path)
+    model = saved["config"].model_class(saved["config"], parts[0])
     model.load_other_parameter(saved["other_parameter"])
     try:
         model.load_state_dict(saved["state_dict"])
     except RuntimeError as error:
         raise CheckpointError(f"The weights in {path} do not fit its model and its data set: {one_line(error)}") from error
-    return model.eval(), dataset
+    return model.eval(), parts
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _read(path: str) -> dict[str, Any]:
     return saved
 
 
-def _training_data(config: Any, dataset_path: str | None) -> Any:
+def _data(config: Any, dataset_path: str | None) -> list[Any]:
     config["device"] = torch.device("cpu")
     config["data_path"] = str(_dataset_folder(config, dataset_path))
     # The checkpoint is not trusted, and RecBole would unpickle the files that these keys name, or default ones for None.
@@ -70,7 +70,7 @@ def _training_data(config: Any, dataset_path: str | None) -> Any:
     config["save_dataset"] = config["save_dataloaders"] = False
     init_seed(config["seed"], config["reproducibility"])
     with refusals_of_recbole():
-        return data_preparation(config, read_dataset(config))[0]._dataset
+        return [loader._dataset for loader in data_preparation(config, read_dataset(config))]
 
 
 def _dataset_folder(config: Any, dataset_path: str | None) -> Path:
@@ -102,11 +102,23 @@ def _user_id(dataset: Any, user: str) -> int:
     return ids[user]
 
 
+def _history(parts: list[Any], user: int) -> list[int]:
+    """The items that a model is given of a user: those of training, or the fold-in of a user who was held out."""
+    for part in parts[1:]:
+        given = getattr(part, "fold_in", None)
+        if given is not None and given[user].nnz:
+            items: list[int] = given[user].indices.tolist()
+            return items
+    columns: torch.Tensor = History(parts[0])(torch.tensor([user]))[0]
+    return (columns + 1).tolist()
+
+
 def _show(path: str, user: str, k: int, dataset_path: str | None) -> None:
     if k < 1:
         raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
-    model, dataset = load_model(path, dataset_path)
-    history = (History(dataset)(torch.tensor([_user_id(dataset, user)]))[0] + 1).tolist()
+    model, parts = load_model(path, dataset_path)
+    dataset = parts[0]
+    history = _history(parts, _user_id(dataset, user))
     best = recommend(model, history, k)
     titles = read_titles(dataset)
 
