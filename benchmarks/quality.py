@@ -9,8 +9,8 @@ gowalla is LightGCN's split. ml-20m, netflix and msd are only described where th
 are this project's own. quality_tables.py says what each table trains.
 
 Every run has a process of its own, one after the other, and its seconds go from the start of the process to the end of the
-test. Rows of ours are means ± standard deviations over seeds. A seed decides the split too, except in strong, likelihoods,
-gowalla, sampled and the large ones. ``--results`` holds all that was measured; ``--keep`` goes on from there.
+test; those of an epoch are its training alone. Rows of ours are means ± standard deviations over seeds. A seed decides the
+split too, except in strong, likelihoods, gowalla, sampled and the large ones. ``--results`` holds all that was measured; ``--keep`` goes on from there.
 For a trial in small:
 
     python benchmarks/quality.py slides --dataset ml-100k --keys epochs=2 --seeds 1 2
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import statistics
 from pathlib import Path
 
 import vae_cf
@@ -46,16 +47,18 @@ def command(described: Run) -> str:
 
 def markdown(table: Table, runs: list[Run]) -> list[str]:
     """The lines of the Markdown table."""
-    lines = [f"| | {' | '.join(table.metrics.values())} | s in all | peak MiB |", "|---" * (len(table.metrics) + 3) + "|"]
+    columns = [*table.metrics.values(), "s in all", "s an epoch", "peak MiB"]
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name in dict.fromkeys(run["name"] for run in runs):
         own = [run for run in runs if run["name"] == name]
         cells = [mean([run["test"][metric] for run in own]) for metric in table.metrics]
         cells.append(spread([run["seconds"] for run in own], ".0f"))
+        cells.append(spread([statistics.median(run["epochs"]) for run in own], ".2f") if own[0].get("epochs") else "")
         cells.append(f"{max(run['peak'] for run in own):.0f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for name, values in table.published.items():
         cells = ["–" if value is None else f"{value:g}" for value in values]  # noqa: RUF001
-        lines.append(f"| *published:* {name} | {' | '.join(cells)} | | |")
+        lines.append(f"| *published:* {name} | {' | '.join(cells)} | | | |")
     return lines
 
 

@@ -1,8 +1,9 @@
-"""One training whose validations are timed. time_to_accuracy.py starts this in a process of its own:
+"""One training whose validations and epochs are timed. time_to_accuracy.py and quality.py start it in a process of its own:
 
     python benchmarks/timed_run.py '{"model": "MultVAE", "dataset": "ml-100k", ...}' result.json
 
-``started`` is the clock before the process was: what it imports and prepares counts. ``peak`` is in MiB.
+``started`` is the clock before the process was: what it imports and prepares counts. ``epochs`` are the seconds of training
+in each epoch. ``peak`` is in MiB. Every validation is printed as it comes.
 """
 
 from __future__ import annotations
@@ -23,19 +24,26 @@ def main() -> None:
 
     from recbole_multvae.commands.run import run
 
-    measured: dict[str, Any] = {"validations": []}
-    validate = Trainer._valid_epoch
+    measured: dict[str, Any] = {"validations": [], "epochs": []}
+    validate, train = Trainer._valid_epoch, Trainer._train_epoch
 
     def timed(trainer: Any, *args: Any, **kwargs: Any) -> Any:
         score, result = validate(trainer, *args, **kwargs)
         measured["validations"].append({"seconds": seconds(), "score": float(score), "metrics": dict(result)})
+        print(f"{described['model']}: {measured['validations'][-1]}", file=sys.stderr)
         measured["configuration"] = trainer.config.final_config_dict
         return score, result
+
+    def timed_epoch(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        loss = train(*args, **kwargs)
+        measured["epochs"].append(round(time.perf_counter() - began, 3))
+        return loss
 
     def seconds() -> float:
         return round(time.time() - described["started"], 3)
 
-    Trainer._valid_epoch = timed
+    Trainer._valid_epoch, Trainer._train_epoch = timed, timed_epoch
     result = run(
         described["model"], described["dataset"], described["files"], described["keys"], command_line=described["own"]
     )

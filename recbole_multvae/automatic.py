@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 AUTO = "auto"
 #: An epoch is to have this many updates, with batches from the least to the most users.
 UPDATES_PER_EPOCH, LEAST_BATCH, MOST_BATCH = 24, 50, 500
-#: Adam's learning rate rises with the batch, from RecBole's default to the most.
-RATE_PER_USER, LEAST_RATE, MOST_RATE = 8e-6, 0.001, 0.003
+#: Adam's learning rate rises with the batch, from the least to the most. Other learners get RecBole's default.
+RATE_PER_USER, LEAST_RATE, MOST_RATE, OTHER_RATE = 8e-6, 0.002, 0.003, 0.001
 #: From one validation to the next there are about this many updates: ``stopping_step: 10`` waits for ten times as many. In
 #: few ``epochs`` there are this many validations.
 UPDATES_PER_VALIDATION, LEAST_VALIDATIONS = 100, 10
@@ -43,7 +43,7 @@ def _batch_size(keys: Mapping[str, Any], size: Size) -> tuple[int, str]:
 
 def _learning_rate(keys: Mapping[str, Any], size: Size) -> tuple[float, str]:
     if keys["learner"].lower() not in ("adam", "sparse_adam"):
-        return LEAST_RATE, f"learner={keys['learner']}"
+        return OTHER_RATE, f"learner={keys['learner']}"
     rate = min(max(keys["train_batch_size"] * RATE_PER_USER, LEAST_RATE), MOST_RATE)
     return round(rate, 6), f"train_batch_size * {RATE_PER_USER:g}, from {LEAST_RATE:g} to {MOST_RATE:g}"
 

@@ -28,11 +28,11 @@ class Data:
 @pytest.mark.parametrize(
     ("size", "hidden", "batch", "rate", "step"),
     [
-        ((943, 1682, 80_808), [], 50, 0.001, 5),  # ml-100k
+        ((943, 1682, 80_808), [], 50, 0.002, 5),  # ml-100k
         ((6033, 3123, 673_059), [600], 251, 0.002008, 4),  # ml-1m
         ((29_858, 40_981, 719_081), [], 500, 0.003, 2),  # gowalla
         ((116_677, 20_108, 8_500_000), [600], 500, 0.003, 1),  # ml-20m
-        ((20, 5, 60), [], 50, 0.001, 30),
+        ((20, 5, 60), [], 50, 0.002, 30),
     ],
 )
 def test_rule(size: tuple[int, int, int], hidden: list[int], batch: int, rate: float, step: int) -> None:
@@ -67,7 +67,7 @@ def test_what_was_chosen_is_logged_and_saved(blocks: str, caplog: pytest.LogCapt
     assert line.startswith("Left at auto, and chosen for 40 users, 20 items and ")
     assert "train_batch_size: 50  (users / 24, from 50 to 500)" in line
     assert experiment.config["train_batch_size"] == experiment.train_data.step == 50
-    assert experiment.trainer.optimizer.param_groups[0]["lr"] == 0.001
+    assert experiment.trainer.optimizer.param_groups[0]["lr"] == 0.002
     assert experiment.model.spec()["mlp_hidden_size"] == []
 
 

@@ -33,7 +33,7 @@ class MultVAESettings(ModelSettings):
     alternatives: ClassVar[tuple[tuple[str, str], ...]] = (("total_anneal_steps", "anneal_epochs"),)
     anneal_cap: float = setting(0.5, "a number from 0 to 1", "the largest weight beta of the KL term", ge=0, le=1)
     total_anneal_steps: int = setting(
-        2500, "an integer, 0 or more", "updates over which beta would rise from 0 to 1; 0 takes anneal_cap at once", ge=0
+        500, "an integer, 0 or more", "updates over which beta would rise from 0 to 1; 0 takes anneal_cap at once", ge=0
     )
     anneal_epochs: int | None = setting(
         None, "a positive integer or None", "the same in epochs, in place of total_anneal_steps", gt=0
