@@ -10,8 +10,8 @@ are this project's own. quality_tables.py says what each table trains.
 
 Every run has a process of its own, one after the other, and its seconds go from the start of the process to the end of the
 test; those of an epoch are its training alone. Rows of ours are means ± standard deviations over seeds. A seed decides the
-split too, except in strong, likelihoods, gowalla, sampled and the large ones. ``--results`` holds all that was measured; ``--keep`` goes on from there.
-For a trial in small:
+split too, except in strong, likelihoods, gowalla, sampled and the large ones. ``--results`` holds all that was measured;
+``--keep`` goes on from there. For a trial in small:
 
     python benchmarks/quality.py slides --dataset ml-100k --keys epochs=2 --seeds 1 2
     python benchmarks/quality.py strong --dataset ml-100k --seeds 1 --keys epochs=2 \
