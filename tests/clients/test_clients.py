@@ -8,11 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from filelock import FileLock
 
 from tests.clients.conftest import CLIENTS
 
@@ -47,10 +48,13 @@ def node_version() -> tuple[int, ...]:
 
 def install(folder: Path) -> subprocess.CompletedProcess[str] | None:
     """Bring the npm packages to what the lock file says, unless they are there."""
-    installed, lock = folder / "node_modules/.package-lock.json", folder / "package-lock.json"
-    if not lock.exists() or (installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime):
+    installed, wanted = folder / "node_modules/.package-lock.json", folder / "package-lock.json"
+    if not wanted.exists():
         return None
-    return run(["npm", "ci", "--no-audit", "--no-fund"], folder, ONNXRUNTIME_NODE_INSTALL="skip")
+    with FileLock(folder / "node_modules.lock"):
+        if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
+            return None
+        return run(["npm", "ci", "--no-audit", "--no-fund"], folder, ONNXRUNTIME_NODE_INSTALL="skip")
 
 
 def run(command: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -72,13 +76,13 @@ def golden_cases_passed(report: Path) -> int:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_client(client: str, outcomes: dict[str, str], tmp_path: Path) -> None:
+def test_client(client: str, outcome: Callable[[str, str], None], tmp_path: Path) -> None:
     if lacking := ", ".join(missing(client)):
-        outcomes[client] = f"not run: missing {lacking}"
+        outcome(client, why := f"not run: missing {lacking}")
         if os.environ.get("CI"):
-            pytest.fail(outcomes[client], pytrace=False)
-        pytest.skip(outcomes[client])
-    outcomes[client] = "failed"
+            pytest.fail(why, pytrace=False)
+        pytest.skip(why)
+    outcome(client, "failed")
     report = tmp_path / "report.xml"
     installed = install(FOLDER / client)
     assert installed is None or installed.returncode == 0, installed.stdout
@@ -86,4 +90,4 @@ def test_client(client: str, outcomes: dict[str, str], tmp_path: Path) -> None:
     assert tested.returncode == 0, tested.stdout
     passed = golden_cases_passed(report)
     assert passed == len(json.loads((FOLDER / "golden.json").read_text(encoding="utf-8"))["cases"])
-    outcomes[client] = f"ran {passed} golden cases"
+    outcome(client, f"ran {passed} golden cases")
