@@ -114,7 +114,7 @@ class ModelSettings(RecommenderSettings):
     ema_decay: float = setting(
         0.995,
         "a number from 0 up to, but not including, 1",
-        "what an update keeps of the averaged weights, which are validated and saved; 0 takes the last weights",
+        "what an update keeps of the averaged weights, which are saved; 0 and learner=sparse_adam take the last",
         ge=0,
         lt=1,
     )
