@@ -17,6 +17,7 @@ from recbole.utils import get_model, get_trainer, init_seed, utils
 from torch.utils.tensorboard import SummaryWriter
 
 import recbole_multvae  # noqa: F401  (registers the models)
+from tests.clients.conftest import CLIENTS
 
 # TensorBoard's thread writes when the next test may be in another folder already.
 utils.SummaryWriter = lambda folder: SummaryWriter(Path(folder).absolute())
@@ -111,3 +112,14 @@ class Experiment:
 
     def fit(self) -> Any:
         return self.trainer.fit(self.train_data, self.valid_data, verbose=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which clients ran."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    outcomes = dict(pair for report in reports for pair in getattr(report, "user_properties", ()) if pair[0] in CLIENTS)
+    if outcomes:
+        terminalreporter.section("clients")
+        for client in CLIENTS:
+            terminalreporter.write_line(f"{client}: {outcomes.get(client, 'not run: not selected')}")
