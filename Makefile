@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/python export/clients/python/demo.py $(DEMO)/model.onnx \
 	    $$($(BIN)/python -c "import recbole; print(recbole.__path__[0])")/dataset_example/ml-100k --user=1
 
-# A process for each core, of one thread: more threads than cores are slow.
+# A process for each core, four at most, of one thread each: more threads than cores are slow.
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 

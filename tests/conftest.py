@@ -17,11 +17,12 @@ from recbole.utils import get_model, get_trainer, init_seed, utils
 from torch.utils.tensorboard import SummaryWriter
 
 import recbole_multvae  # noqa: F401  (registers the models)
-from tests.clients.conftest import CLIENTS
 
 # TensorBoard's thread writes when the next test may be in another folder already.
 utils.SummaryWriter = lambda folder: SummaryWriter(Path(folder).absolute())
 
+#: What is under export/clients, each with a test of its own, which notes by ``record_property`` what became of it.
+CLIENTS = ("python", "node", "web")
 #: No noise in the logs.
 QUIET = {"show_progress": False, "state": "ERROR", "use_gpu": False}
 #: Small enough to train in a blink, and the same numbers on every processor.
@@ -116,7 +117,7 @@ class Experiment:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which clients ran."""
+    """Say which clients ran: it stands in the reports of their tests, which may have run in other processes."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     outcomes = dict(pair for report in reports for pair in getattr(report, "user_properties", ()) if pair[0] in CLIENTS)
     if outcomes:

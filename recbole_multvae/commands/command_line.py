@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -> str:
-    """The help text; with the keys of the command, and for a model of the family with its own."""
+    """The help text, with the keys of any model, and for a model of the family with its own too."""
     text = parser.format_help() + _keys("any model", ActivitySettings)
     for cls in FAMILY:
         if cls.__name__ == model:

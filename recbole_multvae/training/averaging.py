@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-#: The average is taken forward after so many updates at once, which costs a tenth of doing it after each; after each of the
-#: first ones, for short runs.
+#: The average moves once for ``STRIDE`` updates, with the decay of them all, which is a tenth of the work. It moves after
+#: each of the ``FIRST`` updates, so that a short run has an average too.
 STRIDE, FIRST = 10, 10
 
 

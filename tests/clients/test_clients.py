@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from filelock import FileLock
 
-from tests.clients.conftest import CLIENTS
+from tests.conftest import CLIENTS
 
 FOLDER = Path(__file__).parents[2] / "export/clients"
 CHROMIUM = "/usr/bin/chromium"
@@ -76,13 +76,13 @@ def golden_cases_passed(report: Path) -> int:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_client(client: str, outcome: Callable[[str, str], None], tmp_path: Path) -> None:
+def test_client(client: str, record_property: Callable[[str, object], None], tmp_path: Path) -> None:
     if lacking := ", ".join(missing(client)):
-        outcome(client, why := f"not run: missing {lacking}")
+        record_property(client, why := f"not run: missing {lacking}")
         if os.environ.get("CI"):
             pytest.fail(why, pytrace=False)
         pytest.skip(why)
-    outcome(client, "failed")
+    record_property(client, "failed")
     report = tmp_path / "report.xml"
     installed = install(FOLDER / client)
     assert installed is None or installed.returncode == 0, installed.stdout
@@ -90,4 +90,4 @@ def test_client(client: str, outcome: Callable[[str, str], None], tmp_path: Path
     assert tested.returncode == 0, tested.stdout
     passed = golden_cases_passed(report)
     assert passed == len(json.loads((FOLDER / "golden.json").read_text(encoding="utf-8"))["cases"])
-    outcome(client, f"ran {passed} golden cases")
+    record_property(client, f"ran {passed} golden cases")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
 
@@ -16,6 +17,8 @@ from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.settings import Settings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+#: A seed of NumPy's, or None for RecBole's ``seed``.
+Seed = Annotated[int, Field(ge=0, lt=2**32)] | None
 
 
 class Protocol(ABC):

@@ -10,14 +10,13 @@ by user, as MovieLens' are), the same seed holds out the same users, and the sam
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 from scipy.sparse import csr_matrix
 
-from recbole_multvae.data.protocols.base import Protocol, check_mode, fold_in, keep_items_of, part, read_arguments
+from recbole_multvae.data.protocols.base import Protocol, Seed, check_mode, fold_in, keep_items_of, part, read_arguments
 from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.settings import Settings, setting
 
@@ -33,7 +32,7 @@ class StrongGeneralizationSettings(Settings):
     fold_in: float = setting(
         0.8, "a number between 0 and 1", "the share of a held-out user's clicks that the model is given", gt=0, lt=1
     )
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = setting(
+    seed: Seed = setting(
         None, "an integer from 0 to 4294967295", "draws users and clicks; None takes RecBole's `seed`; the paper's: 98765"
     )  # fmt: skip
 
@@ -60,8 +59,8 @@ class StrongGeneralization(Protocol):
         groups = _draw_users(pd.unique(dataset.inter_feat[dataset.uid_field].numpy()), settings, seed)
         for number, users in enumerate(groups):
             part_of_user[users] = number
-        keep_items_of(dataset, part_of_user[dataset.inter_feat[dataset.uid_field].numpy()] == 0)
         part_of_row = part_of_user[dataset.inter_feat[dataset.uid_field].numpy()]
+        part_of_row = part_of_row[keep_items_of(dataset, part_of_row == 0)]
         train, *held_out = (np.flatnonzero(part_of_row == number) for number in range(len(groups)))
         return [part(dataset, train), *(_with_fold_in(dataset, rows, settings.fold_in, seed) for rows in held_out)]
 

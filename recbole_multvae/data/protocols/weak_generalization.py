@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from recbole_multvae.data.csr import distinct_clicks
-from recbole_multvae.data.protocols.base import Protocol, check_mode, keep_items_of, mask, part, read_arguments
+from recbole_multvae.data.protocols.base import Protocol, Seed, check_mode, keep_items_of, mask, part, read_arguments
 from recbole_multvae.errors import DataError
 from recbole_multvae.settings import Settings, setting
 
@@ -31,7 +31,7 @@ class WeakGeneralizationSettings(Settings):
     ratios: list[Ratio] = setting(
         [0.6, 0.2, 0.2], "three positive numbers", "the shares of training, validation and test", min_length=3, max_length=3
     )
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = setting(
+    seed: Seed = setting(
         None, "an integer from 0 to 4294967295", "draws the records; None takes RecBole's `seed`"
     )  # fmt: skip
 
@@ -52,7 +52,8 @@ class WeakGeneralization(Protocol):
         """
         settings = read_arguments(WeakGeneralizationSettings, self.name, arguments)
         check_mode(dataset.config, self.name)
-        part_of_row = _draw(len(dataset.inter_feat), settings, dataset.config["seed"])
+        seed = dataset.config["seed"] if settings.seed is None else settings.seed
+        part_of_row = _draw(len(dataset.inter_feat), settings.ratios, seed)
         part_of_row = part_of_row[keep_items_of(dataset, part_of_row == 0)]
         rows = [np.flatnonzero(part_of_row == number) for number in range(3)]
         if not all(map(len, rows)):
@@ -65,10 +66,9 @@ class WeakGeneralization(Protocol):
         return [train, *(mask(data, clicks) for data in held_out)]
 
 
-def _draw(records: int, settings: WeakGeneralizationSettings, recbole_s: int) -> np.ndarray:
+def _draw(records: int, ratios: list[float], seed: int) -> np.ndarray:
     """The part of every record: 0 for training, 1 for validation, 2 for the test, int8 [records]."""
-    seed = recbole_s if settings.seed is None else settings.seed
-    cuts = np.rint(np.cumsum(settings.ratios) / sum(settings.ratios) * records).astype(int)[:2]
+    cuts = np.rint(np.cumsum(ratios) / sum(ratios) * records).astype(int)[:2]
     part_of_row = np.zeros(records, dtype=np.int8)
     for number, rows in enumerate(np.split(np.random.RandomState(seed).permutation(records), cuts)):
         part_of_row[rows] = number
