@@ -19,12 +19,8 @@ from machine import describe
 from workers import HERE
 
 import recbole_multvae
-from recbole_multvae.models import FAMILY
 from recbole_multvae.training.checkpoints import replaced
 
-#: Ours takes as many users as ``eval_memory`` holds.
-EVAL_BATCH_SIZE = 10_000_000
-OURS = {model.__name__ for model in FAMILY}
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "recbole": recbole.__version__,
             "recbole_multvae": recbole_multvae.__version__}  # fmt: skip
 
@@ -61,8 +57,6 @@ def describe_run(
     """
     shared = {"data_path": str(data_path.resolve()), **keys, "seed": seed, "checkpoint_dir": "saved", "show_progress": False,
               "state": "ERROR"}  # fmt: skip
-    if model not in OURS:
-        shared["eval_batch_size"] = EVAL_BATCH_SIZE
     paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
     return {"model": model, "dataset": dataset, "files": paths, "keys": shared, "own": own or {}}
 

@@ -2,13 +2,12 @@
 
     python benchmarks/time_to_accuracy.py --dataset=ml-1m --config_files ml-1m-leaderboard --seeds 2020 2021 --plot=time.svg
     python benchmarks/time_to_accuracy.py --models MultVAE "MultVAE train_batch_size=100" MultiVAE \
-        "MultiVAE learning_rate=0.007" "MultiVAE eval_batch_size=4096" --keys epochs=20
+        "MultiVAE learning_rate=0.007" --keys epochs=20
 
 A contestant is a model and configuration keys of its own. Each run has a process of its own, one after the other, and its
 clock starts before the process does: imports and the preparation of the data count. All have the same split, the same
-``valid_metric`` and ``--keys``. All start by this package's command, which imports less than RecBole's own; and RecBole's
-models get an ``eval_batch_size`` with which they rank many users at once. With RecBole's default, 4096, they rank one: the
-last contestant above. The metrics do not depend on it.
+``valid_metric`` and ``--keys``. All start by this package's command, which imports less than RecBole's own, and lets
+RecBole's models rank many users at once, where RecBole's own default is one. The metrics do not depend on it.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ For the following RecBole has no look-up, and a function of its own is replaced:
   :mod:`.data.protocols` the protocol splits, for every model;
 * under such a protocol, which may show the model histories of users who are not in training, RecBole's models get our
   loaders too (``get_dataloader``), and read the histories of the batch (``Trainer._full_sort_batch_eval``);
+* where the configuration has ``eval_memory``, as that of this package's command has, RecBole's general models that score all
+  items for a user get loaders of many users too (``get_dataloader``);
 * ``torch.load`` refuses RecBole's checkpoints since torch 2.6: the calls that RecBole's own modules make get
   :func:`.checkpoint.load`. This one reaches the whole process; ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the environment leaves
   ``torch.load`` as it is.
@@ -57,12 +59,13 @@ from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
     ClickItemDataLoader,
     ClickUserDataLoader,
-    HistoryEvalDataLoader,
     UsersWithHistories,
+    WholeRowsEvalDataLoader,
 )
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
+from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.evaluation.metrics import METRICS
 from recbole_multvae.evaluation.recbole_models import check_reads_histories, histories_of
 from recbole_multvae.likelihoods import likelihoods
@@ -181,15 +184,19 @@ def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
 
 def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
     loader = original(config, phase)
-    ours = _is_family(config.model_class)
-    if not (ours or chosen(config)):
-        return loader
+    ours, protocol_s = _is_family(config.model_class), chosen(config) is not None
     if phase == "train":
-        if ours and config.model_class.by_item:
-            return ClickItemDataLoader
-        return ClickUserDataLoader if ours or loader is UserDataLoader else loader
-    batched = BatchedFullSortEvalDataLoader if ours else HistoryEvalDataLoader
-    return batched if loader is FullSortEvalDataLoader else loader
+        if ours:
+            return ClickItemDataLoader if config.model_class.by_item else ClickUserDataLoader
+        return ClickUserDataLoader if protocol_s and loader is UserDataLoader else loader
+    if loader is FullSortEvalDataLoader and (ours or protocol_s or _many_users(config)):
+        return BatchedFullSortEvalDataLoader if ours else WholeRowsEvalDataLoader
+    return loader
+
+
+def _many_users(config: Config) -> bool:
+    # RecBole's own script has no ``eval_memory`` for RecBole's models; the command of this package has.
+    return config["eval_memory"] is not None and scores_users(config.model_class)
 
 
 def _family_used_ids(original: Any, sampler: Any) -> Any:

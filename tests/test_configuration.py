@@ -75,4 +75,4 @@ def test_help_of_recbole_s_models_is_that_of_the_command(capsys: pytest.CaptureF
         read_command_line(["-h", "--model=BPR"])
     out = capsys.readouterr().out
     assert "keys of BPR" not in out
-    assert "keys of any model and their defaults:\n  activity_quantiles: 0 " in out
+    assert "keys of any model and their defaults:\n  activity_quantiles: 0 " in out and "\n  eval_memory: 512 " in out

@@ -16,7 +16,7 @@ from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
-from recbole_multvae.settings import Settings, yaml_lines
+from recbole_multvae.settings import RecommenderSettings, Settings, yaml_lines
 
 
 class _Once(argparse.Action):
@@ -58,15 +58,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -> str:
     """The help text, with the keys of any model, and for a model of the family with its own too."""
-    text = parser.format_help() + _keys("any model", ActivitySettings)
-    for cls in FAMILY:
-        if cls.__name__ == model:
-            text += _keys(model, cls.all_settings(likelihood if likelihood in likelihoods() else None))
-    return text
+    own = [cls.all_settings(likelihood if likelihood in likelihoods() else None) for cls in FAMILY if cls.__name__ == model]
+    text = parser.format_help() + _keys("any model", ActivitySettings, *(() if own else (RecommenderSettings,)))
+    return text + "".join(_keys(model, settings) for settings in own)
 
 
-def _keys(owner: str, settings: type[Settings]) -> str:
-    return "\n".join(["", f"keys of {owner} and their defaults:", *(f"  {line}" for line in yaml_lines(settings)), ""])
+def _keys(owner: str, *groups: type[Settings]) -> str:
+    lines = [f"  {line}" for settings in groups for line in yaml_lines(settings)]
+    return "\n".join(["", f"keys of {owner} and their defaults:", *lines, ""])
 
 
 def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:

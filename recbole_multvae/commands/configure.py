@@ -12,6 +12,8 @@ from recbole.config import Config
 from recbole_multvae import shipped
 from recbole_multvae.commands.values import check_values
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.many_users import scores_users
+from recbole_multvae.settings import RecommenderSettings
 from recbole_multvae.training.processes import join_group
 
 #: Keys whose value is a name, though it may look like a number or like a division: ``--checkpoint_dir=2026/11``.
@@ -72,6 +74,9 @@ class _CheckedConfig(Config):
     def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         settings = getattr(model_class, "settings_class", None)
+        if settings is None and scores_users(model_class):
+            self.internal_config_dict |= RecommenderSettings().model_dump()
+            RecommenderSettings.from_config(self.external_config_dict)
         check_values(self.external_config_dict, self.internal_config_dict, settings.model_fields if settings else ())
 
 

@@ -11,7 +11,8 @@ from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from recbole_multvae.commands.exit_codes import ignore_recbole_s_deprecations
-from recbole_multvae.commands.run import best_state, run
+from recbole_multvae.commands.experiment import best_state
+from recbole_multvae.commands.run import run
 from recbole_multvae.errors import ConfigurationError, MultVAEError, ProcessError, TrainingInterrupted
 
 #: The port that RecBole's command line uses.

@@ -12,9 +12,7 @@ from torch import Tensor
 
 from recbole_multvae.data.csr import UserItems, clicks_from_sets, distinct_clicks, item_tensor, ones
 from recbole_multvae.evaluation.ranking import WHOLE_ROW_BYTES, users_per_batch
-
-#: Bytes of an evaluation batch of RecBole's models where histories are folded in: as much as ``eval_memory`` is by default.
-WHOLE_ROWS = 512 * 2**20
+from recbole_multvae.settings import RecommenderSettings
 
 
 class ClickUserDataLoader(UserDataLoader):
@@ -105,8 +103,9 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
         return users_per_batch(self.config, n_items)
 
 
-class HistoryEvalDataLoader(BatchedFullSortEvalDataLoader):
-    """The same loader for RecBole's models, whose evaluation takes whole rows of scores; they have no ``eval_memory``."""
+class WholeRowsEvalDataLoader(BatchedFullSortEvalDataLoader):
+    """The same loader for RecBole's models, which make whole rows of scores."""
 
     def _users_per_batch(self, n_items: int) -> int:
-        return max(1, WHOLE_ROWS // (WHOLE_ROW_BYTES * n_items))
+        memory = RecommenderSettings.from_config(self.config).eval_memory * 2**20
+        return max(1, memory // (WHOLE_ROW_BYTES * n_items))

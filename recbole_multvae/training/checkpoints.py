@@ -72,10 +72,3 @@ class WholeCheckpoints(Trainer):
         """Save a pre-trained model: RecBole's ``PretrainTrainer`` calls this."""
         with replaced(saved_model_file) as part:
             super().save_pretrained_model(epoch, part)
-
-
-def with_whole_checkpoints(trainer: type[Trainer]) -> type[Trainer]:
-    """A trainer class of RecBole's, with :class:`WholeCheckpoints`; its decision trees save in a way of their own."""
-    if not issubclass(trainer, Trainer) or issubclass(trainer, WholeCheckpoints):
-        return trainer
-    return type(trainer.__name__, (WholeCheckpoints, trainer), {})

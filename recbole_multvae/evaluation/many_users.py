@@ -1,0 +1,52 @@
+"""RecBole's models, evaluated many users at once.
+
+RecBole 1.2.1 ranks ``eval_batch_size // n_items`` users in a batch, which is one for its default and any real catalogue, and
+lets its collector go over whole rows of scores (``recbole/trainer/trainer.py``, ``recbole/evaluator/collector.py``). Here
+a batch is of as many users as ``eval_memory`` holds, and the collector gets their top-k lists. The scores are those of the
+model's own ``full_sort_predict``, and the metrics those of RecBole's own evaluator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.trainer import Trainer
+from recbole.utils import ModelType
+
+from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader
+from recbole_multvae.evaluation import ranking
+from recbole_multvae.evaluation.collector import RankingCollector
+
+
+def scores_users(model_class: Any) -> bool:
+    """Whether a model of RecBole's is a general recommender that scores all items for a user at once.
+
+    NeuMF, NNCF and ConvNCF do not: RecBole asks them for each pair of a user and an item.
+    """
+    general = getattr(model_class, "type", None) in (ModelType.GENERAL, ModelType.TRADITIONAL)
+    return general and model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
+
+
+class RanksManyUsers(Trainer):
+    """Overrides for any trainer of RecBole: put this class before it among the bases.
+
+    They are for the loaders that hold many users; with another loader evaluation is RecBole's.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.eval_collector = RankingCollector(config)
+        self._k = 0
+
+    def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate. See RecBole's ``Trainer.evaluate``."""
+        top_k_only = ranking.reads_top_k_only(self.config) and isinstance(eval_data, BatchedFullSortEvalDataLoader)
+        self._k = max(self.config["topk"]) if top_k_only else 0
+        return super().evaluate(eval_data, *args, **kwargs)
+
+    def _full_sort_batch_eval(self, batch: Any) -> Any:
+        interaction, scores, *positives = super()._full_sort_batch_eval(batch)
+        if self._k:
+            scores = ranking.Ranking(ranking.top_k(scores, self._k), self.tot_item_num)
+        return interaction, scores, *positives
