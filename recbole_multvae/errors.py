@@ -9,6 +9,10 @@ class ConfigurationError(MultVAEError):
     """A configuration key is misspelt or its value is outside its range."""
 
 
+class NotApplicableError(ConfigurationError):
+    """A model that cannot score users of whom only clicks are known, under a protocol with such users."""
+
+
 class CheckpointError(MultVAEError):
     """A checkpoint is damaged, is not one of RecBole's, or holds something that loading would have to execute."""
 
@@ -19,6 +23,10 @@ class DataError(MultVAEError):
 
 class TrainingError(MultVAEError):
     """The training cannot go on: the loss is not a number, or there is not enough memory."""
+
+
+class LeaderboardError(MultVAEError):
+    """Models of a leaderboard failed; the others are in the report."""
 
 
 class ProcessError(MultVAEError):

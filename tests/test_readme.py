@@ -71,7 +71,8 @@ def test_make_demo(clone: Path) -> None:
 
 @pytest.mark.parametrize("block", [block for block in blocks("bash") if not block.startswith("make")])
 def test_commands(block: str, clone: Path) -> None:
-    shutil.rmtree(clone / "saved", ignore_errors=True)
+    for folder in ("saved", "leaderboard"):
+        shutil.rmtree(clone / folder, ignore_errors=True)
     for command in block.strip().splitlines():
         run(command, clone)
 

@@ -42,7 +42,13 @@ def _parser() -> argparse.ArgumentParser:
         add_help=False,
     )
     parser.register("action", None, _Once)  # What add_argument takes where no action is named.
-    parser.add_argument("--model", "-m", default="MultVAE", help="name of the model (default: %(default)s)")
+    parser.add_argument(
+        "--model",
+        "-m",
+        default="MultVAE",
+        help="name of the model (default: %(default)s); of several, "
+        "with commas between, a report is made, and MultVAE:gaussian is MultVAE with this file",
+    )
     parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
     parser.add_argument(
         "--config_files", help="YAML files, separated by spaces: paths, or names of shipped ones such as paper"
@@ -52,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="port of that machine (default: a free one; 5678 for several machines)")
     parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
+    parser.add_argument("--seeds", help="several seeds: how many, from seed on, or which, with commas between")
+    parser.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
     parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
     return parser
 
@@ -95,7 +103,8 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
     options.config_files = options.config_files.split() if options.config_files else []
     for file in options.config_files:
         read_keys(file)
-    _check_model(options.model)
+    for model in options.model.split(","):
+        _check_model(model.partition(":")[0].strip())
     return options, keys
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from recbole_multvae.commands.command_line import read_command_line
 from recbole_multvae.commands.exit_codes import run_command
+from recbole_multvae.commands.leaderboard import is_leaderboard, run_leaderboard
 from recbole_multvae.commands.run import run
 from recbole_multvae.commands.spawn import run_processes
+from recbole_multvae.errors import ConfigurationError
 
 __all__ = ["main", "run", "run_processes"]
 
@@ -20,7 +22,14 @@ def _train(argv: Sequence[str] | None) -> None:
         "config_file_list": options.config_files,
         "command_line": keys,
     }
-    if options.nproc == 1 and options.world_size <= 0:
+    if is_leaderboard(options):
+        run_leaderboard(options, keys)
+    elif options.report_dir is not None:
+        raise ConfigurationError(
+            f"--report_dir={options.report_dir} is for the report on several models or seeds: name them in --model or "
+            "--seeds."
+        )
+    elif options.nproc == 1 and options.world_size <= 0:
         run(**arguments)
     else:
         run_processes(arguments, options.nproc, options.world_size, options.ip, options.port, options.group_offset)

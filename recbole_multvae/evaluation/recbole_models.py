@@ -21,7 +21,7 @@ from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
 
 from recbole_multvae.data.loaders import UsersWithHistories
-from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.errors import NotApplicableError
 
 
 def _auto_encoder(model: Any, histories: csr_matrix) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def check_reads_histories(model_class: type, knn_method: str | None, protocol: s
         protocol: the name of the protocol in ``eval_args``, for the message.
 
     Raises:
-        ConfigurationError: it cannot; the message says why.
+        NotApplicableError: it cannot; the message says why.
     """
     name = model_class.__name__
     if _reader(model_class) is None:
@@ -75,7 +75,7 @@ def check_reads_histories(model_class: type, knn_method: str | None, protocol: s
         why = f"{name} with knn_method='user' compares the users of training"
     else:
         return
-    raise ConfigurationError(
+    raise NotApplicableError(
         f"eval_args split {protocol} evaluates users who are not in training, and {why}: take split RS, a model of this "
         f"package, or one of {', '.join(READERS)}."
     )

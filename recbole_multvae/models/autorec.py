@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.errors import ConfigurationError, DataError, NotApplicableError
 from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
 from recbole_multvae.likelihoods.base import LikelihoodSettings
 from recbole_multvae.likelihoods.gaussian import Gaussian, GaussianSettings
@@ -65,7 +65,7 @@ class AutoRec(ClickAutoEncoder):
     def check_new_users(cls, settings: Any, protocol: str) -> None:
         """Refuse users of whom only clicks are known, where ratings are read. See the base class."""
         if settings.targets == "ratings":
-            raise ConfigurationError(
+            raise NotApplicableError(
                 f"eval_args split {protocol} shows the model clicks of users who are not in training, and "
                 "targets='ratings' reads ratings: take targets=clicks, or split RS."
             )

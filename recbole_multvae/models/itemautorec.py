@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.errors import ConfigurationError, DataError, NotApplicableError
 from recbole_multvae.models.autorec import AutoRec
 
 
@@ -31,7 +31,7 @@ class ItemAutoRec(AutoRec):
     def check_new_users(cls, settings: Any, protocol: str) -> None:
         """Refuse users who are not in training. See the base class."""
         super().check_new_users(settings, protocol)
-        raise ConfigurationError(
+        raise NotApplicableError(
             f"eval_args split {protocol} evaluates users who are not in training, and {cls.__name__} scores the users of "
             "its training data only: take AutoRec, or split RS."
         )

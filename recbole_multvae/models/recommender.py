@@ -89,7 +89,7 @@ class ClickRecommender(GeneralRecommender):
             protocol: its name in ``eval_args``, for the message.
 
         Raises:
-            ConfigurationError: it cannot; the message says why.
+            NotApplicableError: it cannot; the message says why.
         """
 
     @property

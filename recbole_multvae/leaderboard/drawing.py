@@ -1,0 +1,42 @@
+"""The drawing of the report: every seed of every row, and the differences to the best with their intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from recbole_multvae.leaderboard.report import Report
+from recbole_multvae.leaderboard.table import heading
+
+BEST, TIE, OTHER = "#0b6e4f", "#5fa777", "#4a5568"
+
+
+def draw(report: Report) -> Figure:
+    """A figure of two panels with a line for each ranked row, the best on top."""
+    rows = [row for row in report["rows"] if "rank" in row][::-1]
+    metric = report["ranked_by"]
+    figure = Figure(figsize=(10, 1.6 + 0.36 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for place, row in enumerate(rows):
+        color = BEST if place == len(rows) - 1 else TIE if row.get("tie") else OTHER
+        found = row["metrics"][metric]
+        left.plot(found["values"], [place] * len(found["values"]), "o", color=color, alpha=0.4, markersize=5)
+        left.errorbar(found["mean"], place, xerr=found["sd"], fmt="|", color=color, markersize=14, capsize=3)
+        if "against_best" in row:
+            _difference(right, row["against_best"], place, color)
+    left.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    left.set_xlabel(f"{heading(metric)} of the test: seeds, mean ± deviation")
+    right.axvline(0, color=BEST, linewidth=1)
+    right.set_xlabel("minus the best's: mean over users, 95 % interval")
+    for panel in (left, right):
+        panel.grid(axis="x", alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _difference(panel: Any, found: dict[str, float], place: int, color: str) -> None:
+    error = [[found["high"] - found["difference"]], [found["difference"] - found["low"]]]
+    panel.errorbar(-found["difference"], place, xerr=error, fmt="o", color=color, markersize=5, capsize=3)

@@ -1,0 +1,33 @@
+"""The main table as CSV: a line a row, numbers in full."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from recbole_multvae.leaderboard.report import Report
+from recbole_multvae.leaderboard.table import metric_names
+
+FILE = "report.csv"
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the file."""
+    lines = [_line(row, metric_names(report)) for row in report["rows"]]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _line(row: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
+    line = {"rank": row.get("rank"), "name": row["name"], "status": row["status"], "tie": row.get("tie")}
+    for metric in metrics:
+        found = row["metrics"].get(metric, {})
+        line |= {metric: found.get("mean"), f"{metric}_sd": found.get("sd")}
+    line |= {f"against_best_{key}": value for key, value in row.get("against_best", {}).items()}
+    line |= {f"seconds_{key}": found["mean"] for key, found in row.get("seconds", {}).items()}
+    line |= {key: row.get(key) for key in ("memory", "gpu_memory", "parameters")}
+    return line | {"checkpoints": " ".join(row.get("checkpoints", [])), "error": row.get("error")}

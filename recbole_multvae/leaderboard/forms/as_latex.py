@@ -1,0 +1,43 @@
+"""The main table for a paper, with the package booktabs: the best in bold, ties with it too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recbole_multvae.leaderboard.report import Report
+from recbole_multvae.leaderboard.table import heading, metric_names, number
+
+FILE = "report.tex"
+_SPECIAL = str.maketrans({char: f"\\{char}" for char in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+                          "\\": r"\textbackslash{}"})  # fmt: skip
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the file."""
+    metrics = metric_names(report)
+    rows = [row for row in report["rows"] if "rank" in row]
+    lines = [
+        r"% \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+        r"\toprule",
+        " & ".join(["Model", *map(heading, metrics)]) + r" \\",
+        r"\midrule",
+        *(
+            " & ".join([row["name"].translate(_SPECIAL), *(_cell(row, metric, report) for metric in metrics)]) + r" \\"
+            for row in rows
+        ),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _cell(row: dict[str, Any], metric: str, report: Report) -> str:
+    found = row["metrics"].get(metric)
+    if found is None:
+        return "--"
+    mean = number(found["mean"])
+    if metric == report["ranked_by"] and row["rank"] == 1:
+        mean = rf"\textbf{{{mean}}}"
+    return mean + ("" if found["sd"] is None else rf" {{\scriptsize$\pm${number(found['sd'])}}}")

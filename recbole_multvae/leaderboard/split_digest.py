@@ -1,0 +1,39 @@
+"""A digest of a split: equal for two runs whose models learn from, and are tested on, the same clicks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from recbole_multvae.data.csr import distinct_clicks
+
+
+def digest(parts: list[Any]) -> str:
+    """SHA-256 of the tokens of users and items and of the clicks of every part, 64 hexadecimal digits.
+
+    Neither the order of the clicks nor RecBole's numbering of users and items matters.
+
+    Args:
+        parts: RecBole's data sets for training, validation and test.
+    """
+    whole = hashlib.sha256()
+    ranks = []
+    for field in (parts[0].uid_field, parts[0].iid_field):
+        tokens = parts[0].field2id_token[field][1:].astype(str)
+        order = np.argsort(tokens)
+        ranks.append(np.argsort(order))
+        whole.update("\n".join(tokens[order]).encode() + b"\0")
+    for part in parts:
+        for clicks in (distinct_clicks(part), getattr(part, "fold_in", None), getattr(part, "masked", None)):
+            if clicks is not None:
+                whole.update(_pairs(clicks, *ranks))
+            whole.update(b"\0")
+    return whole.hexdigest()
+
+
+def _pairs(clicks: Any, user_ranks: np.ndarray, item_ranks: np.ndarray) -> bytes:
+    pairs = clicks.tocoo()
+    places = user_ranks[pairs.row - 1].astype(np.int64) * len(item_ranks) + item_ranks[pairs.col - 1]
+    return np.sort(places).astype("<i8").tobytes()

@@ -1,0 +1,81 @@
+"""The main table of the report as text, for the forms that show it: headings and cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_multvae.leaderboard.report import Report
+
+
+def metric_names(report: Report) -> list[str]:
+    """The metrics of the rows, in the order in which they were asked for."""
+    return list(dict.fromkeys(name for row in report["rows"] for name in row["metrics"]))
+
+
+def heading(metric: str) -> str:
+    """A metric's name as people write it: ``NDCG@10`` for RecBole's ``ndcg@10``."""
+    name, at, k = metric.partition("@")
+    return {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "gauc": "GAUC", "auc": "AUC"}.get(name, name.capitalize()) + at + k
+
+
+def group_heading(group: dict[str, Any]) -> str:
+    """What a group of users or of items is called: ``5-12 clicks``, or ``head``."""
+    return group["items"] if "items" in group else f"{group['shortest']}-{group['longest']} clicks"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with fixed digits; a dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
+
+
+def spread(found: dict[str, Any] | None, digits: int = 4) -> str:
+    """``mean ± deviation``, or the mean alone of one seed."""
+    if found is None:
+        return number(None)
+    return number(found["mean"], digits) + ("" if found["sd"] is None else f" ± {number(found['sd'], digits)}")
+
+
+def rank(row: dict[str, Any]) -> str:
+    """``1``, ``1=`` for a tie with the best, or nothing for a row that is not ranked."""
+    return f"{row['rank']}{'=' if row.get('tie') else ''}" if "rank" in row else ""
+
+
+def against_best(row: dict[str, Any]) -> str:
+    """The difference to the best with its interval and p-value, or nothing for the best and for rows without."""
+    if "against_best" not in row:
+        return ""
+    found = row["against_best"]
+    low, high = -found["high"], -found["low"]
+    return f"{-found['difference']:+.4f} [{low:+.4f}, {high:+.4f}] p {p_value(found['p_holm'])}"
+
+
+def p_value(p: float) -> str:
+    """``= .012``, or ``< .001``."""
+    return "< .001" if p < 0.001 else "= " + f"{p:.3f}".removeprefix("0")
+
+
+def text_table(report: Report) -> str:
+    """The table for the terminal, and below it what did not finish."""
+    from tabulate import tabulate
+
+    metrics = metric_names(report)
+    head = [
+        "",
+        "model",
+        *map(heading, metrics),
+        f"{heading(report['ranked_by'])} minus the best's",
+        "train s",
+        "eval s",
+        "MiB",
+    ]
+    lines = []
+    for row in report["rows"]:
+        if row["metrics"]:
+            seconds = row["seconds"]
+            evaluation = seconds["validation"]["mean"] + seconds["test"]["mean"]
+            cells = [spread(row["metrics"].get(metric)) for metric in metrics]
+            times = [f"{seconds['training']['mean']:.0f}", f"{evaluation:.1f}", f"{row['memory']:.0f}"]
+            lines.append([rank(row), row["name"], *cells, against_best(row), *times])
+    table = tabulate(lines, head, tablefmt="simple", disable_numparse=True, stralign="right")
+    errors = [f"{row['name']}: {row['status'].upper()}: {row['error']}" for row in report["rows"] if row.get("error")]
+    return "\n".join([table, *errors])

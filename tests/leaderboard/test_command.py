@@ -1,0 +1,154 @@
+"""The command with several models: the report, what fails, what was known before, and what is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recbole_multvae.commands.train import main
+from tests.conftest import block_pairs, write_inter
+
+FLAGS = ("--dataset=blocks", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=2", "--valid_metric=NDCG@10")
+FORMS = {"report.csv", "report.html", "report.json", "report.png", "report.tex"}
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], blocks: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run the command: its exit code, what it said, and the folder of the report."""
+
+    def run(*flags: str) -> tuple[int, str, str, Path | None]:
+        monkeypatch.setattr(sys, "argv", ["run_recbole.py", *flags])
+        code = main(flags)
+        out, error = capfd.readouterr()
+        return code, out, error, next(iter(Path("leaderboard").glob("*")), None)
+
+    return run
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_a_board_is_reported_resumed_and_grows(command: Callable[..., Any]) -> None:
+    models = "--model=EASE,MultVAE:gaussian,NCL"
+    code, out, error, folder = command(models, "--seeds=2", *FLAGS)
+    assert code == 1 and {file.name for file in folder.iterdir() if file.is_file()} == FORMS
+    assert error.startswith("error: NCL failed, and the others are in the report: see the logs in leaderboard/blocks-")
+    assert "[6 of 6] NCL, seed 2021: FAILED: This needs the package faiss, which is not installed." in out
+    report = report_of(folder)
+    assert [row["status"] for row in report["rows"]] == ["finished"] * 2 + ["failed"]
+    assert report["seeds"] == [2020, 2021] and len(set(report["splits"].values())) == 2
+    assert {row["name"] for row in report["rows"]} == {"EASE", "MultVAE:gaussian", "NCL"}
+    assert report["command"] == f"python run_recbole.py {models} --seeds=2 {' '.join(FLAGS)}"
+    for row in report["rows"][:2]:
+        assert len(row["metrics"]["ndcg@10"]["values"]) == 2 and row["metrics"]["ndcg@10"]["sd"] is not None
+        assert row["one_by_one"]["users_different"] == 0 and row["memory"] > 100
+        assert all(Path(file).is_file() for file in row["checkpoints"])
+    ease = next(row for row in report["rows"] if row["name"] == "EASE")
+    assert ease["settings"]["eval_memory"] == 512 and ease["parameters"] is None
+    assert next(csv.DictReader((folder / "report.csv").read_text().splitlines()))["rank"] == "1"
+
+    before = {file: file.stat().st_mtime_ns for file in (folder / "runs").glob("*.npz")}
+    code, out, _, _ = command("--model=EASE,MultVAE:gaussian,Pop", "--seeds=2021,2020", *FLAGS)
+    assert code == 0 and out.count("finished before") == 4 and out.count("Pop, seed 2020: running") == 1
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert {row["name"] for row in report_of(folder)["rows"]} == {"EASE", "MultVAE:gaussian", "Pop"}
+
+    command("--model=Pop", "--seeds=1", *FLAGS, "--topk=[10,5]")
+    assert len(list(Path("leaderboard").iterdir())) == 2  # Another protocol is another report.
+
+
+def test_a_row_is_what_its_model_alone_gives(command: Callable[..., Any]) -> None:
+    *_, folder = command("--model=MultVAE,BPR", "--seeds=7,8", *FLAGS)
+    from recbole_multvae.commands.run import run
+
+    for row in report_of(folder)["rows"]:
+        keys = dict(flag.removeprefix("--").split("=") for flag in FLAGS[1:])
+        alone = run(row["model"], "blocks", command_line={**keys, "seed": "8", "show_progress": "False"})
+        assert {name: found["values"][1] for name, found in row["metrics"].items()} == alone["test_result"]
+
+
+def test_models_that_know_a_user_by_more_than_clicks_are_listed(command: Callable[..., Any]) -> None:
+    split = "--eval_args={'split': {'SG': {'valid_users': 8, 'test_users': 8}}, 'mode': 'full'}"
+    code, out, error, folder = command("--model=EASE,BPR,MultVAE", *FLAGS, split)
+    assert code == 0 and not error
+    last = report_of(folder)["rows"][-1]
+    assert (last["name"], last["status"]) == ("BPR", "not applicable")
+    assert "BPR: NOT APPLICABLE: eval_args split SG evaluates users who are not in training, and BPR needs more" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model=EASE,BRP"], "--model=BRP is neither one of RecBole's models nor one of ours: did you mean BPR?"),
+        (["--model=EASE,SASRec"], "--model=SASRec is one of RecBole's sequential models, which learn from other data"),
+        (["--model=EASE,EASE"], "--model=EASE,EASE names EASE twice: leave one of them out."),
+        (["--model=EASE,MultVAE:none"], "--config_files names 'none', but there is no such file"),
+        (["--model=EASE", "--seeds=0"], "--seeds=0 is not allowed: expected a number of seeds such as 3"),
+        (["--model=EASE", "--seeds=some"], "--seeds=some is not allowed"),
+        (
+            ["--model=EASE,MultVAE", "--anneal_capp=1"],
+            "anneal_capp=1 is not a configuration key: did you mean anneal_cap?",
+        ),
+        (["--model=EASE,BPR", "--nproc=2"], "--nproc=2 does not go with several models or seeds"),
+        (["--model=EASE", "--report_dir=there"], "--report_dir=there is for the report on several models or seeds"),
+        (["--model=EASE,BPR", "--report_dir=file"], "cannot write the report into file"),
+        (["--model=BPR,LightGCN", "--eval_args={'split': {'SG': {}}, 'mode': 'full'}"], "No model of --model=BPR,LightGCN"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_nothing_runs(command: Callable[..., Any], flags: list[str], message: str) -> None:
+    Path("file").write_text("")
+    code, out, error, folder = command(*FLAGS, *flags)
+    assert code == 1 and error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert "running" not in out and folder is None
+
+
+@pytest.mark.parametrize("victim", ["leaderboard", "model"])
+def test_what_is_killed(victim: str, tmp_path: Path) -> None:
+    write_inter(tmp_path, "blocks", block_pairs())
+    flags = ["--model=EASE,BPR", *FLAGS, "--report_dir=board", "--stopping_step=100000"]
+    start = [sys.executable, "-W", "ignore", "-m", "recbole_multvae", *flags, "--epochs=100000"]
+    start = [flag for flag in start if flag != "--epochs=2"]
+    with subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as board:
+        try:
+            assert board.stdout is not None
+            while "BPR, seed 2020: running" not in board.stdout.readline():
+                assert board.poll() is None
+            while not list(tmp_path.glob("board/checkpoints/BPR-*.pth")):
+                time.sleep(0.1)
+            (model,) = grandchildren(board.pid)
+            os.kill(board.pid if victim == "leaderboard" else model, signal.SIGKILL)
+            out, error = board.communicate(timeout=60)
+        finally:
+            board.kill()
+    runs = [json.loads(file.read_text()) for file in tmp_path.glob("board/runs/*.json")]
+    assert [(run["entry"], run["status"]) for run in runs] == [("EASE", "finished")]
+    if victim == "model":
+        assert board.returncode == 1 and "BPR failed, and the others are in the report" in error
+        assert "BPR, seed 2020: FAILED: its process ended with SIGKILL: was there enough memory?" in out
+        assert (tmp_path / "board/report.html").is_file()
+    else:
+        until = time.time() + 30
+        while Path(f"/proc/{model}").exists() and time.time() < until:
+            time.sleep(0.1)
+        assert not Path(f"/proc/{model}").exists()
+        assert not (tmp_path / "board/report.json").exists()
+
+
+def grandchildren(pid: int) -> list[int]:
+    """Between the leaderboard and its models there is the server that forks them."""
+    return [grandchild for child in children(pid) for grandchild in children(child)]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

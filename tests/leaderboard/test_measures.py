@@ -1,0 +1,146 @@
+"""The digest of a split, the breakdown of a test, and the bootstrap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recbole_multvae.commands.configure import make_config
+from recbole_multvae.commands.experiment import Experiment, prepare
+from recbole_multvae.leaderboard import significance
+from recbole_multvae.leaderboard.breakdown import HEAD, OF_LISTS, DetailedEvaluator
+from recbole_multvae.leaderboard.one_by_one import one_by_one
+from recbole_multvae.leaderboard.significance import OfUsers, bootstrap_rows, compare, holm
+from recbole_multvae.leaderboard.split_digest import digest
+from tests.conftest import QUIET, uneven_pairs, write_inter
+
+KEYS = {**QUIET, "data_path": ".", "metric_decimal_place": 17, "topk": [1, 5, 10], "embedding_size": 8}
+
+
+def prepared(model: str, **keys: Any) -> Experiment:
+    return prepare(make_config(model, "uneven", keys={**KEYS, **keys}, command_line={}))
+
+
+def digest_of(model: str = "BPR", **keys: Any) -> str:
+    experiment = prepared(model, **keys)
+    return digest([loader.dataset for loader in (experiment.train_data, experiment.valid_data, experiment.test_data)])
+
+
+def test_digest_is_that_of_the_split(uneven: str) -> None:
+    assert digest_of() == digest_of("MultVAE") == digest_of("EASE") != digest_of(seed=1)
+    strong = {"eval_args": {"split": {"SG": {"valid_users": 10, "test_users": 10, "seed": 1}}}}
+    assert digest_of("EASE", **strong) == digest_of("MultVAE", **strong)
+    folded = {"eval_args": {"split": {"SG": {"valid_users": 10, "test_users": 10, "seed": 1, "fold_in": 0.5}}}}
+    assert digest_of("EASE", **folded) != digest_of("EASE", **strong)
+
+
+def test_digest_does_not_know_the_order_of_the_file(uneven: str) -> None:
+    pairs = uneven_pairs()
+    parts = {"a": pairs[:300], "b": pairs[300:350], "c": pairs[350:]}
+    found = set()
+    for order in (1, -1):
+        for name, rows in parts.items():
+            write_inter(Path(), "uneven", rows[::order])
+            Path("uneven/uneven.inter").rename(f"uneven/uneven.{name}.inter")
+        found.add(digest_of(benchmark_filename=list(parts)))
+    assert len(found) == 1
+
+
+def details_of(experiment: Experiment) -> tuple[DetailedEvaluator, dict[str, float]]:
+    details = DetailedEvaluator(experiment.trainer, 3, experiment.train_data, experiment.test_data)
+    experiment.trainer.evaluator = details
+    return details, experiment.test(saved=False)
+
+
+@pytest.mark.parametrize("model", ["EASE", "NeuMF", "MultVAE"])
+def test_metrics_of_users_average_to_recbole_s(uneven: str, model: str) -> None:
+    details, metrics = details_of(prepared(model))
+    assert details.users.keys() == metrics.keys()
+    for name, values in details.users.items():
+        assert values.mean() == pytest.approx(metrics[name], abs=1e-15)
+    assert sum(group.users for group in details.activity) == len(values)
+    assert [name.partition("@")[0] for name in details.lists][:: len(KEYS["topk"])] == [name.lower() for name in OF_LISTS]
+
+
+def test_head_and_tail_by_hand(uneven: str) -> None:
+    experiment = prepared("EASE", metrics=["Recall", "ItemCoverage"], topk=[3], valid_metric="Recall@3")
+    details, metrics = details_of(experiment)
+    loaders = (experiment.train_data, experiment.valid_data, experiment.test_data)
+    train, valid, test = (loader.dataset.inter_matrix(form="csr").toarray() > 0 for loader in loaders)
+    clicks = train.sum(axis=0)[1:]
+    head = set((np.argsort(-clicks, kind="stable") + 1)[: round(HEAD * len(clicks))].tolist())
+    matrix = experiment.trainer.model.item_similarity
+    recalls: dict[str, list[float]] = {"head": [], "tail": []}
+    for user in range(1, len(train)):
+        scores = np.asarray(train[user] @ matrix).ravel()
+        scores[[0, *np.flatnonzero(train[user] | valid[user])]] = -np.inf
+        best = set(np.argsort(-scores, kind="stable")[:3].tolist())
+        found = set(np.flatnonzero(test[user]).tolist())
+        for name, items in (("head", found & head), ("tail", found - head)):
+            if items:
+                recalls[name].append(len(items & best) / len(items))
+    for group in details.popularity:
+        expected = recalls[group["items"]]
+        assert group["users"] == len(expected)
+        assert group["metrics"] == {"recall@3": pytest.approx(np.mean(expected))}
+    assert metrics["itemcoverage@3"] == details.lists["itemcoverage@3"]
+
+
+@pytest.mark.parametrize("model", ["EASE", "MultVAE", "NeuMF"])
+def test_one_user_at_a_time_gives_the_same_lists(uneven: str, model: str) -> None:
+    experiment = prepared(model)
+    details, _ = details_of(experiment)
+    found = one_by_one(experiment.trainer, experiment.test_data, details.rows)
+    if model == "NeuMF":
+        assert found is None  # RecBole's own loader has one user at a time.
+    else:
+        assert found is not None and found["seconds"] > 0
+        assert (found["users"], found["different"]) == (len(details.rows), 0)
+    details.rows[0, 0] ^= 1
+    again = one_by_one(experiment.trainer, experiment.test_data, details.rows)
+    assert again is None or again["different"] == 1
+
+
+def users(values: list[float], ids: list[int] | None = None) -> OfUsers:
+    return OfUsers(np.array(ids or range(len(values))), np.array(values))
+
+
+def test_compare_with_a_better_an_equal_and_a_like_one() -> None:
+    random = np.random.default_rng(0)
+    base = random.random(500)
+    equal = compare([users(base)], [users(base)])
+    assert equal == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    clear = compare([users(base + 0.1)], [users(base + random.normal(0, 0.2, 500))])
+    assert clear["low"] < clear["difference"] < clear["high"] and clear["low"] > 0
+    assert clear["p"] == pytest.approx(2 / (significance.RESAMPLES + 1))
+    noise = random.normal(0, 0.2, 500)
+    like = compare([users(base)], [users(base + noise - noise.mean() + 0.001)])
+    assert like["p"] > 0.5 and like["low"] < 0 < like["high"]
+    # The interval is that of the mean: 1.96 standard errors on either side.
+    assert clear["high"] - clear["low"] == pytest.approx(2 * 1.96 * 0.2 / 500**0.5, rel=0.1)
+
+
+def test_compare_takes_users_with_all_of_their_seeds() -> None:
+    best = [users([1.0, 0.0], [1, 2]), users([1.0, 0.0], [2, 3])]
+    other = [users([0.0, 0.0], [1, 2]), users([0.0, 0.0], [2, 3])]
+    assert compare(best, other)["difference"] == 0.5
+    # Twice the same user is no more evidence than once.
+    once = compare([users([0.3, -0.1, 0.2])], [users([0.0] * 3)])
+    assert compare([users([0.3, -0.1, 0.2])] * 5, [users([0.0] * 3)] * 5) == pytest.approx(once)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_ties_are_with_the_best() -> None:
+    base = np.random.default_rng(0).random(300)
+    rows: list[dict[str, Any]] = [{"name": name} for name in ("best", "like", "worse", "unknown")]
+    values = {"best": [users(base)], "like": [users(base[::-1] - 0.001)], "worse": [users(base - 0.3)]}
+    bootstrap_rows(rows, values)
+    assert [row.get("tie") for row in rows] == [None, True, False, None]
+    assert "against_best" not in rows[0] and rows[2]["against_best"]["difference"] == pytest.approx(0.3)
