@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from multvae_export import __version__, architectures
 from multvae_export.console import newest, run_command
+from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
 from multvae_export.forms import IO
 from multvae_export.onnx_file import CONTRACT_VERSION, OPSETS
@@ -22,6 +23,22 @@ examples:
   multvae-export saved/EASE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
   multvae-export saved/BPR-Nov-21-2026_04-10-34.pth model.onnx --io users --dataset-path dataset/
 """
+
+
+class _ListModels(argparse.Action):
+    """Print the names of the models, one a line, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print("\n".join(architectures.exportable()))
+        parser.exit()
+
+
+def _metadata(entries: Sequence[str]) -> dict[str, str]:
+    """The entries ``NAME=TEXT`` as a dictionary."""
+    pairs = [entry.partition("=") for entry in entries]
+    if wrong := [entry for entry, (name, equals, _) in zip(entries, pairs, strict=True) if not (name and equals)]:
+        raise OptionError(f"--metadata={wrong[0]} is not understood: expected NAME=TEXT.")
+    return {name: text for name, _, text in pairs}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-verify", action="store_true", help="write without proof")
     parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, for item tokens, users "
                         "and histories that a checkpoint of RecBole's own models lacks")  # fmt: skip
+    parser.add_argument("--metadata", metavar="NAME=TEXT", action="append", default=[], help="one more entry of the file's "
+                        "metadata; may be given several times")  # fmt: skip
+    parser.add_argument("--list-models", action=_ListModels, nargs=0, help="print the models that can be exported, and exit")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}, contract {CONTRACT_VERSION}")
     return parser
@@ -99,6 +119,7 @@ def _export(args: argparse.Namespace) -> None:
         min_overlap=args.min_overlap,
         check=not args.no_verify,
         dataset_path=args.dataset_path,
+        metadata=_metadata(args.metadata),
         progress=lambda message: print(f"{message} ..."),
     )
     _report(exported, args.precision, time.perf_counter() - start)

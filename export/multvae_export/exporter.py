@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -54,6 +54,7 @@ def export(
     min_overlap: float | None = None,
     check: bool = True,
     dataset_path: str | None = None,
+    metadata: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Exported:
     """Turn a checkpoint into one verified ONNX file.
@@ -77,6 +78,7 @@ def export(
         check: whether to verify and measure.
         dataset_path: the folder that holds the data set's folder, for RecBole's own models, whose checkpoints may lack the
             item tokens. RecBole reads it.
+        metadata: what the file's metadata hold besides the contract's.
         progress: called with a sentence before each step.
 
     Raises:
@@ -97,7 +99,7 @@ def export(
     checks: list[tuple[str, str]] = []
     with working_folder(path) as folder:
         written = folder / path.name
-        write(to_onnx(model, io, opset, k_default, precision), written)
+        write(to_onnx(model, io, opset, k_default, precision, metadata), written)
         if check:
             progress("Verifying against torch and onnxruntime")
             file = File(written, model, io, opset, atol, precision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,9 @@ def _label_encoder(graph: onnx.GraphProto, model: Model) -> None:
     )
 
 
-def _metadata(model: Model, io: str, precision: str) -> dict[str, str]:
+def _metadata(model: Model, io: str, precision: str, further: Mapping[str, str]) -> dict[str, str]:
     tools = {name: version(name) for name in ("torch", "onnx")} | {"python": platform.python_version()}
-    return {
+    contract_s = {
         "contract_version": str(CONTRACT_VERSION),
         "io": io,
         "precision": precision,
@@ -72,6 +73,9 @@ def _metadata(model: Model, io: str, precision: str) -> dict[str, str]:
         "metrics": json.dumps(model.metrics),
         "tools": json.dumps(tools),
     }
+    if taken := sorted(contract_s.keys() & further.keys()):
+        raise OptionError(f"--metadata={taken[0]}=... is not allowed: the contract has this entry, take another name.")
+    return {**contract_s, **further}
 
 
 def _check_options(model: Model, io: str, opset: int, k_default: int | None, precision: str) -> None:
@@ -95,7 +99,12 @@ def _check_options(model: Model, io: str, opset: int, k_default: int | None, pre
 
 
 def to_onnx(
-    model: Model, io: str = "tokens", opset: int = 18, k_default: int | None = None, precision: str = "fp32"
+    model: Model,
+    io: str = "tokens",
+    opset: int = 18,
+    k_default: int | None = None,
+    precision: str = "fp32",
+    metadata: Mapping[str, str] | None = None,
 ) -> ModelProto:
     """Write the graph of a model.
 
@@ -105,6 +114,7 @@ def to_onnx(
         opset: 16, 17 or 18.
         k_default: the value of ``k`` for a caller who gives none; None makes ``k`` required.
         precision: what the weights are stored in, and the products with the catalogue computed in: see :mod:`.layers`.
+        metadata: what the file says besides, under names that it does not use itself.
 
     Raises:
         OptionError: an option is outside its range, or does not fit the model.
@@ -135,7 +145,7 @@ def to_onnx(
             value.type.tensor_type.shape.dim[1].dim_value = model.n_items
     proto.producer_name = "multvae-export"
     proto.doc_string = f"{model.name} trained on {model.dataset}: {form.docs[graph.output[0].name]}"
-    onnx.helper.set_model_props(proto, _metadata(model, io, precision))
+    onnx.helper.set_model_props(proto, _metadata(model, io, precision, metadata or {}))
     return proto
 
 

@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
     parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
     parser.add_argument("--seeds", help="several seeds: how many, from seed on, or which, with commas between")
+    parser.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
     parser.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
     parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
     return parser

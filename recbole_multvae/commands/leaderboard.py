@@ -7,7 +7,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from recbole.data.dataloader import UserDataLoader
 from recbole.data.utils import get_dataloader
 from recbole.utils import ModelType, get_model
 
+from recbole_multvae import shipped
 from recbole_multvae.commands.configure import make_config, read_keys
+from recbole_multvae.commands.leaderboard_export import check_export, export_best, name_exports
 from recbole_multvae.commands.leaderboard_run import measure
 from recbole_multvae.errors import ConfigurationError, LeaderboardError, NotApplicableError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.leaderboard.entries import Entry, read_entries
 from recbole_multvae.leaderboard.forms import write_all
-from recbole_multvae.leaderboard.report import make_report
+from recbole_multvae.leaderboard.report import PROTOCOL, make_report
 from recbole_multvae.leaderboard.runs import files_of, fingerprint, run_all
 from recbole_multvae.leaderboard.table import text_table
 from recbole_multvae.leaderboard.task import Task
@@ -32,8 +34,8 @@ QUANTILES = 4
 
 
 def is_leaderboard(options: argparse.Namespace) -> bool:
-    """Whether a command line asks for a leaderboard: for several models, or for several seeds."""
-    return "," in options.model or ":" in options.model or options.seeds is not None
+    """Whether a command line asks for a leaderboard: for several models, for several seeds, or to export the best."""
+    return "," in options.model or ":" in options.model or bool(options.seeds or options.export)
 
 
 def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
@@ -45,15 +47,17 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
 
     Raises:
         ConfigurationError: a mistake in the command line or in a configuration; nothing has run then.
-        LeaderboardError: at least one row failed; the others are in the report.
+        LeaderboardError: at least one row failed, or the export did; the others are in the report.
     """
+    if options.export:
+        check_export(options.export)
     if options.nproc != 1 or options.world_size > 0:
         raise ConfigurationError(
             f"--nproc={options.nproc} does not go with several models or seeds, each of which has a process of its own: "
             "leave it out."
         )
     entries = read_entries(options.model, options.config_files)
-    configs, reasons = _configure(entries, options.dataset, keys)
+    configs, reasons = configure(entries, options.dataset, keys)
     if not configs:
         raise ConfigurationError(f"No model of --model={options.model} can be evaluated: {'; '.join(reasons.values())}")
     config = next(iter(configs.values()))
@@ -66,8 +70,11 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
     settings = {name: _settings(configs[name], keys) for name in configs}
     command = f"python run_recbole.py {shlex.join(sys.argv[1:])}"
     report = make_report(runs, [entry.name for entry in entries], config, command, reasons, settings)
+    name_exports(report["rows"], str(Path(config["data_path"]).parent))
     files = write_all(report, folder)
     print(f"\n{text_table(report)}\n\nWrote {', '.join(map(str, files))}")
+    if options.export:
+        export_best(report, options.export)
     if failed := [row["name"] for row in report["rows"] if row["status"] == "failed"]:
         raise LeaderboardError(
             f"{', '.join(failed)} failed, and the others are in the report: see the logs in {folder / 'runs'}; the same "
@@ -75,8 +82,12 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
         )
 
 
-def _configure(entries: list[Entry], dataset: str, keys: Mapping[str, str]) -> tuple[dict[str, Config], dict[str, str]]:
-    """The configuration of each row, and the reasons of the rows that the protocol is not for."""
+def configure(entries: list[Entry], dataset: str, keys: Mapping[str, str]) -> tuple[dict[str, Config], dict[str, str]]:
+    """The configuration of each row by its name, and why the protocol is not for the rows that have none.
+
+    Raises:
+        ConfigurationError: a configuration has a mistake, or a model is no general recommender.
+    """
     configs, reasons = {}, {}
     for entry in entries:
         kind = get_model(entry.model).type
@@ -86,10 +97,17 @@ def _configure(entries: list[Entry], dataset: str, keys: Mapping[str, str]) -> t
                 "leaderboard takes general recommenders."
             )
         try:
-            configs[entry.name] = make_config(entry.model, dataset, entry.files, {}, keys)
+            configs[entry.name] = make_config(entry.model, dataset, entry.files, _protocol_of(dataset, entry.files), keys)
         except NotApplicableError as error:
             reasons[entry.name] = str(error)
     return configs, reasons
+
+
+def _protocol_of(dataset: str, files: Sequence[str]) -> dict[str, Any]:
+    """The protocol that our models take from the ready configuration of this name: for all models, unless a file says it."""
+    ready = shipped.of_dataset(dataset)
+    given = {key for file in files for key in read_keys(file)}
+    return {key: value for key, value in read_keys(ready).items() if key in PROTOCOL and key not in given} if ready else {}
 
 
 def _seeds(text: str | None, first: int) -> list[int]:
@@ -129,7 +147,8 @@ def _tasks(
                 continue
             config = configs[entry.name]
             quantiles = ActivitySettings.from_config(config).activity_quantiles or QUANTILES
-            task = Task(entry.name, entry.model, dataset, list(entry.files), _defaults(config), keys, seed, "", quantiles)
+            defaults = _protocol_of(dataset, entry.files) | _defaults(config)
+            task = Task(entry.name, entry.model, dataset, list(entry.files), defaults, keys, seed, "", quantiles)
             digest = fingerprint(task, [read_keys(file) for file in entry.files], files_of(dataset, config["data_path"]))
             result = folder / "runs" / f"{entry.file_name}-{seed}-{digest}.json"
             tasks.append(Task(**{**vars(task), "result": str(result)}))

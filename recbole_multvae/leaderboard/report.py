@@ -21,7 +21,7 @@ from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, OfUsers, 
 #: The version of the report's JSON.
 FORMAT = 1
 #: What a protocol is: the keys of a configuration that say which clicks there are and how lists are judged.
-PROTOCOL = ("eval_args", "benchmark_filename", "metrics", "topk", "valid_metric", "val_interval", "threshold",
+PROTOCOL = ("eval_args", "load_col", "benchmark_filename", "metrics", "topk", "valid_metric", "val_interval", "threshold",
             "user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item", "repeatable")  # fmt: skip
 
 Report = dict[str, Any]
@@ -42,7 +42,7 @@ def make_report(
     """
     metric = config["valid_metric"].lower()
     rows = [
-        _row(name, [run for run in runs if run["entry"] == name], settings[name])
+        _row(name, [run for run in runs if run["entry"] == name], settings[name], config["valid_metric_bigger"])
         for name in names
         if name not in not_applicable
     ]
@@ -81,8 +81,8 @@ def make_report(
     }
 
 
-def _row(name: str, runs: list[Run], settings: dict[str, Any]) -> dict[str, Any]:
-    """One row: means and standard deviations over the seeds that finished."""
+def _row(name: str, runs: list[Run], settings: dict[str, Any], bigger: bool) -> dict[str, Any]:
+    """One row: means and standard deviations over the seeds that finished; ``bigger`` metrics are better ones, or not."""
     finished = [run for run in runs if run["status"] == "finished"]
     errors = {run["seed"]: run["error"] for run in runs if run["status"] != "finished"}
     row = {
@@ -101,7 +101,9 @@ def _row(name: str, runs: list[Run], settings: dict[str, Any]) -> dict[str, Any]
         "runs": finished,
     }
     if finished:
+        sign = 1 if bigger else -1
         row |= {
+            "best_checkpoint": max(finished, key=lambda run: sign * (run["valid_score"] or 0))["checkpoint"],
             "parameters": finished[0]["parameters"],
             "memory": max(run["memory"] for run in finished),
             "gpu_memory": finished[0]["gpu_memory"] and max(run["gpu_memory"] for run in finished),

@@ -118,6 +118,32 @@ def test_operator_without_cuda_kernel_is_noticed(checkpoint: Path, monkeypatch: 
         export(checkpoint, "model.onnx")
 
 
+def test_further_metadata(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(checkpoint), "model.onnx", "--metadata", "team=films", "--metadata", "note=a=b"]) == 0
+    entries = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
+    assert (entries["team"], entries["note"], entries["contract_version"]) == ("films", "a=b", "1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("io=x", "--metadata=io=... is not allowed: the contract has this entry, take another name."),
+        ("team", "--metadata=team is not understood: expected NAME=TEXT."),
+    ],
+)
+def test_further_metadata_that_cannot_be(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str], entry: str, message: str
+) -> None:
+    assert main([str(checkpoint), "other.onnx", "--metadata", entry]) == 1
+    assert message in capsys.readouterr().err and not Path("other.onnx").exists()
+
+
+def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--list-models"])
+    assert {"MultVAE", "EASE", "LightGCN"} <= set(capsys.readouterr().out.split("\n"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

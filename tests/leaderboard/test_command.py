@@ -13,9 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
+from recbole_multvae.commands.leaderboard import configure
 from recbole_multvae.commands.train import main
+from recbole_multvae.leaderboard.entries import read_entries
+from recbole_multvae.leaderboard.report import PROTOCOL
 from tests.conftest import block_pairs, write_inter
 
 FLAGS = ("--dataset=blocks", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=2", "--valid_metric=NDCG@10")
@@ -87,6 +91,28 @@ def test_models_that_know_a_user_by_more_than_clicks_are_listed(command: Callabl
     assert "BPR: NOT APPLICABLE: eval_args split SG evaluates users who are not in training, and BPR needs more" in out
 
 
+def test_the_best_is_exported_with_its_figures(command: Callable[..., Any]) -> None:
+    code, out, error, folder = command("--model=NeuMF,EASE,BPR", *FLAGS, "--export=best.onnx")
+    assert code == 0 and not error and "Wrote best.onnx" in out
+    rows = {row["name"]: row for row in report_of(folder)["rows"]}
+    assert "export_command" not in rows["NeuMF"]
+    assert rows["BPR"]["export_command"] == f"multvae-export {rows['BPR']['best_checkpoint']} model.onnx --dataset-path ."
+    entries = {entry.key: entry.value for entry in onnx.load("best.onnx").metadata_props}
+    figures = json.loads(entries["leaderboard"])
+    best = next(row for row in report_of(folder)["rows"] if row["name"] in ("EASE", "BPR"))
+    assert entries["model"] == figures["name"] == best["name"] and figures["metrics"] == best["metrics"]
+
+
+def test_a_ready_configuration_of_a_data_set_is_for_all_models(tmp_path: Path) -> None:
+    (tmp_path / "weak.yaml").write_text("eval_args: {split: {RS: [8, 1, 1]}}")
+    configs, _ = configure(read_entries("MultVAE,EASE,EASE:weak.yaml", []), "netflix", {})
+    ours, ease, weak = configs.values()
+    for key in PROTOCOL:
+        assert ease[key] == ours[key], key
+    assert ease["train_batch_size"] == 2048 and ours["train_batch_size"] == 500
+    assert list(weak["eval_args"]["split"]) == ["RS"] and weak["topk"] == ours["topk"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -103,6 +129,10 @@ def test_models_that_know_a_user_by_more_than_clicks_are_listed(command: Callabl
         (["--model=EASE,BPR", "--nproc=2"], "--nproc=2 does not go with several models or seeds"),
         (["--model=EASE", "--report_dir=there"], "--report_dir=there is for the report on several models or seeds"),
         (["--model=EASE,BPR", "--report_dir=file"], "cannot write the report into file"),
+        (
+            ["--model=EASE", "--export=none/best.onnx"],
+            "--export=none/best.onnx cannot be written: expected a file in a folder",
+        ),
         (["--model=BPR,LightGCN", "--eval_args={'split': {'SG': {}}, 'mode': 'full'}"], "No model of --model=BPR,LightGCN"),
     ],
 )
