@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.utils import ModelType
+from recbole.utils import ModelType, init_seed
 
 from recbole_multvae.commands.configure import make_config
 from recbole_multvae.commands.exit_codes import ignore_recbole_s_deprecations
@@ -49,15 +49,18 @@ def measure(task: Task) -> dict[str, Any]:
         fits: list[float] = []
         validations: list[float] = []
         trainer._valid_epoch = timed(trainer._valid_epoch, validations)
-        score, valid = timed(experiment.fit, fits)(saved=task.tested)
+        score, valid = timed(experiment.fit, fits)()
         seconds = {"training": sum(fits) - sum(validations), "validation": sum(validations)}
-        result = {"valid_score": score, "valid": valid, "validations": len(validations), "seconds": seconds}
-        return result | (_test(task, experiment, seconds) if task.tested else {})
+        result = {"valid_score": score, "valid": valid or {}, "validations": len(validations), "seconds": seconds}
+        return result | _test(task, experiment, seconds)
 
 
 def _test(task: Task, experiment: Experiment, seconds: dict[str, float]) -> dict[str, Any]:
     trainer, test_data = experiment.trainer, experiment.test_data
     trainer.evaluator = details = DetailedEvaluator(trainer, task.quantiles, experiment.train_data, test_data)
+    config = experiment.config
+    if config["eval_args"]["mode"]["test"] != "full":
+        init_seed(config["seed"], config["reproducibility"])  # Every model gets the same sampled items.
     tests: list[float] = []
     metrics = timed(experiment.test, tests)()
     seconds["test"] = sum(tests)

@@ -19,7 +19,7 @@ from typing import Any
 import recbole
 
 import recbole_multvae
-from recbole_multvae.errors import MultVAEError
+from recbole_multvae.errors import MultVAEError, TrainingInterrupted
 from recbole_multvae.leaderboard.json_file import write_json
 from recbole_multvae.leaderboard.task import Task
 from recbole_multvae.training.checkpoints import replaced
@@ -56,7 +56,7 @@ def files_of(dataset: str, data_path: str) -> dict[str, list[int]]:
 def known(task: Task) -> Run | None:
     """The result of a run that finished before; None where there is none."""
     file = Path(task.result)
-    if not file.is_file():
+    if not (file.is_file() and file.with_suffix(".npz").is_file()):
         return None
     run = json.loads(file.read_text("utf-8"))
     return run if run["status"] == "finished" else None
@@ -71,6 +71,9 @@ def run_all(tasks: list[Task], measure: Measure, say: Callable[[str], None]) -> 
         tasks: the runs in their order.
         measure: a function of a module, which runs a task.
         say: called with a line about the progress.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
     _CONTEXT.set_forkserver_preload([measure.__module__])
     started, runs = time.time(), []
@@ -80,8 +83,13 @@ def run_all(tasks: list[Task], measure: Measure, say: Callable[[str], None]) -> 
         run = known(task)
         if run is None:
             say(f"{title}: running; {_duration(time.time() - started)} elapsed{_expected(tasks[number - 1 :], taken)}")
-            run = _run(task, measure)
-        elif task.tested:
+            try:
+                run = _run(task, measure)
+            except KeyboardInterrupt:
+                raise TrainingInterrupted(
+                    f"Interrupted: {number - 1} of {len(tasks)} runs are over; the same command goes on from there."
+                ) from None
+        else:
             say(f"{title}: finished before")
         taken.setdefault(task.entry, []).append(run["seconds_in_all"])
         if run["status"] != "finished":

@@ -20,7 +20,6 @@ class Task:
         seed: RecBole's.
         result: where to write; the metrics of each user lie beside it as ``.npz``.
         quantiles: groups of users by activity.
-        tested: whether to test; otherwise to validate only.
     """
 
     entry: str
@@ -32,4 +31,3 @@ class Task:
     seed: int
     result: str
     quantiles: int
-    tested: bool = True

@@ -143,7 +143,7 @@ def test_mistakes_are_one_sentence_and_nothing_runs(command: Callable[..., Any],
     assert "running" not in out and folder is None
 
 
-@pytest.mark.parametrize("victim", ["leaderboard", "model"])
+@pytest.mark.parametrize("victim", ["leaderboard", "model", "nobody"])
 def test_what_is_killed(victim: str, tmp_path: Path) -> None:
     write_inter(tmp_path, "blocks", block_pairs())
     flags = ["--model=EASE,BPR", *FLAGS, "--report_dir=board", "--stopping_step=100000"]
@@ -157,7 +157,10 @@ def test_what_is_killed(victim: str, tmp_path: Path) -> None:
             while not list(tmp_path.glob("board/checkpoints/BPR-*.pth")):
                 time.sleep(0.1)
             (model,) = grandchildren(board.pid)
-            os.kill(board.pid if victim == "leaderboard" else model, signal.SIGKILL)
+            if victim == "nobody":
+                board.send_signal(signal.SIGINT)
+            else:
+                os.kill(board.pid if victim == "leaderboard" else model, signal.SIGKILL)
             out, error = board.communicate(timeout=60)
         finally:
             board.kill()
@@ -173,6 +176,11 @@ def test_what_is_killed(victim: str, tmp_path: Path) -> None:
             time.sleep(0.1)
         assert not Path(f"/proc/{model}").exists()
         assert not (tmp_path / "board/report.json").exists()
+    if victim == "nobody":
+        assert (board.returncode, error) == (
+            130,
+            "Interrupted: 1 of 2 runs are over; the same command goes on from there.\n",
+        )
 
 
 def grandchildren(pid: int) -> list[int]:
