@@ -62,12 +62,13 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
         raise ConfigurationError(f"No model of --model={options.model} can be evaluated: {'; '.join(reasons.values())}")
     config = next(iter(configs.values()))
     seeds = _seeds(options.seeds, config["seed"])
-    folder = Path(options.report_dir or _folder(options, keys))
-    tasks = _tasks(entries, configs, options.dataset, dict(keys), seeds, folder)
+    shared = {key: value for key, value in keys.items() if key != "seed"}
+    folder = Path(options.report_dir or _folder(options, shared))
+    tasks = _tasks(entries, configs, options.dataset, shared, seeds, folder)
     print(f"{len(configs)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
     runs = run_all(tasks, measure, lambda line: print(line, flush=True))
 
-    settings = {name: _settings(configs[name], keys) for name in configs}
+    settings = {name: _settings(config) for name, config in configs.items()}
     command = f"python run_recbole.py {shlex.join(sys.argv[1:])}"
     report = make_report(runs, [entry.name for entry in entries], config, command, reasons, settings)
     name_exports(report["rows"], str(Path(config["data_path"]).parent))
@@ -165,7 +166,7 @@ def _defaults(config: Config) -> dict[str, Any]:
     return {key: value for key, value in defaults.items() if key not in config.external_config_dict}
 
 
-def _settings(config: Config, keys: Mapping[str, str]) -> dict[str, Any]:
+def _settings(config: Config) -> dict[str, Any]:
     """What the report says of a row's settings: what the user gave, what was set for the model, and ``eval_memory``."""
     given = {key: config[key] for key in config.external_config_dict if key in config.final_config_dict}
     hidden = ("checkpoint_dir", "data_path", "show_progress", "seed", "state")
