@@ -84,12 +84,15 @@ def make_report(
 def _row(name: str, runs: list[Run], settings: dict[str, Any], bigger: bool) -> dict[str, Any]:
     """One row: means and standard deviations over the seeds that finished; ``bigger`` metrics are better ones, or not."""
     finished = [run for run in runs if run["status"] == "finished"]
-    errors = {run["seed"]: run["error"] for run in runs if run["status"] != "finished"}
+    errors: dict[str, list[str]] = {}
+    for run in runs:
+        if run["status"] != "finished":
+            errors.setdefault(run["error"], []).append(str(run["seed"]))
     row = {
         "name": name,
         "model": runs[0]["model"],
         "status": "failed" if errors else "finished",
-        "error": "; ".join(f"seed {seed}: {error}" for seed, error in errors.items()) or None,
+        "error": " ".join(f"seed {', '.join(seeds)}: {error}" for error, seeds in errors.items()) or None,
         "settings": settings,
         "tie": False,
         "seeds": [run["seed"] for run in finished],

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole.evaluator.register import metrics_dict
+from tabulate import tabulate
+
 from recbole_multvae.leaderboard.report import Report
 
 
@@ -13,9 +16,9 @@ def metric_names(report: Report) -> list[str]:
 
 
 def heading(metric: str) -> str:
-    """A metric's name as people write it: ``NDCG@10`` for RecBole's ``ndcg@10``."""
+    """A metric as ``metrics`` names it: ``NDCG@10`` for RecBole's result ``ndcg@10``."""
     name, at, k = metric.partition("@")
-    return {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "gauc": "GAUC", "auc": "AUC"}.get(name, name.capitalize()) + at + k
+    return metrics_dict[name].__name__ + at + k
 
 
 def group_heading(group: dict[str, Any]) -> str:
@@ -56,8 +59,6 @@ def p_value(p: float) -> str:
 
 def text_table(report: Report) -> str:
     """The table for the terminal, and below it what did not finish."""
-    from tabulate import tabulate
-
     metrics = metric_names(report)
     head = [
         "",

@@ -64,7 +64,7 @@ def test_rows_are_ranked_with_ties(report: dict[str, Any]) -> None:
     assert [row.get("rank") for row in report["rows"]] == [1, 1, 3, None, None]
     text = text_table(report)
     assert re.search(r"^ *1= +Like +0\.\d{4} ± 0\.\d{4} ", text, re.MULTILINE)
-    assert "Broken: FAILED: seed 1: <no> way; seed 2: <no> way\nBPR: NOT APPLICABLE: needs more" in text
+    assert "Broken: FAILED: seed 1, 2: <no> way\nBPR: NOT APPLICABLE: needs more" in text
     assert report["splits"] == {"1": "digest1", "2": "digest2"}
     # 3 validations and the test of 100 s, one user at a time, in place of 2 s and 1 s.
     assert report["rows"][0]["one_by_one"] == {"here": 3, "one_by_one": 400, "users_compared": 400, "users_different": 0}
