@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.leaderboard.entries import Entry, read_entries
 from recbole_multvae.leaderboard.forms import write_all
 from recbole_multvae.leaderboard.report import PROTOCOL, make_report
-from recbole_multvae.leaderboard.runs import files_of, fingerprint, run_all
+from recbole_multvae.leaderboard.runs import files_of, fingerprint, run_all, short_digest
 from recbole_multvae.leaderboard.table import text_table
 from recbole_multvae.leaderboard.task import Task
 
@@ -71,11 +70,12 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
     settings = {name: _settings(config) for name, config in configs.items()}
     command = f"python run_recbole.py {shlex.join(sys.argv[1:])}"
     report = make_report(runs, [entry.name for entry in entries], config, command, reasons, settings)
-    name_exports(report["rows"], str(Path(config["data_path"]).parent))
+    data_path = str(Path(config["data_path"]).parent)
+    name_exports(report["rows"], data_path)
     files = write_all(report, folder)
     print(f"\n{text_table(report)}\n\nWrote {', '.join(map(str, files))}")
     if options.export:
-        export_best(report, options.export)
+        export_best(report, options.export, data_path)
     if failed := [row["name"] for row in report["rows"] if row["status"] == "failed"]:
         raise LeaderboardError(
             f"{', '.join(failed)} failed, and the others are in the report: see the logs in {folder / 'runs'}; the same "
@@ -128,9 +128,8 @@ def _seeds(text: str | None, first: int) -> list[int]:
 
 def _folder(options: argparse.Namespace, keys: Mapping[str, str]) -> Path:
     """The folder of the report: its name tells configurations apart, whatever the models and seeds."""
-    said = [{Path(file).stem: read_keys(file) for file in options.config_files}, dict(sorted(keys.items()))]
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    return Path("leaderboard") / f"{options.dataset}-{digest}"
+    files = {Path(file).stem: read_keys(file) for file in options.config_files}
+    return Path("leaderboard") / f"{options.dataset}-{short_digest([files, keys])}"
 
 
 def _tasks(
@@ -152,7 +151,7 @@ def _tasks(
             task = Task(entry.name, entry.model, dataset, list(entry.files), defaults, keys, seed, "", quantiles)
             digest = fingerprint(task, [read_keys(file) for file in entry.files], files_of(dataset, config["data_path"]))
             result = folder / "runs" / f"{entry.file_name}-{seed}-{digest}.json"
-            tasks.append(Task(**{**vars(task), "result": str(result)}))
+            tasks.append(replace(task, result=str(result)))
     return tasks
 
 

@@ -42,28 +42,32 @@ def name_exports(rows: list[dict[str, Any]], data_path: str) -> None:
     known = done.stdout.split()
     for row in rows:
         if row.get("checkpoints") and row["model"] in known:
-            row["export"] = ["multvae-export", row["best_checkpoint"], "model.onnx", "--dataset-path", data_path]
-            row["export_command"] = shlex.join(row["export"])
+            row["export_command"] = shlex.join(["multvae-export", *_arguments(row, "model.onnx", data_path)])
 
 
-def export_best(report: Report, path: str) -> None:
+def _arguments(row: dict[str, Any], path: str, data_path: str) -> list[str]:
+    """What ``multvae-export`` is told of a row."""
+    return [row["best_checkpoint"], path, "--dataset-path", data_path]
+
+
+def export_best(report: Report, path: str, data_path: str) -> None:
     """Write the first row of the report that can be exported, with its figures in the file's metadata.
 
     Args:
         report: with what :func:`name_exports` writes into it.
         path: the ONNX file.
+        data_path: the folder of the data sets.
 
     Raises:
         LeaderboardError: no row can be exported, or ``multvae-export`` failed.
     """
-    row = next((row for row in report["rows"] if "rank" in row and "export" in row), None)
+    row = next((row for row in report["rows"] if "rank" in row and "export_command" in row), None)
     if row is None:
         raise LeaderboardError(f"--export={path}: none of the models that finished can be exported; nothing was written.")
     figures = {key: report[key] for key in ("command", "dataset", "protocol", "splits", "ranked_by")}
     figures |= {key: row[key] for key in ("name", "rank", "tie", "metrics", "seeds")}
-    _, checkpoint, _, *rest = row["export"]
     print(f"\nThe best that can be exported is {row['name']}:", flush=True)
     metadata = f"leaderboard={json.dumps(figures, default=str)}"
-    command = [sys.executable, "-m", _EXPORTER, checkpoint, path, *rest, "--metadata", metadata]
+    command = [sys.executable, "-m", _EXPORTER, *_arguments(row, path, data_path), "--metadata", metadata]
     if subprocess.run(command, check=False).returncode:
         raise LeaderboardError(f"--export={path}: multvae-export could not write {row['name']}, as it says above.")

@@ -21,7 +21,7 @@ def draw(report: Report) -> Figure:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
     for place, row in enumerate(rows):
-        color = BEST if place == len(rows) - 1 else TIE if row.get("tie") else OTHER
+        color = BEST if place == len(rows) - 1 else TIE if row["tie"] else OTHER
         found = row["metrics"][metric]
         left.plot(found["values"], [place] * len(found["values"]), "o", color=color, alpha=0.4, markersize=5)
         left.errorbar(found["mean"], place, xerr=found["sd"], fmt="|", color=color, markersize=14, capsize=3)

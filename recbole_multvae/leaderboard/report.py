@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import platform
-import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 import recbole_multvae
 from recbole_multvae.leaderboard.runs import Run
 from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, OfUsers, bootstrap_rows
+from recbole_multvae.training.hardware import cpuinfo
 
 #: The version of the report's JSON.
 FORMAT = 1
@@ -185,8 +185,6 @@ def _number(rows: list[dict[str, Any]]) -> None:
 
 def machine() -> str:
     """The processor, its cores and the GPU."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text("utf-8"), re.MULTILINE) if cpuinfo.exists() else None
-    processor = found[1] if found else platform.processor() or platform.machine()
+    processor = cpuinfo("model name") or platform.processor() or platform.machine()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{processor}, {torch.get_num_threads()} threads{gpu}"

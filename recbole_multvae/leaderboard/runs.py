@@ -32,6 +32,11 @@ _CONTEXT: Any = multiprocessing.get_context(
 )
 
 
+def short_digest(value: Any) -> str:
+    """Eight hexadecimal digits that tell values of a configuration apart, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
 def fingerprint(task: Task, files: list[Any], data: Mapping[str, Any]) -> str:
     """A digest of all that a run depends on: what is configured, the data set's files, and the versions.
 
@@ -42,7 +47,7 @@ def fingerprint(task: Task, files: list[Any], data: Mapping[str, Any]) -> str:
     """
     said = asdict(replace(task, result="", entry="")) | {"files": files}
     versions = [recbole.__version__, recbole_multvae.__version__]
-    return hashlib.sha256(json.dumps([said, data, versions], sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return short_digest([said, data, versions])
 
 
 def files_of(dataset: str, data_path: str) -> dict[str, list[int]]:

@@ -31,16 +31,16 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
 
 
-def spread(found: dict[str, Any] | None, digits: int = 4) -> str:
+def spread(found: dict[str, Any] | None) -> str:
     """``mean ± deviation``, or the mean alone of one seed."""
     if found is None:
         return number(None)
-    return number(found["mean"], digits) + ("" if found["sd"] is None else f" ± {number(found['sd'], digits)}")
+    return number(found["mean"]) + ("" if found["sd"] is None else f" ± {number(found['sd'])}")
 
 
 def rank(row: dict[str, Any]) -> str:
     """``1``, ``1=`` for a tie with the best, or nothing for a row that is not ranked."""
-    return f"{row['rank']}{'=' if row.get('tie') else ''}" if "rank" in row else ""
+    return f"{row['rank']}{'=' if row['tie'] else ''}" if "rank" in row else ""
 
 
 def against_best(row: dict[str, Any]) -> str:

@@ -39,8 +39,13 @@ def _has(instructions: str) -> bool:
 
 
 def _vendor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"^vendor_id\s*: (\w+)", cpuinfo.read_text("utf-8"), re.MULTILINE) if cpuinfo.exists() else None
+    return cpuinfo("vendor_id")
+
+
+def cpuinfo(field: str) -> str:
+    """What Linux says of the first processor, such as its ``model name``; nothing elsewhere."""
+    file = Path("/proc/cpuinfo")
+    found = re.search(rf"^{field}\s*: (.*)$", file.read_text("utf-8"), re.MULTILINE) if file.exists() else None
     return found[1] if found else ""
 
 

@@ -53,7 +53,7 @@ def report() -> dict[str, Any]:
     for seed in SEEDS:
         runs.append({"entry": "Broken", "model": "X", "seed": seed, "status": "failed", "error": "<no> way"})
     names = ["Worse", "Like", "Best_&_first", "Broken", "BPR"]
-    settings: dict[str, Any] = dict.fromkeys(names, {"epochs": 5})
+    settings: dict[str, Any] = {name: {"epochs": 5} for name in names}
     return make_report(runs, names, config_of(), "python run_recbole.py --model=...", {"BPR": "needs more"}, settings)
 
 
