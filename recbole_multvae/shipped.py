@@ -1,4 +1,4 @@
-"""The YAML files that come with the package: defaults of the models, and ready configurations of data sets."""
+"""The files that come with the package: defaults of the models, ready configurations, and spaces of hyper-parameters."""
 
 from __future__ import annotations
 
@@ -19,5 +19,10 @@ def of_dataset(dataset: str) -> Path | None:
     return _files("dataset").get(dataset)
 
 
-def _files(folder: str) -> dict[str, Path]:
-    return {file.stem: file for file in sorted((PROPERTIES / folder).glob("*.yaml"))}
+def space_of(model: str) -> Path | None:
+    """The space in which the hyper-parameters of a model are searched."""
+    return _files("hyper", "*.hyper").get(model)
+
+
+def _files(folder: str, pattern: str = "*.yaml") -> dict[str, Path]:
+    return {file.stem: file for file in sorted((PROPERTIES / folder).glob(pattern))}

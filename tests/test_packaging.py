@@ -95,7 +95,7 @@ def sources(folder: Path) -> set[str]:
     """Every file of a package that Python or the package itself reads, named from the folder that holds the package."""
     return {
         path.relative_to(folder.parent).as_posix()
-        for pattern in ("*.py", "*.json", "*.yaml", "*.jinja")
+        for pattern in ("*.py", "*.json", "*.yaml", "*.jinja", "*.hyper")
         for path in folder.rglob(pattern)
     }
 

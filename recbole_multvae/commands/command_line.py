@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", help="several seeds: how many, from seed on, or which, with commas between")
     parser.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
     parser.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
+    parser.add_argument(
+        "--tune", metavar="TRIALS", help="search each model's hyper-parameters on validation, so many trials"
+    )
+    parser.add_argument(
+        "--params_file", help="what --tune searches, files as for RecBole's run_hyper.py (default: shipped ones)"
+    )
     parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
     return parser
 
@@ -102,6 +108,7 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
         print(_help(parser, options.model, keys.get("likelihood")), end="")
         raise SystemExit(0)
     options.config_files = options.config_files.split() if options.config_files else []
+    options.params_file = options.params_file.split() if options.params_file else []
     for file in options.config_files:
         read_keys(file)
     for model in options.model.split(","):

@@ -1,40 +1,31 @@
-"""A leaderboard: several models, or several seeds, in one command."""
+"""A leaderboard: several models, several seeds, or a search of hyper-parameters, in one command."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole.config import Config
-from recbole.data.dataloader import UserDataLoader
-from recbole.data.utils import get_dataloader
-from recbole.utils import ModelType, get_model
-
-from recbole_multvae import shipped
-from recbole_multvae.commands.configure import make_config, read_keys
+from recbole_multvae.commands.configure import read_keys
 from recbole_multvae.commands.leaderboard_export import check_export, export_best, name_exports
-from recbole_multvae.commands.leaderboard_run import measure
-from recbole_multvae.errors import ConfigurationError, LeaderboardError, NotApplicableError
-from recbole_multvae.evaluation.activity import ActivitySettings
-from recbole_multvae.leaderboard.entries import Entry, read_entries
+from recbole_multvae.commands.leaderboard_rows import Row, configure
+from recbole_multvae.commands.leaderboard_run import measure, validate
+from recbole_multvae.commands.leaderboard_tune import Tuning, read_trials, tune, tunings
+from recbole_multvae.errors import ConfigurationError, LeaderboardError
+from recbole_multvae.leaderboard.entries import read_entries
 from recbole_multvae.leaderboard.forms import write_all
-from recbole_multvae.leaderboard.report import PROTOCOL, make_report
-from recbole_multvae.leaderboard.runs import files_of, fingerprint, run_all, short_digest
+from recbole_multvae.leaderboard.report import make_report
+from recbole_multvae.leaderboard.runs import Run, Runner, short_digest
+from recbole_multvae.leaderboard.space import Params
 from recbole_multvae.leaderboard.table import text_table
-from recbole_multvae.leaderboard.task import Task
-
-#: Groups of users by activity where ``activity_quantiles`` is not given.
-QUANTILES = 4
 
 
 def is_leaderboard(options: argparse.Namespace) -> bool:
-    """Whether a command line asks for a leaderboard: for several models, for several seeds, or to export the best."""
-    return "," in options.model or ":" in options.model or bool(options.seeds or options.export)
+    """Whether a command line asks for a leaderboard: for several models or seeds, for a search, or to export the best."""
+    return "," in options.model or ":" in options.model or bool(options.seeds or options.export or options.tune)
 
 
 def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
@@ -56,20 +47,18 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
             "leave it out."
         )
     entries = read_entries(options.model, options.config_files)
-    configs, reasons = configure(entries, options.dataset, keys)
-    if not configs:
-        raise ConfigurationError(f"No model of --model={options.model} can be evaluated: {'; '.join(reasons.values())}")
-    config = next(iter(configs.values()))
+    rows, reasons = configure(entries, options.dataset, keys)
+    config = next(iter(rows.values())).config
     seeds = _seeds(options.seeds, config["seed"])
-    shared = {key: value for key, value in keys.items() if key != "seed"}
-    folder = Path(options.report_dir or _folder(options, shared))
-    tasks = _tasks(entries, configs, options.dataset, shared, seeds, folder)
-    print(f"{len(configs)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
-    runs = run_all(tasks, measure, lambda line: print(line, flush=True))
+    searches = tunings(rows, options.params_file, read_trials(options.tune)) if options.tune else {}
+    folder = Path(options.report_dir or _folder(options, keys))
+    _make(folder)
+    print(f"{len(rows)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
+    runs, found = _run_all(rows, seeds, searches, folder)
 
-    settings = {name: _settings(config) for name, config in configs.items()}
+    settings = {name: row.settings() | found.get(name, {}).get("best", {}) for name, row in rows.items()}
     command = f"python run_recbole.py {shlex.join(sys.argv[1:])}"
-    report = make_report(runs, [entry.name for entry in entries], config, command, reasons, settings)
+    report = make_report(runs, [entry.name for entry in entries], config, command, reasons, settings, found)
     data_path = str(Path(config["data_path"]).parent)
     name_exports(report["rows"], data_path)
     files = write_all(report, folder)
@@ -83,32 +72,27 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
         )
 
 
-def configure(entries: list[Entry], dataset: str, keys: Mapping[str, str]) -> tuple[dict[str, Config], dict[str, str]]:
-    """The configuration of each row by its name, and why the protocol is not for the rows that have none.
+def _run_all(
+    rows: Mapping[str, Row], seeds: list[int], searches: Mapping[str, Tuning], folder: Path
+) -> tuple[list[Run], dict[str, dict[str, Any]]]:
+    """The runs of all rows and seeds, and what was searched before, by row."""
+    keys = {"checkpoint_dir": str(folder / "checkpoints"), "show_progress": "False"}
 
-    Raises:
-        ConfigurationError: a configuration has a mistake, or a model is no general recommender.
-    """
-    configs, reasons = {}, {}
-    for entry in entries:
-        kind = get_model(entry.model).type
-        if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
-            raise ConfigurationError(
-                f"--model={entry.model} is one of RecBole's {kind.name.lower()} models, which learn from other data: a "
-                "leaderboard takes general recommenders."
-            )
-        try:
-            configs[entry.name] = make_config(entry.model, dataset, entry.files, _protocol_of(dataset, entry.files), keys)
-        except NotApplicableError as error:
-            reasons[entry.name] = str(error)
-    return configs, reasons
+    def say(line: str) -> None:
+        print(line, flush=True)
 
+    def run_trial(row: Row, params: Params, title: str) -> Run:
+        return runner.run(row.task(folder / "trials", seeds[0], params, keys), validate, title)
 
-def _protocol_of(dataset: str, files: Sequence[str]) -> dict[str, Any]:
-    """The protocol that our models take from the ready configuration of this name: for all models, unless a file says it."""
-    ready = shipped.of_dataset(dataset)
-    given = {key for file in files for key in read_keys(file)}
-    return {key: value for key, value in read_keys(ready).items() if key in PROTOCOL and key not in given} if ready else {}
+    trials = {name: searches[name].trials if name in searches else 0 for name in rows}
+    runner = Runner({name: len(seeds) + trials[name] for name in rows}, say)
+    found = {name: tune(rows[name], seeds[0], tuning, run_trial, say) for name, tuning in searches.items()}
+    runs = []
+    for seed in seeds:
+        for name, row in rows.items():
+            task = row.task(folder / "runs", seed, found.get(name, {}).get("best", {}), keys)
+            runs.append(runner.run(task, measure, f"{name}, seed {seed}"))
+    return runs, found
 
 
 def _seeds(text: str | None, first: int) -> list[int]:
@@ -127,47 +111,17 @@ def _seeds(text: str | None, first: int) -> list[int]:
 
 
 def _folder(options: argparse.Namespace, keys: Mapping[str, str]) -> Path:
-    """The folder of the report: its name tells configurations apart, whatever the models and seeds."""
-    files = {Path(file).stem: read_keys(file) for file in options.config_files}
-    return Path("leaderboard") / f"{options.dataset}-{short_digest([files, keys])}"
+    """The folder of the report: its name tells configurations apart, whatever the models, seeds and number of trials."""
+    said: list[Any] = [{Path(file).stem: read_keys(file) for file in options.config_files}]
+    said.append({key: value for key, value in keys.items() if key != "seed"})
+    if options.tune:
+        said.append([Path(file).read_text("utf-8") for file in options.params_file])
+    return Path("leaderboard") / f"{options.dataset}-{short_digest(said)}"
 
 
-def _tasks(
-    entries: list[Entry], configs: dict[str, Config], dataset: str, keys: dict[str, str], seeds: list[int], folder: Path
-) -> list[Task]:  # fmt: skip
+def _make(folder: Path) -> None:
     try:
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        for name in ("runs", "trials"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"--report_dir: cannot write the report into {folder}: {error}") from error
-    keys = {"checkpoint_dir": str(folder / "checkpoints"), "show_progress": "False", **keys}
-    tasks = []
-    for seed in seeds:
-        for entry in entries:
-            if entry.name not in configs:
-                continue
-            config = configs[entry.name]
-            quantiles = ActivitySettings.from_config(config).activity_quantiles or QUANTILES
-            defaults = _protocol_of(dataset, entry.files) | _defaults(config)
-            task = Task(entry.name, entry.model, dataset, list(entry.files), defaults, keys, seed, "", quantiles)
-            digest = fingerprint(task, [read_keys(file) for file in entry.files], files_of(dataset, config["data_path"]))
-            result = folder / "runs" / f"{entry.file_name}-{seed}-{digest}.json"
-            tasks.append(replace(task, result=str(result)))
-    return tasks
-
-
-def _defaults(config: Config) -> dict[str, Any]:
-    """What a user of RecBole would have to know of the model, where the user did not name it."""
-    defaults: dict[str, Any] = {}
-    if issubclass(get_dataloader(config, "train"), UserDataLoader):
-        defaults["train_neg_sample_args"] = None  # Auto-encoders read whole users: there are no negatives to draw.
-    if config["MODEL_TYPE"] == ModelType.TRADITIONAL:
-        defaults["epochs"] = 1
-    return {key: value for key, value in defaults.items() if key not in config.external_config_dict}
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    """What the report says of a row's settings: what the user gave, what was set for the model, and ``eval_memory``."""
-    given = {key: config[key] for key in config.external_config_dict if key in config.final_config_dict}
-    hidden = ("checkpoint_dir", "data_path", "show_progress", "seed", "state")
-    shown = {key: value for key, value in given.items() if key not in hidden}
-    return {**shown, **_defaults(config), "eval_memory": config["eval_memory"]}

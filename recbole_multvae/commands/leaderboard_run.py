@@ -41,18 +41,28 @@ def measure(task: Task) -> dict[str, Any]:
     Raises:
         MultVAEError: a user's mistake, or a training that cannot go on.
     """
-    ignore_recbole_s_deprecations()
     with refusals_of_recbole():
-        config = make_config(task.model, task.dataset, task.files, task.defaults, {**task.keys, "seed": str(task.seed)})
-        experiment = prepare(config)
-        trainer = experiment.trainer
-        fits: list[float] = []
-        validations: list[float] = []
-        trainer._valid_epoch = timed(trainer._valid_epoch, validations)
-        score, valid = timed(experiment.fit, fits)()
-        seconds = {"training": sum(fits) - sum(validations), "validation": sum(validations)}
-        result = {"valid_score": score, "valid": valid or {}, "validations": len(validations), "seconds": seconds}
-        return result | _test(task, experiment, seconds)
+        experiment, result = _fit(task, saved=True)
+        return result | _test(task, experiment, result["seconds"])
+
+
+def validate(task: Task) -> dict[str, Any]:
+    """Train and validate only, and save no model: one trial of a search. Errors are those of :func:`measure`."""
+    with refusals_of_recbole():
+        return _fit(task, saved=False)[1]
+
+
+def _fit(task: Task, saved: bool) -> tuple[Experiment, dict[str, Any]]:
+    ignore_recbole_s_deprecations()
+    config = make_config(task.model, task.dataset, task.files, task.defaults, {**task.keys, "seed": str(task.seed)})
+    experiment = prepare(config)
+    trainer = experiment.trainer
+    fits: list[float] = []
+    validations: list[float] = []
+    trainer._valid_epoch = timed(trainer._valid_epoch, validations)
+    score, valid = timed(experiment.fit, fits)(saved)
+    seconds = {"training": sum(fits) - sum(validations), "validation": sum(validations)}
+    return experiment, {"valid_score": score, "valid": valid or {}, "validations": len(validations), "seconds": seconds}
 
 
 def _test(task: Task, experiment: Experiment, seconds: dict[str, float]) -> dict[str, Any]:

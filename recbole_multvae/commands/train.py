@@ -29,6 +29,8 @@ def _train(argv: Sequence[str] | None) -> None:
             f"--report_dir={options.report_dir} is for the report on several models or seeds: name them in --model or "
             "--seeds."
         )
+    elif options.params_file:
+        raise ConfigurationError(f"--params_file={' '.join(options.params_file)} is for a search: add --tune=20.")
     elif options.nproc == 1 and options.world_size <= 0:
         run(**arguments)
     else:

@@ -28,7 +28,8 @@ Report = dict[str, Any]
 
 
 def make_report(
-    runs: list[Run], names: list[str], config: Any, command: str, not_applicable: dict[str, str], settings: dict[str, Any]
+    runs: list[Run], names: list[str], config: Any, command: str, not_applicable: dict[str, str],
+    settings: dict[str, Any], searches: dict[str, Any] | None = None,
 ) -> Report:  # fmt: skip
     """Put the runs together.
 
@@ -39,6 +40,7 @@ def make_report(
         command: what was typed.
         not_applicable: the rows that the protocol is not for, with the reason.
         settings: for each row, what was set for it besides RecBole's defaults.
+        searches: what was searched, by row.
     """
     metric = config["valid_metric"].lower()
     rows = [
@@ -58,6 +60,7 @@ def make_report(
     ]
     for row in rows:
         row.pop("runs", None)
+        row["search"] = (searches or {}).get(row["name"])
     first = next((run for run in runs if run["status"] == "finished"), {})
     return {
         "format": FORMAT,

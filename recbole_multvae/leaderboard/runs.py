@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -61,55 +62,66 @@ def files_of(dataset: str, data_path: str) -> dict[str, list[int]]:
 def known(task: Task) -> Run | None:
     """The result of a run that finished before; None where there is none."""
     file = Path(task.result)
-    if not (file.is_file() and file.with_suffix(".npz").is_file()):
+    if not file.is_file():
         return None
     run = json.loads(file.read_text("utf-8"))
-    return run if run["status"] == "finished" else None
+    lacks_users = "metrics" in run and not file.with_suffix(".npz").is_file()
+    return run if run["status"] == "finished" and not lacks_users else None
 
 
-def run_all(tasks: list[Task], measure: Measure, say: Callable[[str], None]) -> list[Run]:
-    """The results of all runs. What is known is not run again; what fails does not stop the others.
-
-    Each run has a process of its own, which ends when this one does.
+class Runner:
+    """Runs tasks one after the other, each in a process of its own, which ends when this one does.
 
     Args:
-        tasks: the runs in their order.
-        measure: a function of a module, which runs a task.
+        planned: how many runs each row will have.
         say: called with a line about the progress.
-
-    Raises:
-        TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
-    _CONTEXT.set_forkserver_preload([measure.__module__])
-    started, runs = time.time(), []
-    taken: dict[str, list[float]] = {}
-    for number, task in enumerate(tasks, 1):
-        title = f"[{number} of {len(tasks)}] {task.entry}, seed {task.seed}"
+
+    def __init__(self, planned: Mapping[str, int], say: Callable[[str], None]) -> None:
+        self.left = Counter(planned)
+        self.total = self.left.total()
+        self.say = say
+        self.started = time.time()
+        self.taken: dict[str, list[float]] = {}
+
+    def run(self, task: Task, measure: Measure, title: str) -> Run:
+        """The result of a run, taken from its file if it finished before. One that fails is a result too.
+
+        Args:
+            task: the run.
+            measure: a function of a module, which runs a task.
+            title: what the progress calls it.
+
+        Raises:
+            TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
+        """
+        over = self.total - self.left.total()
+        title = f"[{over + 1} of {self.total}] {title}"
         run = known(task)
         if run is None:
-            say(f"{title}: running; {_duration(time.time() - started)} elapsed{_expected(tasks[number - 1 :], taken)}")
+            self.say(f"{title}: running; {_duration(time.time() - self.started)} elapsed{self._expected()}")
             try:
                 run = _run(task, measure)
             except KeyboardInterrupt:
                 raise TrainingInterrupted(
-                    f"Interrupted: {number - 1} of {len(tasks)} runs are over; the same command goes on from there."
+                    f"Interrupted: {over} of {self.total} runs are over; the same command goes on from there."
                 ) from None
         else:
-            say(f"{title}: finished before")
-        taken.setdefault(task.entry, []).append(run["seconds_in_all"])
+            self.say(f"{title}: finished before")
+        self.taken.setdefault(task.entry, []).append(run["seconds_in_all"])
         if run["status"] != "finished":
-            say(f"{title}: FAILED: {run['error']}")
-        runs.append(run)
-    return runs
+            self.say(f"{title}: FAILED: {run['error']}")
+        self.left[task.entry] -= 1
+        return run
 
-
-def _expected(left: list[Task], taken: dict[str, list[float]]) -> str:
-    """How long the runs that are left may take: as long as those of the same row, or as all on average."""
-    if not taken:
-        return ""
-    means = {name: sum(seconds) / len(seconds) for name, seconds in taken.items()}
-    average = sum(means.values()) / len(means)
-    return f", about {_duration(sum(means.get(task.entry, average) for task in left))} to go"
+    def _expected(self) -> str:
+        """How long the runs that are left may take: as long as those of the same row, or as all on average."""
+        if not self.taken:
+            return ""
+        means = {name: sum(seconds) / len(seconds) for name, seconds in self.taken.items()}
+        average = sum(means.values()) / len(means)
+        seconds = sum(means.get(name, average) * runs for name, runs in self.left.items())
+        return f", about {_duration(seconds)} to go"
 
 
 def _duration(seconds: float) -> str:
@@ -121,6 +133,7 @@ def _run(task: Task, measure: Measure) -> Run:
     """Run a task in a process of its own; its output goes into a log beside the result."""
     file, log = Path(task.result), Path(task.result).with_suffix(".log")
     file.unlink(missing_ok=True)
+    _CONTEXT.set_forkserver_preload([measure.__module__])
     started = time.time()
     process = _CONTEXT.Process(target=_in_a_process, args=(task, measure, log))
     process.start()

@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 import pytest
 
-from recbole_multvae.commands.leaderboard import configure
+from recbole_multvae.commands.leaderboard_rows import configure
 from recbole_multvae.commands.train import main
 from recbole_multvae.leaderboard.entries import read_entries
 from recbole_multvae.leaderboard.report import PROTOCOL
@@ -105,8 +105,8 @@ def test_the_best_is_exported_with_its_figures(command: Callable[..., Any]) -> N
 
 def test_a_ready_configuration_of_a_data_set_is_for_all_models(tmp_path: Path) -> None:
     (tmp_path / "weak.yaml").write_text("eval_args: {split: {RS: [8, 1, 1]}}")
-    configs, _ = configure(read_entries("MultVAE,EASE,EASE:weak.yaml", []), "netflix", {})
-    ours, ease, weak = configs.values()
+    rows, _ = configure(read_entries("MultVAE,EASE,EASE:weak.yaml", []), "netflix", {})
+    ours, ease, weak = (row.config for row in rows.values())
     for key in PROTOCOL:
         assert ease[key] == ours[key], key
     assert ease["train_batch_size"] == 2048 and ours["train_batch_size"] == 500
