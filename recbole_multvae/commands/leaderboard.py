@@ -52,7 +52,8 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
     seeds = _seeds(options.seeds, config["seed"])
     searches = tunings(rows, options.params_file, read_trials(options.tune)) if options.tune else {}
     folder = Path(options.report_dir or _folder(options, keys))
-    _make(folder)
+    for name in ("runs", "trials") if searches else ("runs",):
+        _make(folder / name)
     print(f"{len(rows)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
     runs, found = _run_all(rows, seeds, searches, folder)
 
@@ -121,7 +122,6 @@ def _folder(options: argparse.Namespace, keys: Mapping[str, str]) -> Path:
 
 def _make(folder: Path) -> None:
     try:
-        for name in ("runs", "trials"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"--report_dir: cannot write the report into {folder}: {error}") from error
