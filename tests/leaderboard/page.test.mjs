@@ -2,28 +2,17 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { chromium } from "../../export/clients/web/node_modules/playwright-core/index.mjs";
+import { launch, open as openPage } from "../../export/clients/web/test-browser.mjs";
 
-const ARGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"];
 let browser;
 
 before(async () => {
-  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGS });
+  browser = await launch();
 });
 
 after(() => browser?.close());
 
-/** The page, and what it asked for and complained of on the way. */
-async function open(options = {}) {
-  const page = await browser.newPage(options);
-  page.requests = [];
-  page.complaints = [];
-  page.on("request", (request) => page.requests.push(request.url()));
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.complaints.push(message.text()));
-  page.on("pageerror", (error) => page.complaints.push(error.message));
-  await page.goto(process.env.PAGE);
-  return page;
-}
+const open = (options) => openPage(browser, process.env.PAGE, options);
 
 const names = (page) => page.locator("#test tbody td.name").allTextContents();
 

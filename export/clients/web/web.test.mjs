@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { launch, open as openPage } from "./test-browser.mjs";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 const golden = JSON.parse(readFileSync(path("../golden.json"), "utf8"));
@@ -17,10 +17,6 @@ const TITLES = [
   ["7", "Seven Samurai", "1954"], ["42", "Metropolis", "1927"], ["café", "Café Society", "2016"],
   ["日本", "Tokyo Story", "1953"], ["a b", "A Bout de Souffle, or a title so long that it has to wrap on a phone", "1960"],
   ["007", "Goldfinger", "1964"], ["x,y", "Alphaville", "1965"], ["99999999999999999999", "Nine", "2009"],
-];
-const ARGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
 ];
 
 const folder = mkdtempSync(join(tmpdir(), "client-web-"));
@@ -37,7 +33,7 @@ before(async () => {
   server = spawn("python3", serve, { stdio: ["ignore", "pipe", "ignore"] });
   const [greeting] = await once(server.stdout, "data");
   origin = String(greeting).match(/http:\/\/[\d.]+:\d+/)[0];
-  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGS });
+  browser = await launch();
 });
 
 after(async () => {
@@ -46,17 +42,7 @@ after(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** The page once it is ready, and what it asked for and complained of on the way. */
-async function open(options = {}) {
-  const page = await browser.newPage(options);
-  page.requests = [];
-  page.complaints = [];
-  page.on("request", (request) => page.requests.push(request.url()));
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.complaints.push(message.text()));
-  page.on("pageerror", (error) => page.complaints.push(error.message));
-  await page.goto(origin);
-  return page;
-}
+const open = (options) => openPage(browser, origin, options);
 
 const ranking = (page) => page.locator("#ranking .title").allTextContents();
 
