@@ -64,6 +64,16 @@ def test_recbole_s_own_models_are_saved_with_their_item_tokens(blocks: str, monk
     Experiment("BPR", latent_dimension=None).trainer.resume_checkpoint(file)
 
 
+def test_a_pre_trained_model_of_recbole_s_is_tested(blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recbole_multvae.commands.train import main
+
+    flags = ["--model=RaCT", "--dataset=blocks", "--data_path=.", "--show_progress=False", "--pretrain_epochs=2",
+             "--save_step=2", "--train_neg_sample_args=None", "--state=ERROR"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["run_recbole.py", *flags])
+    assert main(flags) == 0
+    assert [file.name for file in Path("saved").iterdir()] == ["RaCT-blocks-2.pth"]
+
+
 @pytest.mark.parametrize(("first", "then"), [("adam", "sparse_adam"), ("sparse_adam", "adam")])
 def test_resuming_with_another_learner_is_one_sentence(first: str, then: str, blocks: str) -> None:
     keys: dict[str, Any] = {"sampled_softmax": 6}

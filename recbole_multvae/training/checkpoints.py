@@ -72,3 +72,4 @@ class WholeCheckpoints(Trainer):
         """Save a pre-trained model: RecBole's ``PretrainTrainer`` calls this."""
         with replaced(saved_model_file) as part:
             super().save_pretrained_model(epoch, part)
+        self.saved_model_file = saved_model_file  # RecBole has just named the part, and tests what is named here.
