@@ -12,7 +12,8 @@ from multvae_export.console import newest, run_command
 from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
 from multvae_export.forms import IO
-from multvae_export.onnx_file import CONTRACT_VERSION, OPSETS
+from multvae_export.onnx_file import CONTRACT_VERSION, OPSETS, OPTIONS_VERSION
+from multvae_export.options import Options
 from multvae_export.quantise import PRECISIONS
 
 EXAMPLES = """
@@ -20,6 +21,7 @@ examples:
   multvae-export saved/MultVAE-*.pth model.onnx
   multvae-export model.pth model.onnx --io ids --k-default 20
   multvae-export model.pth model.int8.onnx --precision int8 --histories dataset/ml-100k/ml-100k.inter
+  multvae-export model.pth model.onnx --filters --reasons
   multvae-export saved/EASE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
   multvae-export saved/BPR-Nov-21-2026_04-10-34.pth model.onnx --io users --dataset-path dataset/
 """
@@ -80,13 +82,24 @@ def _parser() -> argparse.ArgumentParser:
         help="largest difference of a score; where all are small, 0.1 %% of the largest (default: %(default)s)",
     )
     parser.add_argument("--no-verify", action="store_true", help="write without proof")
+    parser.add_argument(
+        "--filters", action="store_true", help="two more inputs: items never to return, and items to rank alone"
+    )
+    parser.add_argument(
+        "--reasons", action="store_true", help="one more output: by how much each item of the history raises each score"
+    )
+    parser.add_argument(
+        "--posterior", action="store_true", help="one more input: noise, for a sample of the posterior of a VAE"
+    )
     parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, for item tokens, users "
                         "and histories that a checkpoint of RecBole's own models lacks")  # fmt: skip
     parser.add_argument("--metadata", metavar="NAME=TEXT", action="append", default=[], help="one more entry of the file's "
                         "metadata; may be given several times")  # fmt: skip
     parser.add_argument("--list-models", action=_ListModels, nargs=0, help="print the models that can be exported, and exit")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}, contract {CONTRACT_VERSION}")
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}, contract {CONTRACT_VERSION} and {OPTIONS_VERSION}"
+    )
     return parser
 
 
@@ -120,6 +133,7 @@ def _export(args: argparse.Namespace) -> None:
         check=not args.no_verify,
         dataset_path=args.dataset_path,
         metadata=_metadata(args.metadata),
+        options=Options(args.filters, args.reasons, args.posterior),
         progress=lambda message: print(f"{message} ..."),
     )
     _report(exported, args.precision, time.perf_counter() - start)

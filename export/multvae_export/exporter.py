@@ -13,6 +13,7 @@ from multvae_export.dataset import rebuild
 from multvae_export.errors import OptionError, PrecisionError
 from multvae_export.histories import Layout
 from multvae_export.onnx_file import to_onnx, write
+from multvae_export.options import NONE, Options
 from multvae_export.output import publish, working_folder
 from multvae_export.precision_cost import Histories, made_histories, measure, read_histories, some_users
 from multvae_export.trained_model import Model, model_of
@@ -55,6 +56,7 @@ def export(
     check: bool = True,
     dataset_path: str | None = None,
     metadata: Mapping[str, str] | None = None,
+    options: Options = NONE,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Exported:
     """Turn a checkpoint into one verified ONNX file.
@@ -79,6 +81,7 @@ def export(
         dataset_path: the folder that holds the data set's folder, for RecBole's own models, whose checkpoints may lack the
             item tokens. RecBole reads it.
         metadata: what the file's metadata hold besides the contract's.
+        options: further inputs and outputs: filters, reasons, posterior.
         progress: called with a sentence before each step.
 
     Raises:
@@ -99,10 +102,10 @@ def export(
     checks: list[tuple[str, str]] = []
     with working_folder(path) as folder:
         written = folder / path.name
-        write(to_onnx(model, io, opset, k_default, precision, metadata), written)
+        write(to_onnx(model, io, opset, k_default, precision, metadata, options), written)
         if check:
             progress("Verifying against torch and onnxruntime")
-            file = File(written, model, io, opset, atol, precision)
+            file = File(written, model, io, opset, atol, precision, options)
             verify(file, lambda name, figures: checks.append((name, figures)))
             if precision != "fp32":
                 progress(f"Measuring what {precision} costs")

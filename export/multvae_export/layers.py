@@ -83,10 +83,10 @@ PRODUCT = {
 #: The last layer. int8: rows at most 1, then -127..127 around 128; the scales come last and one after the other, as
 #: onnxruntime 1.31 applies a product of both scales to the bias too.
 LAST = {
-    "fp32": Template("    $output = Gemm($source, weight$n, bias$n)"),
+    "fp32": Template("    $output = Gemm$transposed($source, weight$n, bias$n)"),
     "fp16": Template("""
-    source16 = Cast <to: int = 10> ($source)
-    product16 = MatMul(source16, weight$n)
+    source16 = Cast <to: int = 10> ($source)$turn
+    product16 = MatMul(source16, $weight)
     product = Cast <to: int = 1> (product16)
     $output = Add(product, bias$n)"""),
     "int8": Template("""
@@ -94,8 +94,8 @@ LAST = {
     largest, where_largest = TopK <axis: int = 1> (magnitude, axis1)
     divisor8 = Max(largest, tiny)
     at_most_one = Div($source, divisor8)
-    source8 = QuantizeLinear(at_most_one, step8, middle8)
-    product32 = MatMulInteger(source8, weight$n, middle8)
+    source8 = QuantizeLinear(at_most_one, step8, middle8)$turn
+    product32 = MatMulInteger(source8, $weight, middle8)
     product = Cast <to: int = 1> (product32)
     of_items = Mul(product, scale$n)
     of_users = Mul(of_items, divisor8)
@@ -154,7 +154,7 @@ def first(io: str, precision: str, norm: bool, output: str = "hidden0", item: st
     )
 
 
-def hidden(n: int, source: str, precision: str) -> Iterator[str]:
+def hidden(n: int | str, source: str, precision: str) -> Iterator[str]:
     """The nodes of layer ``n``, from ``source`` to ``hidden<n>``: its weights are constants, which a runtime widens once."""
     weight = f"weight{n}"
     if precision != "fp32":
@@ -166,9 +166,23 @@ def hidden(n: int, source: str, precision: str) -> Iterator[str]:
     yield f"    hidden{n} = Gemm({source}, {weight}, bias{n})"
 
 
-def last(n: int, source: str, precision: str, units: int, items: int, output: str) -> str:
-    """The nodes of layer ``n``, from ``source`` [B, units] to the scores of C items in ``output`` [B, C]."""
-    return LAST[precision].substitute(source=source, output=output, n=n, units=units, items=items, block=BLOCK)
+def last(n: int, source: str, precision: str, units: int, items: int, output: str, by_item: bool = False) -> str:
+    """The nodes of layer ``n``, from ``source`` [B, units] to the scores of C items in ``output`` [B, C].
+
+    ``by_item``: whether its weights are stored as [C, units], as :mod:`.columns` reads them; int4's are in any case.
+    """
+    turn = f"\n    turned{n} = Transpose <perm: ints = [1, 0]> (weight{n})" if by_item else ""
+    return LAST[precision].substitute(
+        source=source,
+        output=output,
+        n=n,
+        units=units,
+        items=items,
+        block=BLOCK,
+        transposed=" <transB: int = 1> " if by_item else "",
+        turn=turn,
+        weight=f"turned{n}" if by_item else f"weight{n}",
+    )
 
 
 def spare_units(layers: tuple[Layer, ...], precision: str) -> int:
@@ -232,3 +246,33 @@ def rounded(layers: tuple[Layer, ...], precision: str) -> tuple[Layer, ...]:
             widened = kind(weight.numpy(), precision).widened
         found.append((torch.from_numpy(np.ascontiguousarray(widened, np.float32)), bias))
     return tuple(found)
+
+
+def second_constants(layer: Layer, precision: str, first: bool, spare: int) -> dict[str, np.ndarray]:
+    """The weights of a second layer beside another, for the logarithm of a variance, as they are stored.
+
+    Args:
+        layer: its weights.
+        precision: what they are stored in.
+        first: whether it reads the history, as a table with a row for the padding item.
+        spare: units more that it gives, if it is the first, or that it reads.
+    """
+    weight, bias = (part.numpy() for part in layer)
+    if first:
+        weight, bias = np.pad(weight, ((1, 0), (0, spare))), np.pad(bias, (0, spare))
+    else:
+        weight = np.pad(weight, ((0, spare), (0, 0)))
+    stored = (quantise.table if first else quantise.hidden)(weight, precision)
+    weight_name, scale_name = ("table_variance", "table_scale_variance") if first else ("weight_variance", "scale_variance")
+    values = {weight_name: stored.values, "bias_variance": bias}
+    return values if stored.scale is None else values | {scale_name: stored.scale}
+
+
+def second_rounded(layer: Layer, precision: str, first: bool) -> Layer:
+    """The layer that :func:`second_constants` stands for."""
+    weight = layer[0].numpy()
+    if first:
+        widened = quantise.table(np.pad(weight, ((0, 0), (0, weight.shape[1] % 2))), precision).widened[:, : weight.shape[1]]
+    else:
+        widened = quantise.hidden(weight, precision).widened
+    return torch.from_numpy(np.ascontiguousarray(widened, np.float32)), layer[1]

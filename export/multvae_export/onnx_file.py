@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from onnx import ModelProto, numpy_helper
 
 from multvae_export import forms
 from multvae_export.errors import OptionError
-from multvae_export.forms import FORMS, IO
+from multvae_export.forms import FORMS, IO, body
+from multvae_export.options import NONE, Options
 from multvae_export.quantise import PRECISIONS
 from multvae_export.trained_model import Model
 
 CONTRACT_VERSION = 1
+#: Of a file with options.
+OPTIONS_VERSION = 2
 #: 18 has ReduceSum by input axes everywhere and is the newest that the CUDA provider has kernels registered up to.
 OPSETS = (16, 17, 18)
 #: From here on every reduction takes its axes as an input; before, only ReduceSum does.
@@ -33,22 +36,18 @@ EXTERNAL_BYTES = 2**31 - 2**20
 INLINE_BYTES = 1024
 
 
-def body(model: Model, io: str, precision: str) -> str:
-    """The nodes of a graph, one a line."""
-    form = FORMS[io]
-    return form.before + model.architecture.nodes(io, precision, form.scores) + "\n" + form.after
-
-
-def _constants(model: Model, io: str, precision: str) -> dict[str, Any]:
+def _constants(model: Model, io: str, precision: str, options: Options) -> dict[str, Any]:
     """The initializers by name: the architecture's, and the few numbers and tokens that every graph shares."""
-    values = model.architecture.constants(io, precision) | forms.constants(model.n_items)
+    architecture = model.architecture
+    values = architecture.constants(io, precision) | forms.constants(model.n_items)
+    if options.names:
+        values |= architecture.option_constants(precision, options)
     return values | {"tokens": np.array(["", *model.tokens[1:]], dtype=object)}
 
 
-def _label_encoder(graph: onnx.GraphProto, model: Model) -> None:
-    """Give the token look-up its table, of users or of items: padding has no entry, and is unknown like any other."""
-    tokens = model.architecture.user_tokens or model.tokens
-    node = next(node for node in graph.node if node.op_type == "LabelEncoder")
+def _label_encoder(node: onnx.NodeProto, model: Model) -> None:
+    """Give a token look-up its table, of users or of items: padding has no entry, and is unknown like any other."""
+    tokens = model.architecture.user_tokens if node.input[0] == "user" else model.tokens
     node.domain = "ai.onnx.ml"
     node.attribute.extend(
         [
@@ -59,10 +58,11 @@ def _label_encoder(graph: onnx.GraphProto, model: Model) -> None:
     )
 
 
-def _metadata(model: Model, io: str, precision: str, further: Mapping[str, str]) -> dict[str, str]:
+def _metadata(model: Model, io: str, precision: str, options: Options, further: Mapping[str, str]) -> dict[str, str]:
     tools = {name: version(name) for name in ("torch", "onnx")} | {"python": platform.python_version()}
     contract_s = {
-        "contract_version": str(CONTRACT_VERSION),
+        "contract_version": str(OPTIONS_VERSION if options.names else CONTRACT_VERSION),
+        **({"options": json.dumps(options.names)} if options.names else {}),
         "io": io,
         "precision": precision,
         "model": model.name,
@@ -78,7 +78,7 @@ def _metadata(model: Model, io: str, precision: str, further: Mapping[str, str])
     return {**contract_s, **further}
 
 
-def _check_options(model: Model, io: str, opset: int, k_default: int | None, precision: str) -> None:
+def _check_options(model: Model, io: str, opset: int, k_default: int | None, precision: str, options: Options) -> None:
     architecture = model.architecture
     if io not in IO:
         raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
@@ -96,6 +96,7 @@ def _check_options(model: Model, io: str, opset: int, k_default: int | None, pre
             f"--precision={precision} does not fit {model.name}: expected {', '.join(architecture.precisions)}, "
             f"because {architecture.why_not}."
         )
+    options.check(model, io)
 
 
 def to_onnx(
@@ -105,6 +106,7 @@ def to_onnx(
     k_default: int | None = None,
     precision: str = "fp32",
     metadata: Mapping[str, str] | None = None,
+    options: Options = NONE,
 ) -> ModelProto:
     """Write the graph of a model.
 
@@ -115,50 +117,69 @@ def to_onnx(
         k_default: the value of ``k`` for a caller who gives none; None makes ``k`` required.
         precision: what the weights are stored in, and the products with the catalogue computed in: see :mod:`.layers`.
         metadata: what the file says besides, under names that it does not use itself.
+        options: further inputs and outputs.
 
     Raises:
         OptionError: an option is outside its range, or does not fit the model.
     """
-    _check_options(model, io, opset, k_default, precision)
-    text = body(model, io, precision)
+    _check_options(model, io, opset, k_default, precision, options)
+    text = body(model.architecture, io, precision, options)
     domain = ', "com.microsoft": 1' if "com.microsoft" in text else ""
     head = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\n{model.name}'
-    form = FORMS[io]
-    proto = onnx.parser.parse_model(f"{head} {form.signature} {{{text}}}")
+    form = forms.with_options(io, options)
+    proto = onnx.parser.parse_model(f"{head} ({form.inputs}) => ({form.outputs}) {{{text}}}")
     graph = proto.graph
-    constants = _constants(model, io, precision)
+    constants = _constants(model, io, precision, options)
     if opset < AXES_AS_INPUT:
         _set_axes(graph, constants)
     _add_constants(graph, constants)
     if k_default is not None:
         graph.initializer.append(numpy_helper.from_array(np.array([k_default]), "k"))
-    if any(node.op_type == "LabelEncoder" for node in graph.node):
-        _label_encoder(graph, model)
-    for node in graph.node:
-        if node.domain == "com.microsoft":
-            # ONNX infers no type behind an operator that is not its own.
-            shape = (model.architecture.rows, model.n_items)
-            graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape))
+    for part in graphs(graph):
+        _complete(part, model)
+        for node in part.node if options.names else ():
+            node.name = node.output[0]  # For onnxruntime's messages: lists of different batches do not fit together.
     for value in (*graph.input, *graph.output):
         value.doc_string = form.docs[value.name]
-        if not form.ranks:
+        if not form.ranks and value.name != "noise":
             value.type.tensor_type.shape.dim[1].dim_value = model.n_items
+        if value.name == "noise":
+            value.type.tensor_type.shape.dim[1].dim_value = model.architecture.latent_units
     proto.producer_name = "multvae-export"
     proto.doc_string = f"{model.name} trained on {model.dataset}: {form.docs[graph.output[0].name]}"
-    onnx.helper.set_model_props(proto, _metadata(model, io, precision, metadata or {}))
+    onnx.helper.set_model_props(proto, _metadata(model, io, precision, options, metadata or {}))
     return proto
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and those in its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+
+
+def _complete(graph: onnx.GraphProto, model: Model) -> None:
+    """Give look-ups their tables, and the operators of onnxruntime a type: ONNX infers none behind them."""
+    for node in graph.node:
+        if node.op_type == "LabelEncoder":
+            _label_encoder(node, model)
+        if node.domain == "com.microsoft":
+            shape = (model.architecture.rows, model.n_items)
+            graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape))
 
 
 def _set_axes(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
     """Write the axes of reductions as attributes, where they are written as inputs."""
-    for node in graph.node:
+    for node in (node for part in graphs(graph) for node in part.node):
         if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and len(node.input) == 2:
             node.attribute.append(onnx.helper.make_attribute("axes", values[node.input.pop()].tolist()))
 
 
 def _add_constants(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
     """Add the arrays that a node reads; not every form and precision reads all of them."""
-    read = {name for node in graph.node for name in node.input}
+    read = {name for part in graphs(graph) for node in part.node for name in node.input}
     for name, value in values.items():
         if name in read:
             array = np.ascontiguousarray(value) if np.ndim(value) else value

@@ -111,7 +111,7 @@ def measure(file: File, histories: Histories) -> Cost:
 
 def _file_best(file: File, history: np.ndarray, k: int) -> np.ndarray:
     """The k best item ids by the file, [B, k], with 0 where fewer remain."""
-    items, scores = file.run(Case("cost", history, k))
+    items, scores, *_ = file.run(Case("cost", history, k))
     if file.form.ranks:
         return items
     clicks = multi_hot(torch.from_numpy(history), file.model.n_items)

@@ -57,7 +57,7 @@ def popularity(items: int) -> Architecture:
 
 def recvae(items: int, units: int = 6) -> Architecture:
     norms = tuple((random(units, seed=n), random(units, seed=n + 9)) for n in range(DEPTH))
-    return RecVAE(layers(items, *[units] * DEPTH, 4, items), norms)
+    return RecVAE(layers(items, *[units] * DEPTH, 4, items), norms, (random(units, 4, seed=7), random(4, seed=8)))
 
 
 def macridvae(items: int, *hidden: int, tau: float = 1.0) -> Architecture:

@@ -13,6 +13,7 @@ from multvae_export.architectures.vectors import Vectors, vectors
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, TokensError, UnsupportedModelError, VerificationError, WeightsError
 from multvae_export.exporter import export
+from multvae_export.options import NONE
 from multvae_export.trained_model import Model
 from recbole.utils.case_study import full_sort_scores
 
@@ -122,7 +123,7 @@ def test_every_opset_and_precision_is_verified(precision: str, opset: int) -> No
 )
 def test_a_wrong_file_is_noticed(change: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     original = onnx_file.body
-    assert change[0] in original(synthetic(), "users", "fp32")
+    assert change[0] in original(synthetic().architecture, "users", "fp32", NONE)
     monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         verification.verify(written(), lambda name, figures: None)

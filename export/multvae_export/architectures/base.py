@@ -16,7 +16,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from multvae_export import filters
 from multvae_export.checkpoint import Checkpoint
+from multvae_export.options import Options
 from multvae_export.quantise import PRECISIONS
 from multvae_export.ranking import multi_hot
 
@@ -32,6 +34,7 @@ class Architecture(ABC):
         forms: the forms of input and output (``--io``) that it can be written in, the default first.
         precisions: what its weights can be stored in; ``why_not`` is the reason against the others, as the end of
             a sentence.
+        reasonless: why it has no reasons, as the end of a sentence; empty for one that has.
         user_tokens: of a model that answers for users by name: their tokens, the padding user's first.
         rows: what the rows are that the last layer scores the catalogue for.
     """
@@ -45,6 +48,7 @@ class Architecture(ABC):
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
     why_not: ClassVar[str] = ""
     rows: ClassVar[str] = "batch"
+    reasonless: ClassVar[str] = "its architecture names none"
     user_tokens: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
@@ -92,6 +96,35 @@ class Architecture(ABC):
 
         A name that begins with ``table`` is of an array of which a request reads the rows of its items only.
         """
+
+    @property
+    def latent_units(self) -> int:
+        """K, the units of the posterior; 0 for a model without one that is known."""
+        return 0
+
+    def sampled(self, clicks: Tensor, noise: Tensor) -> Tensor:
+        """:meth:`logits` of a sample of the posterior, with standard normal noise, float32 [B, K]."""
+        raise NotImplementedError
+
+    def scored(self, io: str, precision: str, output: str, options: Options) -> str:
+        """:meth:`nodes` with options: with filters, the scores of what is not wanted are -inf."""
+        if not options.filters:
+            return self.nodes(io, precision, output)
+        return filters.masked(self.nodes(io, precision, "every_score"), "every_score", output)
+
+    def reasoned(self, precision: str, ids: str, options: Options) -> str:
+        """The nodes from those of :meth:`scored` to ``raised``, by how much each item raises each score, [B, k, L].
+
+        Args:
+            precision: of the weights.
+            ids: the name of the returned items, int64 [B, k].
+            options: those of the file.
+        """
+        raise NotImplementedError
+
+    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+        """The arrays that options name besides, or in place of, those of :meth:`constants`."""
+        return {}
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ to 0.1 ms more on small catalogues and the same on large ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from string import Template
@@ -20,13 +19,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from multvae_export.architectures.auto_encoder import AutoEncoder
 from multvae_export.architectures.base import Architecture
+from multvae_export.architectures.similarity import Entries, read
 from multvae_export.checkpoint import Checkpoint
-from multvae_export.errors import SpecError, UnsupportedModelError, WeightsError
-from multvae_export.reader import Record
+from multvae_export.options import Options
 
 #: Entries of a chunk, and the bytes of an entry: its column as int32, its weight as float32.
 WIDTH, ENTRY_BYTES = 32, 8
@@ -73,20 +71,40 @@ ENTRIES = Template("""
     similar = Reshape(flat, scores_shape)
     $output = Add(similar, bias)
 """)
-
-
-@dataclass(frozen=True)
-class Entries:
-    """A sparse matrix [C, C] as the list of its entries, int64 [N], int64 [N] and float32 [N]."""
-
-    rows: Tensor
-    columns: Tensor
-    weights: Tensor
-    n_items: int
-
-    def __len__(self) -> int:
-        """C, as of a matrix that is stored whole."""
-        return self.n_items
+#: An entry whose column is returned raises that score, by its weight, for the position of its item in the history. The
+#: others are added up in a place of their own, before the first returned item, which is cut off.
+RAISED = Template("""
+    all_writers = Reshape(writer, everything)
+    clicked_row = Mul(clicked_by, n_items)
+    clicked_cell = Add(clicked_row, clicked)
+    clicked_place32 = Gather(all_writers, clicked_cell)
+    clicked_place = Cast <to: int = 7> (clicked_place32)
+    entry_place = Gather(clicked_place, entry)
+    entry_place_row = Unsqueeze(entry_place, axis1)
+    not_returned = ConstantOfShape <value: tensor = int64[1] {0}> (catalogue_shape)
+    returned_shape = Shape($ids)
+    returned_count = Shape <start: int = 1, end: int = 2> ($ids)
+    returned_last64 = Squeeze(returned_count)
+    returned_end = Add(returned_last64, one_more)
+    returned_numbers = Range(one_more, returned_end, one_more)
+    returned_ranks = Expand(returned_numbers, returned_shape)
+    rank = ScatterElements <axis: int = 1> (not_returned, $ids, returned_ranks)
+    all_ranks = Reshape(rank, everything)
+    entry_rank = Gather(all_ranks, cell)
+    rank_count = Add(returned_count, one_more)
+    whose_ranks = Mul(whose, rank_count)
+    whose_rank_row = Unsqueeze(whose_ranks, axis1)
+    own_rank = Add(whose_rank_row, entry_rank)
+    own_rank_row = Mul(own_rank, length_shape)
+    raised_place = Add(own_rank_row, entry_place_row)
+    raised_places = Reshape(raised_place, everything)
+    raised_shape = Concat <axis: int = 0> (batch_shape, rank_count, length_shape)
+    nothing_raised = ConstantOfShape <value: tensor = float[1] {0}> (raised_shape)
+    nothing_flat = Reshape(nothing_raised, everything)
+    raised_flat = ScatterElements <axis: int = 0, reduction: string = "add"> (nothing_flat, raised_places, all_weights)
+    raised_all = Reshape <allowzero: int = 1> (raised_flat, raised_shape)
+    raised = Slice(raised_all, one_row, rank_count, axis1)
+""")
 
 
 @dataclass(frozen=True)
@@ -100,9 +118,7 @@ class Linear(AutoEncoder):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Architecture:  # type: ignore[override]
         """Read the similarity, and choose how it is stored. See the base class."""
-        described = checkpoint.description
-        similarity, offset = _named(described, checkpoint) if described else ADAPTERS[checkpoint.model](checkpoint)
-        return stored(similarity, offset)
+        return stored(*read(checkpoint))
 
     def spec(self) -> dict[str, Any]:
         """See the base class."""
@@ -120,6 +136,7 @@ class SparseLinear(Architecture):
 
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     why_not: ClassVar[str] = "half of what a sparse similarity takes are the places of its entries"
+    reasonless: ClassVar[str] = ""
 
     entries: Entries
     offset: Tensor
@@ -168,6 +185,14 @@ class SparseLinear(Architecture):
             "n_items": np.array([self.n_items]),
         }
 
+    def reasoned(self, precision: str, ids: str, options: Options) -> str:
+        """See the base class."""
+        return RAISED.substitute(ids=ids)
+
+    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+        """See the base class."""
+        return {"one_row": np.array([1])}
+
     def spec(self) -> dict[str, Any]:
         """See the base class."""
         items = self.n_items - 1
@@ -215,97 +240,3 @@ def _entries(matrix: Tensor) -> Entries:
 def _whole(entries: Entries) -> Tensor:
     matrix = torch.zeros(len(entries), len(entries))
     return matrix.index_put_((entries.rows, entries.columns), entries.weights, accumulate=True)
-
-
-def _named(description: dict[str, Any], checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
-    """The similarity that a description names, which has no row and no column for the padding item."""
-    name = description.get("similarity")
-    if not isinstance(name, str) or name not in checkpoint.weights:
-        raise SpecError(f"the description says similarity={name!r}, which are no weights of the checkpoint.")
-    similarity = checkpoint.tensor(name, 2)
-    n_items = description.get("n_items")
-    if similarity.shape != (n_items - 1 if isinstance(n_items, int) else 0,) * 2:
-        raise SpecError(f"the description says n_items={n_items!r}, and the weights {name} are {list(similarity.shape)}.")
-    return pad(similarity, (1, 0, 1, 0)), torch.zeros(len(similarity) + 1)
-
-
-# What each model of RecBole's leaves in its checkpoint.
-
-
-def _matrix(value: Any, name: str) -> Tensor | Entries:
-    """A square matrix of a checkpoint: a NumPy array, or a matrix of scipy.sparse as its attributes."""
-    if isinstance(value, Record):
-        return _sparse(value, name)
-    square = isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[0] == value.shape[1] > 1
-    if not square or value.dtype.kind != "f":
-        raise WeightsError(f"the weights {name} are not a square matrix of numbers.")
-    return _finite(torch.from_numpy(np.ascontiguousarray(value, np.float32)), name)
-
-
-def _finite(values: Tensor, name: str) -> Tensor:
-    if not values.isfinite().all():
-        raise WeightsError(f"the weights {name} hold numbers that are not finite: the training diverged.")
-    return values
-
-
-def _sparse(record: Record, name: str) -> Entries:
-    """A matrix in scipy.sparse's compressed rows or columns; whatever its attributes say, nothing outside it is read."""
-    state, kind = record.state, record.cls.name[:3]
-    parts: list[Any] = [state.get(key) for key in ("data", "indices", "indptr", "_shape")]
-    data, minor, offsets, shape = parts
-    arrays = all(isinstance(array, np.ndarray) and array.ndim == 1 for array in (data, minor, offsets))
-    square = isinstance(shape, tuple) and shape == shape[:1] * 2 and isinstance(shape[0], int) and shape[0] > 1
-    if kind not in ("csr", "csc") or not arrays or not square:
-        raise WeightsError(f"the weights {name} are not a square matrix of scipy.sparse in compressed rows or columns.")
-    n_items = shape[0]
-    whole = offsets.dtype.kind == minor.dtype.kind == "i" and data.dtype.kind == "f" and len(offsets) == n_items + 1
-    if not whole or not _inside(minor, offsets, len(data), n_items):
-        raise WeightsError(f"the weights {name} are a damaged matrix of scipy.sparse.")
-    major = np.repeat(np.arange(n_items), np.diff(offsets))
-    rows, columns = (major, minor) if kind == "csr" else (minor, major)
-    weights = _finite(torch.from_numpy(data.astype(np.float32)), name)
-    return Entries(_long(rows), _long(columns), weights, n_items)
-
-
-def _long(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _inside(minor: np.ndarray, offsets: np.ndarray, count: int, n_items: int) -> bool:
-    ordered = offsets[0] == 0 and offsets[-1] == count == len(minor) and bool((np.diff(offsets) >= 0).all())
-    return ordered and (count == 0 or (minor.min() >= 0 and minor.max() < n_items))
-
-
-def _saved(checkpoint: Checkpoint, name: str) -> tuple[Tensor | Entries, Tensor]:
-    similarity = _matrix(checkpoint.extra.get(name), name)
-    return similarity, torch.zeros(len(similarity))
-
-
-def _item_knn(checkpoint: Checkpoint) -> tuple[Tensor | Entries, Tensor]:
-    if checkpoint.config.get("knn_method") == "user":
-        raise UnsupportedModelError(
-            "ItemKNN with knn_method=user cannot be exported, because it compares users, and a history alone does not say "
-            "who asks: train it with knn_method=item."
-        )
-    return _saved(checkpoint, "w")
-
-
-def _admm_slim(checkpoint: Checkpoint) -> tuple[Tensor | Entries, Tensor]:
-    if checkpoint.rebuild is None:
-        raise WeightsError(
-            "a checkpoint of ADMMSLIM lacks its similarity: name the folder of its data set with --dataset-path."
-        )
-    model = checkpoint.rebuild().model()
-    similarity = torch.from_numpy(np.asarray(model.item_similarity, np.float32))
-    means = torch.from_numpy(np.asarray(model.item_means, np.float32))
-    # (x - m) B + m = x B + (m - m B)
-    return similarity, means - means @ similarity if model.center_columns else torch.zeros(len(similarity))
-
-
-#: How each model's similarity and offset are read.
-ADAPTERS: dict[str, Callable[[Checkpoint], tuple[Tensor | Entries, Tensor]]] = {
-    "EASE": lambda checkpoint: _saved(checkpoint, "item_similarity"),
-    "SLIMElastic": lambda checkpoint: _saved(checkpoint, "item_similarity"),
-    "ADMMSLIM": _admm_slim,
-    "ItemKNN": _item_knn,
-}

@@ -10,7 +10,6 @@ itself overflows for a small tau.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from string import Template
 from typing import Any, ClassVar
@@ -20,11 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from multvae_export import layers
-from multvae_export.architectures.base import Architecture
+from multvae_export import columns, layers, reasons
+from multvae_export.architectures.layered import Layered
 from multvae_export.checkpoint import Checkpoint
 from multvae_export.errors import WeightsError
 from multvae_export.layers import DENSE_NORM, PRODUCT, SCALED, Layer
+from multvae_export.options import Options
 
 #: The clicks of each facet, [B, K, L]; an empty history is divided by 1. The transposition comes before the last factor, as
 #: onnxruntime 1.31 fuses it into a product that follows at once, and that product gets a history of length zero wrong.
@@ -61,10 +61,57 @@ FACETS = Template("""
     all_facets = ReduceLogSumExp <keepdims: int = 0> (weighted_facets, axis1)
     $output = Add(all_facets, padding)
 """)
+#: The scores of some items, [B, M], from their vectors, ``weights`` [B, M, D].
+FEW = Template("""
+    ${p}latent_shape = Concat <axis: int = 0> (batch_shape, facet_count, last_units)
+    ${p}latent = Reshape($source, ${p}latent_shape)
+    ${p}latent_columns = Transpose <perm: ints = [0, 2, 1]> (${p}latent)
+    ${p}products = MatMul(${p}weights, ${p}latent_columns)
+    ${p}shares = Gather(log_shares_by_item, $ids)
+    ${p}facets = Add(${p}products, ${p}shares)
+    ${p}sums = ReduceLogSumExp <keepdims: int = 0> (${p}facets, axis2)
+    ${p}padding = Gather(padding, $ids)
+    ${p}scores = Add(${p}sums, ${p}padding)
+""")
+#: The sums of the facets [B, K, H] without each item of the history: a row for each facet and item, [B * K * L, H]. They
+#: were divided by the norm of the clicks, which differs without an item.
+WITHOUT = Template("""$scale
+    own_column = Unsqueeze($click, axis2)$own
+    own_row = Unsqueeze(own, axis1)
+    share_column = Unsqueeze(facet_rows, axis3)
+    own_facets = Mul(share_column, own_row)
+    norm_column = Unsqueeze(norm, axis2)
+    whole_sums = Mul(facet_sums, norm_column)
+    whole = Unsqueeze(whole_sums, axis2)
+    without = Sub(whole, own_facets)
+    fewer = Sub(number, click)
+    fewer_or_one = Max(fewer, one)
+    fewer_norm = Sqrt(fewer_or_one)
+    fewer_row = Unsqueeze(fewer_norm, axis1)
+    fewer_column = Unsqueeze(fewer_row, axis3)
+    without_mean = Div(without, fewer_column)
+    without_units = Add(without_mean, bias0)
+    left_hidden0 = Reshape(without_units, rows_shape)
+""")
+#: The sums of returned items with the history, and without each of its items: [B, k] and [B, k, L].
+RAISED = Template("""
+    left_shape = Concat <axis: int = 0> (batch_shape, minus_one, last_units)
+    left_rows = Reshape($left, left_shape)
+    left_columns = Transpose <perm: ints = [0, 2, 1]> (left_rows)
+    left_products = MatMul(returned_weights, left_columns)
+    returned_count = Shape <start: int = 1, end: int = 2> ($ids)
+    left_facets_shape = Concat <axis: int = 0> (batch_shape, returned_count, facet_count, length_shape)
+    left_by_facet = Reshape <allowzero: int = 1> (left_products, left_facets_shape)
+    returned_share_column = Unsqueeze(returned_shares, axis3)
+    left_facets = Add(left_by_facet, returned_share_column)
+    left_sums = ReduceLogSumExp <keepdims: int = 0> (left_facets, axis2)
+    sum_column = Unsqueeze(returned_sums, axis2)
+    raised = Sub(sum_column, left_sums)
+""")
 
 
 @dataclass(frozen=True)
-class MacridVAE(Architecture):
+class MacridVAE(Layered):
     """MacridVAE.
 
     Attributes:
@@ -76,6 +123,7 @@ class MacridVAE(Architecture):
     name: ClassVar[str] = "macridvae"
     models: ClassVar[tuple[str, ...]] = ("MacridVAE",)
     rows: ClassVar[str] = "batch_and_facets"
+    reasonless: ClassVar[str] = ""
 
     layers: tuple[Layer, ...]
     log_shares: Tensor
@@ -116,8 +164,8 @@ class MacridVAE(Architecture):
         """See the base class."""
         return replace(self, layers=layers.rounded(self.layers, precision))
 
-    def nodes(self, io: str, precision: str, output: str) -> str:
-        """See the base class."""
+    def first(self, io: str, precision: str, options: Options) -> str:
+        """See the base class; ``hidden0`` has a row for each facet of each history."""
         dense = io == "dense"
         scale = "table_scale" if dense else "row_scale"
         scaling = "" if dense or precision not in SCALED else "\n    row_scale = Gather(table_scale, item)"
@@ -125,17 +173,41 @@ class MacridVAE(Architecture):
         names = {"scaling": scaling, "unit": "scaled" if scaling else "unit"}
         begin = FROM_MULTI_HOT.substitute(names, norm=DENSE_NORM) if dense else FROM_ITEMS.substitute(names)
         product = PRODUCT[precision].substitute(clicks="facet_clicks", table="table" if dense else "rows", sum="facet_sums")
-        return begin + product + ROWS + "\n".join(self._network(precision)) + FACETS.substitute(output=output)
+        return begin + product + ROWS
 
-    def _network(self, precision: str) -> Iterator[str]:
-        end, source = len(self.layers) - 1, "hidden0"
-        for n in range(1, end):
-            yield f"    active{n - 1} = Tanh({source})"
-            yield from layers.hidden(n, f"active{n - 1}", precision)
+    def middle(self, precision: str, options: Options) -> tuple[str, str]:
+        """See the base class."""
+        nodes, source = [], "hidden0"
+        for n in range(1, len(self.layers) - 1):
+            nodes.append(f"    active{n - 1} = Tanh({source})")
+            nodes += layers.hidden(n, f"active{n - 1}", precision)
             source = f"hidden{n}"
-        yield UNIT.substitute(source=source)
-        units = self.layers[-1][0].shape[0] + (layers.spare_units(self.layers, precision) if end == 1 else 0)
-        yield layers.last(end, "latent", precision, units, self.n_items, "products")
+        return "\n".join([*nodes, UNIT.substitute(source=source)]), "latent"
+
+    def last(self, source: str, precision: str, output: str, options: Options) -> str:
+        """See the base class."""
+        end, units = len(self.layers) - 1, self._units(precision)
+        products = layers.last(end, source, precision, units, self.n_items, "products", options.by_item)
+        return products + FACETS.substitute(output=output)
+
+    def _units(self, precision: str) -> int:
+        spare = layers.spare_units(self.layers, precision) if len(self.layers) == 2 else 0
+        return self.layers[-1][0].shape[0] + spare
+
+    def few(self, source: str, precision: str, ids: str) -> str:
+        """See the base class."""
+        weights = columns.columns(len(self.layers) - 1, precision, ids, "few_weights")
+        return weights + FEW.substitute(p="few_", source=source, ids=ids)
+
+    def without(self, precision: str, options: Options) -> str:
+        """See the base class."""
+        scale = "\n    own_click = Mul(click, row_scale)" if precision in SCALED else ""
+        return WITHOUT.substitute(own=reasons.OWN[precision], scale=scale, click="own_click" if scale else "click")
+
+    def raised(self, source: str, left: str, precision: str, ids: str) -> str:
+        """See the base class. The scores are no linear function of what the last layer reads: they are computed twice."""
+        weights = columns.columns(len(self.layers) - 1, precision, ids, "returned_weights")
+        return weights + FEW.substitute(p="returned_", source=source, ids=ids) + RAISED.substitute(left=left, ids=ids)
 
     def constants(self, io: str, precision: str) -> dict[str, Any]:
         """See the base class."""
@@ -156,6 +228,16 @@ class MacridVAE(Architecture):
             "axis1": np.array([1]),
             # The clicks of facets have a dimension more than those of a history.
             **({"last_axis": np.array([2])} if precision == "int4" else {}),
+        }
+
+    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+        """See the base class."""
+        values = layers.constants(self.layers, precision)
+        return columns.by_item(values, len(self.layers) - 1, precision, self._units(precision)) | {
+            "log_shares_by_item": np.pad(self.log_shares.numpy(), ((1, 0), (0, 0))),
+            "facet_count": np.array([self.log_shares.shape[1]]),
+            "minus_one": np.array([-1]),
+            "axis3": np.array([3]),
         }
 
     def spec(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Popularity(Architecture):
     models: ClassVar[tuple[str, ...]] = ("Pop",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     why_not: ClassVar[str] = "it has one number for each item"
+    reasonless: ClassVar[str] = "its scores are the same whatever the history"
 
     scores: Tensor
 

@@ -20,11 +20,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
-from multvae_export import layers
-from multvae_export.architectures.base import Architecture
+from multvae_export import columns, layers
+from multvae_export.architectures.layered import Layered
 from multvae_export.checkpoint import Checkpoint, check_tokens
 from multvae_export.errors import UnsupportedModelError, WeightsError
 from multvae_export.layers import Layer
+from multvae_export.options import Options
 
 PRODUCTS = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)
 #: Scores that a batch of users may take, and how far, of the largest score, they may be from the product's.
@@ -32,7 +33,7 @@ BATCH_SCORES, TOLERANCE = 2**24, 1e-5
 
 
 @dataclass(frozen=True)
-class Vectors(Architecture):
+class Vectors(Layered):
     """A model of vectors, and the training history that it masks.
 
     Attributes:
@@ -51,6 +52,7 @@ class Vectors(Architecture):
         "its scores are not the product of a user's vector and an item's",
     )
     forms: ClassVar[tuple[str, ...]] = ("users",)
+    reasonless: ClassVar[str] = "it ranks by a user's vector, whatever the history"
 
     layers: tuple[Layer, ...]
     begin: Tensor
@@ -102,16 +104,41 @@ class Vectors(Architecture):
         """See the base class."""
         return replace(self, layers=layers.rounded(self.layers, precision))
 
-    def nodes(self, io: str, precision: str, output: str) -> str:
+    def first(self, io: str, precision: str, options: Options) -> str:
         """See the base class. The user's row of the table is a history of one item."""
-        units = self.layers[0][0].shape[1] + layers.spare_units(self.layers, precision)
         return f"""
     whose = Unsqueeze(user_id, axis1)
     known_user = Greater(whose, zero)
 {layers.first(io, precision, norm=False, item="whose", counts="known_user")}
-{layers.last(1, "hidden0", precision, units, self.n_items, "user_scores")}
+"""
+
+    def middle(self, precision: str, options: Options) -> tuple[str, str]:
+        """See the base class."""
+        return "", "hidden0"
+
+    def last(self, source: str, precision: str, output: str, options: Options) -> str:
+        """See the base class."""
+        units = self._units(precision)
+        return f"""
+{layers.last(1, source, precision, units, self.n_items, "user_scores", options.by_item)}
     {output} = Where(known_user, user_scores, lowest)
 """
+
+    def _units(self, precision: str) -> int:
+        return self.layers[0][0].shape[1] + layers.spare_units(self.layers, precision)
+
+    def few(self, source: str, precision: str, ids: str) -> str:
+        """See the base class."""
+        nodes = columns.few(1, source, precision, ids).replace("few_scores", "few_user_scores")
+        return f"{nodes}    few_scores = Where(known_user, few_user_scores, lowest)\n"
+
+    def without(self, precision: str, options: Options) -> str:
+        """Not there: see ``reasonless``."""
+        raise NotImplementedError
+
+    def raised(self, source: str, left: str, precision: str, ids: str) -> str:
+        """Not there: see ``reasonless``."""
+        raise NotImplementedError
 
     def constants(self, io: str, precision: str) -> dict[str, Any]:
         """See the base class."""
@@ -125,6 +152,10 @@ class Vectors(Architecture):
             "table_history": np.append(self.history.numpy(), 0).astype(np.int32),
             "history_last": np.array([len(self.history)]),
         }
+
+    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+        """See the base class."""
+        return columns.by_item(layers.constants(self.layers, precision), 1, precision, self._units(precision))
 
     def spec(self) -> dict[str, Any]:
         """See the base class."""

@@ -1,0 +1,196 @@
+"""Options of an export, on a small model of each architecture: proved against torch, off by default, some refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from multvae_export import golden, onnx_file, verification
+from multvae_export.architectures import Architecture
+from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
+from multvae_export.cli import main
+from multvae_export.errors import OptionError, VerificationError
+from multvae_export.onnx_file import to_onnx
+from multvae_export.opened import Case
+from multvae_export.options import NONE, Options
+from multvae_export.trained_model import Model
+
+from tests.export.test_kinds import KINDS, layers, linear, random
+from tests.export.test_users import synthetic
+
+N = 61
+ALL = Options(filters=True, reasons=True, posterior=True)
+
+
+def with_posterior(items: int, *hidden: int, units: int = 3) -> AutoEncoder:
+    between = (hidden[-1] if hidden else items, units)
+    network = layers(items, *hidden, units, *hidden[::-1], items)
+    latent = len(hidden) + 1
+    activations = usual_activations(len(network), latent, latent_tanh=False)
+    return AutoEncoder(network, activations, True, latent, (random(*between, seed=5) / 3, random(units, seed=6)))
+
+
+def single_with_norm(items: int) -> AutoEncoder:
+    return AutoEncoder(layers(items, items), ("none",), norm=True, latent=1)
+
+
+MORE: dict[str, Callable[[int], Architecture]] = {
+    **KINDS,
+    "posterior": lambda items: with_posterior(items, 7),
+    "posterior of a layer in the middle": lambda items: with_posterior(items, 7, 5),
+    "posterior of the first layer": with_posterior,
+    "posterior of the first layer, even": lambda items: with_posterior(items, units=4),
+    "one layer with a norm": single_with_norm,
+}
+
+
+def model(kind: str) -> Model:
+    return synthetic() if kind == "users" else Model("MultVAE", MORE[kind](N), tokens(N), "made", {})
+
+
+def tokens(items: int) -> tuple[str, ...]:
+    return ("[PAD]", *(f"i{n}" for n in range(items)))
+
+
+def fitting(small: Model, io: str, wanted: Options = ALL) -> Options:
+    """Those of some options that fit a model and a form."""
+    found = {}
+    for name in wanted.names:
+        try:
+            Options(**{name: True}).check(small, io)
+            found[name] = True
+        except OptionError:
+            pass
+    return Options(**found)
+
+
+def opened(small: Model, io: str, options: Options, precision: str = "fp32", opset: int = 18) -> verification.File:
+    onnx_file.write(to_onnx(small, io, opset, None, precision, {}, options), Path("model.onnx"))
+    return verification.File(Path("model.onnx"), small, io, opset, 1e-4, precision, options)
+
+
+@pytest.mark.parametrize("kind", [*MORE, "users"])
+@pytest.mark.parametrize("together", [True, False])
+def test_every_architecture_is_proved(kind: str, together: bool) -> None:
+    small = model(kind)
+    for precision in small.architecture.precisions if together else ("fp32",):
+        for io, opset in (("tokens", 18), ("ids", 16), ("dense", 17)) if kind != "users" else (("users", 18),):
+            options = fitting(small, io)
+            for some in [options] if together else [Options(**{name: True}) for name in options.names]:
+                checks: list[str] = []
+                file = opened(small, io, some, precision, opset)
+                verification.verify(file, lambda name, figures, checks=checks: checks.append(name))
+                assert len(checks) == len(verification.CHECKS) + len(some.names)
+
+
+def test_what_has_which_options() -> None:
+    found = {kind: fitting(model(kind), "users" if kind == "users" else "ids").names for kind in [*MORE, "users"]}
+    with_a_posterior = {kind for kind, names in found.items() if "posterior" in names}
+    assert with_a_posterior == {kind for kind in MORE if "posterior" in kind or "recvae" in kind}
+    assert {kind for kind, names in found.items() if "reasons" not in names} == {"popularity", "users"}
+    assert all("filters" in names for names in found.values())
+
+
+def test_a_file_without_options_is_of_version_1_and_one_with_them_says_which() -> None:
+    small = model("posterior")
+    plain, every = (to_onnx(small, options=options) for options in (NONE, ALL))
+    assert plain.SerializeToString(deterministic=True) == to_onnx(small).SerializeToString(deterministic=True)
+    said = [{entry.key: entry.value for entry in proto.metadata_props} for proto in (plain, every)]
+    assert (said[0]["contract_version"], "options" in said[0]) == ("1", False)
+    assert (said[1]["contract_version"], json.loads(said[1]["options"])) == ("2", ["filters", "reasons", "posterior"])
+    assert [value.name for value in every.graph.input] == ["history", "k", "exclude", "among", "noise"]
+    assert [value.name for value in every.graph.output] == ["items", "scores", "reasons"]
+    assert all(value.doc_string for value in (*every.graph.input, *every.graph.output))
+    assert every.graph.input[-1].type.tensor_type.shape.dim[1].dim_value == 3
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MORE if "posterior" in kind] + ["recvae"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_no_noise_and_no_filters_give_the_plain_answer_to_the_last_bit(kind: str, precision: str) -> None:
+    small = model(kind)
+    history = np.random.default_rng(0).integers(0, N + 1, (5, 9))
+    plain = opened(small, "ids", NONE, precision).run(Case("plain", history, N))
+    for options in (Options(posterior=True), Options(filters=True), ALL):
+        found = opened(small, "ids", options, precision).run(Case("options", history, N))
+        assert all(np.array_equal(*pair) for pair in zip(plain, found[:2], strict=True)), options
+
+
+def test_reasons_of_a_linear_model_are_its_weights() -> None:
+    small = Model("EASE", linear(N), tokens(N), "made", {})
+    (similarity, _), *_ = small.architecture.layers  # type: ignore[attr-defined]
+    history = np.array([[5, 9, 33]])
+    items, _, reasons = opened(small, "ids", Options(reasons=True)).run(Case("linear", history, 10))
+    np.testing.assert_allclose(reasons[0], similarity[history[0] - 1][:, items[0] - 1].T, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "io", "options", "message"),
+    [
+        ("popularity", "ids", {"reasons": True}, "--reasons does not fit MultVAE, because its scores are the same whatever"),
+        (
+            "linear",
+            "ids",
+            {"posterior": True},
+            "--posterior does not fit MultVAE, which has none that is exported",
+        ),
+        ("linear", "dense", {"filters": True}, "--filters does not fit --io=dense, which ranks nothing"),
+        ("linear", "dense", {"reasons": True}, "--reasons does not fit --io=dense: expected tokens or ids"),
+        ("users", "users", {"reasons": True}, "--reasons does not fit --io=users: expected tokens or ids"),
+    ],
+)
+def test_a_combination_without_meaning_is_refused(kind: str, io: str, options: dict[str, bool], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        to_onnx(model(kind), io, options=Options(**options))
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (("Greater(barred_writer, unwritten)", "Greater(writer, unwritten)"), "some excluded: a score differs"),
+        (("Or(is_among, all_wanted)", "Or(all_wanted, all_wanted)"), "among"),
+        (("Gather(weight3, among_item)", "Gather(weight3, exclude_item)"), "among one"),
+        (("Sub(whole, own)", "Sub(whole, whole)"), "raises the scores by"),
+        (("Sub(number, click)", "Sub(number, nought)"), "raises the scores by"),
+        (("Exp(half_log_variance)", "Exp(hidden_variance)"), "raises the scores by"),
+        (("Expand(noise_row, noise_shape)", "Expand(nought, noise_shape)"), "raises the scores by"),
+        (("Or(is_flawed, is_nan)", "Or(is_nan, is_nan)"), "noise of inf"),
+    ],
+)
+def test_a_wrong_option_is_noticed(change: tuple[str, str], error: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = onnx_file.body
+    small = model("posterior")
+    assert change[0] in original(small.architecture, "ids", "fp32", ALL)
+    monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
+    with pytest.raises(VerificationError, match=error):
+        verification.verify(opened(small, "ids", ALL), lambda name, figures: None)
+
+
+def test_lists_for_all_rows_and_for_each() -> None:
+    session = onnxruntime.InferenceSession(to_onnx(golden.model(), options=Options(filters=True)).SerializeToString())
+
+    def best(exclude: list[list[str]], among: list[list[str]]) -> list[list[str]]:
+        history = np.array([["7"], ["42"]], dtype=object)
+        lists = {"exclude": exclude, "among": among}
+        feed = {name: np.array(rows, dtype=object).reshape(len(rows), -1) for name, rows in lists.items()}
+        return session.run(["items"], {"history": history, "k": np.array([2]), **feed})[0].tolist()
+
+    assert best([[]], [["007", "a b", "x,y"]]) == best([[], []], [["007", "a b", "x,y"]] * 2)
+    assert best([["007"]], [["007", "a b"]]) == [["a b", ""]] * 2
+    assert best([[]], [["nobody"]]) == [["", ""]] * 2
+    with pytest.raises(Exception, match="exclude"):
+        best([["7"]] * 3, [[]])
+
+
+def test_the_command_writes_and_proves_options(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(checkpoint), "model.onnx", "--filters", "--reasons", "--posterior", "--precision=int8"]) == 0
+    out = capsys.readouterr().out
+    for line in ("filters equal masking: 14 kinds", "reasons equal brute force: 10 histories", "samples equal torch: 16"):
+        assert f"✓ {line}" in out
+    assert len(onnx.load("model.onnx").graph.input) == 5
+    assert main([str(checkpoint), "model.onnx", "--io=dense", "--reasons"]) == 1
+    assert capsys.readouterr().err.startswith("error: --reasons does not fit --io=dense")
