@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ def run_leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> Non
     settings = {name: row.settings() | found.get(name, {}).get("best", {}) for name, row in rows.items()}
     command = f"python run_recbole.py {shlex.join(sys.argv[1:])}"
     report = make_report(runs, [entry.name for entry in entries], config, command, reasons, settings, found)
-    data_path = str(Path(config["data_path"]).parent)
+    data_path = os.path.normpath(Path(config["data_path"]).parent)  # RecBole spells that of its ml-100k with "..".
     name_exports(report["rows"], data_path)
     files = write_all(report, folder)
     print(f"\n{text_table(report)}\n\nWrote {', '.join(map(str, files))}")
