@@ -2,8 +2,9 @@
 
     python -m multvae_export.golden export/clients
 
-writes ``golden.onnx`` and ``golden.json``. The expected answers are the torch reference's, not onnxruntime's. In the JSON,
-null stands for a score of -inf, and ``""`` for the padding item.
+writes ``golden.onnx``, the same model with all options in ``golden.options.onnx``, and ``golden.json``. The expected answers
+are the torch reference's, not onnxruntime's. In the JSON, null stands for a score of -inf and for noise that is no number,
+and ``""`` for the padding item.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 
 import torch
 
+from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
-from multvae_export.onnx_file import CONTRACT_VERSION, to_onnx, write
-from multvae_export.ranking import best
+from multvae_export.onnx_file import CONTRACT_VERSION, OPTIONS_VERSION, to_onnx, write
+from multvae_export.options import Options
+from multvae_export.ranking import best, multi_hot
 from multvae_export.trained_model import Model
 
 TOKENS = ("[PAD]", "7", "42", "caf\u00e9", "\u65e5\u672c", "a b", "007", "x,y", "9" * 20)
@@ -39,6 +42,35 @@ CASES: tuple[tuple[str, list[list[str]], int], ...] = (
     ("everything is seen", [list(TOKENS[1:])], 3),
 )
 
+#: What is asked of the file with options, besides the golden cases: a history, k, and what differs from no options.
+OPTION_CASES: tuple[tuple[str, list[list[str]], int, dict[str, Any]], ...] = (
+    ("no options", [["7", "a b"]], 4, {}),
+    ("excluded items are not returned", [["7", "a b"]], 4, {"exclude": [["007", "42"]]}),
+    ("an excluded item of the history still counts", [["7", "a b"]], 4, {"exclude": [["7"]]}),
+    ("padding, unknown and repeated items are excluded once", [["7"]], 4, {"exclude": [["007", "", "nobody", "007"]]}),
+    ("everything is excluded", [["7"]], 3, {"exclude": [list(TOKENS[1:])]}),
+    ("one list for all rows", [["7", ""], ["42", "a b"]], 3, {"exclude": [["007"]], "among": [["007", "7", "x,y"]]}),
+    ("a list for each row", [["7"], ["42"]], 3, {"exclude": [["007"], [""]], "among": [["007", "42"], ["7", ""]]}),
+    ("among one item", [["7", "a b"]], 3, {"among": [["x,y"]]}),
+    ("among the whole catalogue", [["7", "a b"]], 3, {"among": [list(TOKENS[:0:-1])]}),
+    ("among padding, unknown and repeated items", [["7"]], 5, {"among": [["", "42", "nobody", "42", "007"]]}),
+    ("among nothing that is known", [["7"]], 2, {"among": [["nobody", ""]]}),
+    ("among the history", [["7", "a b"]], 2, {"among": [["7", "a b"]]}),
+    ("equal scores among few items", [["7"]], 2, {"among": [[TOKENS[-1], TOKENS[-2]]]}),
+    ("reasons of one item", [["42"]], 2, {}),
+    ("reasons of padding, unknown and repeated items are 0", [["42", "", "nobody", "7", "42"]], 3, {}),
+    ("an empty history has no reasons", [[""]], 2, {}),
+    ("noise", [["7", "a b"]], 4, {"noise": [[0.5, -1.0, 2.0]]}),
+    ("noise for each row", [["7"], ["7"], ["42"]], 3, {"noise": [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, -2.0, 1.5]]}),
+    ("noise that is not a number gets no item", [["7"], ["7"]], 2, {"noise": [[None, 0.0, 0.0], [0.0, 0.0, 0.0]]}),
+    (
+        "all options",
+        [["7", "a b", "007"]],
+        3,
+        {"exclude": [["42"]], "among": [["x,y", "42", "7"]], "noise": [[1.0, 1.0, 1.0]]},
+    ),
+)
+
 
 def model() -> Model:
     """Eight items and fixed weights; the last two items are equal, so that they always tie."""
@@ -51,33 +83,83 @@ def model() -> Model:
     output[:, -1], bias[-1] = output[:, -2], bias[-2]
     encoder = (wave(n, 4, 0.0), wave(1, 4, 0.5)[0]), (wave(4, 3, 1.0), wave(1, 3, 1.5)[0])
     decoder = (wave(3, 4, 4.0), wave(1, 4, 4.5)[0]), (output, bias)
-    network = AutoEncoder((*encoder, *decoder), usual_activations(4, 2, latent_tanh=False), norm=True, latent=2)
+    activations, log_variance = usual_activations(4, 2, latent_tanh=False), (wave(4, 3, 5.0) / 4, wave(1, 3, 5.5)[0] / 4)
+    network = AutoEncoder((*encoder, *decoder), activations, norm=True, latent=2, log_variance=log_variance)
     return Model("MultVAE", network, TOKENS, "golden", {})
 
 
 def cases(golden: Model) -> list[dict[str, Any]]:
     """The cases with the answers of the torch reference, of a model with :data:`TOKENS`."""
+    return [
+        {"name": name, "history": history, "k": k, **_ranking(golden.architecture.answer(_ids(history)), k)}
+        for name, history, k in CASES
+    ]
+
+
+def option_cases(golden: Model) -> list[dict[str, Any]]:
+    """The cases of a file with all options, with the answers of the torch reference, of a model with :data:`TOKENS`."""
+    return [_option_case(golden.architecture, *case) for case in OPTION_CASES]
+
+
+def _option_case(
+    architecture: Architecture, name: str, history: list[list[str]], k: int, options: dict[str, Any]
+) -> dict[str, Any]:
+    rows = _ids(history)
+    noise = torch.zeros(len(rows), architecture.latent_units)
+    if "noise" in options:
+        noise = torch.tensor([[torch.nan if part is None else part for part in row] for row in options["noise"]])
+
+    def scores(histories: torch.Tensor) -> torch.Tensor:
+        return architecture.sampled(multi_hot(histories, len(TOKENS)), noise).nan_to_num(-torch.inf, neginf=-torch.inf)
+
+    wanted = scores(rows).masked_fill(_listed(rows), -torch.inf)
+    if "exclude" in options:
+        wanted = wanted.masked_fill(_listed(_ids(options["exclude"])), -torch.inf)
+    if "among" in options:
+        wanted = wanted.masked_fill(~_listed(_ids(options["among"])), -torch.inf)
+    items = best(wanted, k)[0]
+    reasons = torch.zeros(*items.shape, rows.shape[1])
+    for place in range(rows.shape[1]):
+        item = rows[:, place : place + 1]
+        gap = (scores(rows) - scores(rows.masked_fill(rows == item, 0))).gather(1, items)
+        # Of a repeated item the last place has the reason.
+        counts = (item > 0) & ~(rows[:, place + 1 :] == item).any(dim=1, keepdim=True)
+        reasons[:, :, place] = gap.masked_fill(~counts | (items == 0), 0)
+    answer = _ranking(wanted, k) | {
+        "reasons": [[[round(part, 6) for part in row] for row in rows] for rows in reasons.tolist()]
+    }
+    return {"name": name, "history": history, "k": k, **options, **answer}
+
+
+def _ids(histories: list[list[str]]) -> torch.Tensor:
     ids = {token: n for n, token in enumerate(TOKENS) if n}
-    answered = []
-    for name, history, k in CASES:
-        rows = torch.tensor([[ids.get(token, 0) for token in row] for row in history], dtype=torch.long)
-        items, scores = best(golden.architecture.answer(rows), k)
-        answered.append(
-            {
-                "name": name,
-                "history": history,
-                "k": k,
-                "items": [[TOKENS[item] if item else "" for item in row] for row in items.tolist()],
-                "scores": [[None if score == -torch.inf else round(score, 6) for score in row] for row in scores.tolist()],
-            }
-        )
-    return answered
+    return torch.tensor([[ids.get(token, 0) for token in row] for row in histories], dtype=torch.long)
+
+
+def _listed(rows: torch.Tensor) -> torch.Tensor:
+    return multi_hot(rows, len(TOKENS)) > 0
+
+
+def _ranking(scores: torch.Tensor, k: int) -> dict[str, Any]:
+    items, found = best(scores, k)
+    return {
+        "items": [[TOKENS[item] if item else "" for item in row] for row in items.tolist()],
+        "scores": [[None if score == -torch.inf else round(score, 6) for score in row] for row in found.tolist()],
+    }
 
 
 def main(folder: str) -> None:
-    """Write both files into a folder."""
+    """Write the files into a folder."""
     write(to_onnx(model()), Path(folder) / "golden.onnx")
-    golden = {"contract_version": CONTRACT_VERSION, "model": "golden.onnx", "tolerance": 1e-4, "cases": cases(model())}
+    options = Options(filters=True, reasons=True, posterior=True)
+    write(to_onnx(model(), options=options), Path(folder) / "golden.options.onnx")
+    golden = {
+        "contract_version": CONTRACT_VERSION,
+        "model": "golden.onnx",
+        "tolerance": 1e-4,
+        "cases": cases(model()),
+        "options": {"contract_version": OPTIONS_VERSION, "model": "golden.options.onnx", "cases": option_cases(model())},
+    }
     text = json.dumps(golden, indent=1, ensure_ascii=False)
     (Path(folder) / "golden.json").write_text(text + "\n", encoding="utf-8")
 

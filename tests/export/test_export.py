@@ -204,11 +204,14 @@ def test_golden_file_is_what_the_exporter_writes() -> None:
     golden.main(".")
     clients = ROOT / "export" / "clients"
     ours, committed = (json.loads((folder / "golden.json").read_text("utf-8")) for folder in (Path(), clients))
-    for case, expected in zip(ours["cases"], committed["cases"], strict=True):
-        scores, expected_scores = np.array(case.pop("scores"), float), np.array(expected.pop("scores"), float)
-        np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
+    for ours_part, committed_part in ((ours, committed), (ours["options"], committed["options"])):
+        for case, expected in zip(ours_part["cases"], committed_part["cases"], strict=True):
+            for name in ("scores", "reasons"):
+                numbers, wanted = (np.array(part.pop(name, []), float) for part in (case, expected))
+                np.testing.assert_allclose(numbers, wanted, atol=1e-5)
     assert ours == committed
-    assert onnx.load("golden.onnx").graph == onnx.load(clients / "golden.onnx").graph
+    for name in ("golden.onnx", "golden.options.onnx"):
+        assert onnx.load(name).graph == onnx.load(clients / name).graph
 
 
 @pytest.mark.parametrize(

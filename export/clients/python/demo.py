@@ -12,7 +12,7 @@ import csv
 import sys
 from pathlib import Path
 
-from recommend import load_model, recommend
+from recommend import because, load_model, recommend
 
 
 def read(folder: str, suffix: str) -> list[dict[str, str]]:
@@ -32,13 +32,14 @@ def show(model: str, folder: str, user: str, k: int) -> None:
     liked = [row["item_id"] for row in read(folder, "inter") if row["user_id"] == user and float(row["rating"]) >= 4]
     if not liked:
         raise ValueError(f"user {user} rated nothing 4 or better in {folder}: expected another user.")
-    items, scores = recommend(load_model(model), [liked], k)
+    items, scores, reasons = recommend(load_model(model), [liked], k)
     print(f"\nUser {user} of {Path(folder).name} liked {len(liked)} films, among them")
     for item in liked[:k]:
         print(f"       {titles[item]}")
     print(f"\n{model} recommends")
-    for rank, (item, score) in enumerate(zip(items[0], scores[0], strict=True), 1):
-        print(f"  {rank:>3}  {titles[item]:<60} {score:7.3f}")
+    for rank, (item, score) in enumerate(zip(items[0], scores[0], strict=True)):
+        reason = because(liked, reasons[0][rank]) if reasons is not None else None
+        print(f"  {rank + 1:>3}  {titles[item]:<60} {score:7.3f}" + (f"  because of {titles[reason]}" if reason else ""))
 
 
 def main() -> None:

@@ -15,18 +15,26 @@ from recommend import load_model, recommend
 CLIENTS = Path(__file__).parent.parent
 GOLDEN = json.loads((CLIENTS / "golden.json").read_text(encoding="utf-8"))
 MODEL = str(CLIENTS / GOLDEN["model"])
+OPTIONS = str(CLIENTS / GOLDEN["options"]["model"])
+CASES = [(MODEL, case) for case in GOLDEN["cases"]] + [(OPTIONS, case) for case in GOLDEN["options"]["cases"]]
 
 
-@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
-def test_golden(case: dict[str, Any]) -> None:
-    items, scores = recommend(load_model(MODEL), case["history"], case["k"])
+@pytest.mark.parametrize(("model", "case"), CASES, ids=[case["name"] for _, case in CASES])
+def test_golden(model: str, case: dict[str, Any]) -> None:
+    given = {name: case[name] for name in ("exclude", "among") if name in case}
+    if "noise" in case:
+        given["noise"] = np.array(case["noise"], float)  # None becomes NaN.
+    items, scores, reasons = recommend(load_model(model), case["history"], case["k"], **given)
     assert items.tolist() == case["items"]
     expected = [[-np.inf if score is None else score for score in row] for row in case["scores"]]
     np.testing.assert_allclose(scores, expected, rtol=0, atol=GOLDEN["tolerance"])
+    assert (reasons is not None) == ("reasons" in case)
+    if reasons is not None:
+        np.testing.assert_allclose(reasons, case["reasons"], rtol=0, atol=GOLDEN["tolerance"])
 
 
 def test_histories_are_padded() -> None:
-    items, _ = recommend(load_model(MODEL), [["42"], ["7", "a b", "007"], []], 3)
+    items, *_ = recommend(load_model(MODEL), [["42"], ["7", "a b", "007"], []], 3)
     assert items[:, 0].tolist() == ["café", "café", "café"]
 
 
@@ -39,12 +47,25 @@ def test_command_line() -> None:
     assert run(MODEL, "42", "-k", "2").stdout == "café\t1.8704\n007\t1.3451\n"
 
 
+def test_command_line_with_options(tmp_path: Path) -> None:
+    (tmp_path / "items.txt").write_text("007\n7\nx,y\n")
+    assert run(OPTIONS, "42", "-k", "2").stdout == "café\t1.8704\tbecause of 42\n007\t1.3451\n"
+    assert run(OPTIONS, "42", "--exclude", "café,7").stdout.startswith("007\t1.3451\n")
+    lines = run(OPTIONS, "42", "--among", str(tmp_path / "items.txt")).stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["007", "7", "x,y"]
+
+
 def test_command_line_errors(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
+    version = b"contract_version\x12\x01"
+    (tmp_path / "new.onnx").write_bytes(Path(MODEL).read_bytes().replace(version + b"1", version + b"3"))
     for arguments, message in [
         (["missing.onnx", "42"], "missing.onnx is missing"),
         ([str(tmp_path / "text.onnx")], "text.onnx is no ONNX model"),
         ([MODEL, "-k", "0"], "-k is 0"),
+        ([MODEL, "42", "--among", "7"], "the model has no input among: export it with --filters."),
+        ([OPTIONS, "42", "--among", "nobody"], "Nothing to recommend"),
+        ([str(tmp_path / "new.onnx")], "has the contract version 3, this client knows 1 and 2: update it."),
     ]:
         failed = run(*arguments)
         assert failed.returncode == 1
