@@ -78,7 +78,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("columns", "pairs", "posterior", "comparison", "option_checks"), TORCH),
     "onnx_file": ONNX,
-    **dict.fromkeys(("opened", "verification", "benchmark"), RUNTIME),
+    **dict.fromkeys(("opened", "served", "verification", "benchmark"), RUNTIME),
 }
 
 

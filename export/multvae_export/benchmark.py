@@ -13,15 +13,12 @@ layer at the speed of a large float32 product.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from torch import Tensor
@@ -30,118 +27,15 @@ from multvae_export import checkpoint as checkpoints
 from multvae_export.architectures import Architecture
 from multvae_export.console import run_command
 from multvae_export.dataset import rebuild
-from multvae_export.errors import NotAnExportError, OptionError
-from multvae_export.histories import made, padded
+from multvae_export.errors import OptionError
+from multvae_export.served import CPU, CUDA, TOP, Call, Served
 from multvae_export.trained_model import architecture_of
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 BATCHES = {CUDA: (1, 256, 4096)}
 DEFAULT_BATCHES = (1, 16, 256)
 #: Every competitor has its turn TURNS times; a large batch gets fewer requests, but LEAST.
 TURNS, LEAST = 10, 50
 WARM_SECONDS = 0.05
-DIFFERENT, TOP = 50, 10
-#: A batch is padded to its longest history, so that a service limits their length somewhere too.
-LONGEST = 500
-
-Call = Callable[[int], Any]
-
-
-class Served:
-    """An exported file in a session of a provider.
-
-    Attributes:
-        n_items: C, the catalogue with the padding item.
-        spec: what the file says about its model.
-        decoder: the units and items, [H, C], of the decoder's last layer; H is 0 where there is one layer or none.
-
-    Raises:
-        NotAnExportError: it is no file of multvae-export.
-        OptionError: this machine or this onnxruntime does not have the provider.
-    """
-
-    def __init__(self, path: str, provider: str) -> None:
-        self.path, self.provider = path, provider
-        if provider not in onnxruntime.get_available_providers():
-            has = ", ".join(onnxruntime.get_available_providers())
-            raise OptionError(f"--provider={provider} is not in this onnxruntime: it has {has}.")
-        if not Path(path).is_file():
-            raise NotAnExportError(f"there is no file {path}.")
-        try:
-            self.session = onnxruntime.InferenceSession(path, providers=list(dict.fromkeys([provider, CPU])))
-        except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
-            reason = str(error).split("\n")[0]
-            raise NotAnExportError(f"onnxruntime cannot open {path}: {reason}") from error
-        if self.session.get_providers()[0] != provider:
-            raise OptionError(f"--provider={provider} cannot be used on this machine: it lacks the device or its libraries.")
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        if "contract_version" not in metadata:
-            raise NotAnExportError(f"{path} has no contract_version in its metadata: multvae-export did not write it.")
-        self.io, self.n_items, self.digest = metadata["io"], int(metadata["n_items"]), metadata["item_tokens_sha256"]
-        self.spec, self.precision = json.loads(metadata["model_spec"]), metadata.get("precision", "fp32")
-        graph = onnx.load(path, load_external_data=False).graph
-        self.tensors = {tensor.name: tensor for tensor in graph.initializer}
-        sizes = self.spec.get("sizes", [])
-        self.decoder = (sizes[-2] if len(sizes) > 2 else 0, self.n_items)
-        self.names = self._names(graph)
-        # The rows of a table of which a request reads its own.
-        self.n_rows = len(self.names) if self.io == "users" else self.n_items
-
-    def _names(self, graph: onnx.GraphProto) -> np.ndarray:
-        """The tokens of items, or of users, that the file is asked with; none for ids and multi-hot rows."""
-        look_ups = [node for node in graph.node if node.op_type == "LabelEncoder"]
-        keys = {attribute.name: attribute.strings for node in look_ups for attribute in node.attribute}
-        return np.array(["", *(token.decode() for token in keys["keys_strings"])] if keys else [], dtype=object)
-
-    def requests(self, batch: int) -> list[np.ndarray]:
-        """Made requests, the same ones at every call: histories, or users by number for a file that answers for users."""
-        if self.io != "users":
-            return histories(self.n_items, batch)
-        return list(np.random.default_rng(0).integers(1, self.n_rows, (DIFFERENT if batch < 1000 else 4, batch)))
-
-    def bytes_read(self, items: float) -> int:
-        """The bytes of weights that a request for so many items, or users, reads."""
-        total = 0.0
-        for name, tensor in self.tensors.items():
-            size = float(np.prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-            if name.startswith("table") and self.io != "dense":
-                size *= min(1.0, items / self.n_rows)
-            total += 0 if name == "tokens" else size
-        return int(total)
-
-    def call(self, batches: list[np.ndarray]) -> Call:
-        """What answers the n-th request: with k = 10, or all scores of the dense form."""
-        feeds = [self._feed(batch) for batch in batches]
-        if self.provider != CUDA or len(self.names):
-            return lambda n: self.session.run(None, feeds[n % len(feeds)])
-
-        def bound(n: int) -> None:
-            binding = self.session.io_binding()
-            for name, value in feeds[n % len(feeds)].items():
-                binding.bind_cpu_input(name, value)
-            for output in self.session.get_outputs():
-                binding.bind_output(output.name, "cuda")
-            self.session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
-
-        return bound
-
-    def _feed(self, history: np.ndarray) -> dict[str, np.ndarray]:
-        if self.io == "dense":
-            clicks = np.zeros((len(history), self.n_items), np.float32)
-            np.put_along_axis(clicks, history, 1, axis=1)
-            clicks[:, 0] = 0
-            return {"x": clicks}
-        k = np.array([TOP])
-        request = self.names[history] if len(self.names) else history
-        return {"user" if self.io == "users" else "history": request, "k": k}
-
-
-def histories(n_items: int, batch: int) -> list[np.ndarray]:
-    """Batches of made histories, the same ones at every call: int64 [batch, length] each, 0 pads."""
-    count = DIFFERENT if batch < 1000 else 4
-    rows = made(n_items, count * batch, LONGEST)
-    return [padded(rows[n * batch : (n + 1) * batch]) for n in range(count)]
 
 
 class Eager:
@@ -210,7 +104,8 @@ def measure(files: list[Served], model: Architecture | None, batch: int, request
     device = "cuda" if first.provider == CUDA else "cpu"
     batches = first.requests(batch)
     items = float(np.mean([(rows > 0).sum() for rows in batches]))
-    calls: dict[str, Call] = {file.path: file.call(batches) for file in files}
+    asked = {f"{file.path} {among}": (file, among) for file in files for among in file.among}
+    calls: dict[str, Call] = {name: file.call(batches, among) for name, (file, among) in asked.items()}
     for file in files:
         calls[f"read {file.path}"] = read_once(file.bytes_read(items), device)
     if model:
@@ -218,21 +113,35 @@ def measure(files: list[Served], model: Architecture | None, batch: int, request
         calls["torch eager"] = lambda n: eager(batches[n % len(batches)])
     times = take_turns(calls, max(LEAST, requests // batch))
     arithmetic = 1000 * batch * product_seconds(*first.decoder, device)
-    for file in files:
-        yield _row(file, batch, times[file.path], max(float(np.median(times[f"read {file.path}"])), arithmetic))
+    place, plain = first.provider.removesuffix("ExecutionProvider"), float(np.median(next(iter(times.values()))))
+    for name, (file, among) in asked.items():
+        # Of some items not all weights are read.
+        floor = None if among else max(float(np.median(times[f"read {file.path}"])), arithmetic)
+        said = [f"{file.io} {file.precision}", *file.options, *([f"among {among}"] if among else [])]
+        yield [Path(file.path).name, " ".join(said), place, str(batch), *_figures(times[name], batch, plain, floor)]
     if model:
-        yield _row(None, batch, times["torch eager"], None, first.provider)
+        yield ["torch eager", "fp32", place, str(batch), *_figures(times["torch eager"], batch, plain, None)]
 
 
-def _row(file: Served | None, batch: int, times: np.ndarray, floor: float | None, provider: str = "") -> list[str]:
+def _figures(times: np.ndarray, batch: int, plain: float, floor: float | None) -> list[str]:
     p50, p95, p99 = np.percentile(times, [50, 95, 99])
-    name, form = (f"{Path(file.path).name}", f"{file.io} {file.precision}") if file else ("torch eager", "fp32")
-    place = (file.provider if file else provider).removesuffix("ExecutionProvider")
-    figures = [f"{value:.2f}" for value in (p50, p95, p99)] + [f"{1000 * batch / times.mean():.0f}"]
-    return [name, form, place, str(batch), *figures, *([f"{floor:.2f}", f"{p50 / floor:.2f}"] if floor else ["", ""])]
+    beside = [f"{p50 / plain:.2f}", *([f"{floor:.2f}", f"{p50 / floor:.2f}"] if floor else ["", ""])]
+    return [*(f"{value:.2f}" for value in (p50, p95, p99)), f"{1000 * batch / times.mean():.0f}", *beside]
 
 
-HEADER = ["file", "form", "provider", "batch", "p50 ms", "p95 ms", "p99 ms", "users/s", "floor ms", "p50 / floor"]
+HEADER = [
+    "file",
+    "form",
+    "provider",
+    "batch",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "users/s",
+    "p50 / first",
+    "floor ms",
+    "p50 / floor",
+]
 
 
 def _providers(asked: Sequence[str] | None) -> list[str]:

@@ -10,9 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from multvae_export import benchmark
+from multvae_export import benchmark, served
 from multvae_export.checkpoint import load
 from multvae_export.exporter import export
+from multvae_export.options import Options
 from multvae_export.ranking import best
 from multvae_export.trained_model import architecture_of
 
@@ -50,13 +51,23 @@ def test_files_and_torch_side_by_side(checkpoint: Path, capsys: pytest.CaptureFi
     assert benchmark.main(["a.onnx", "b.onnx", "--checkpoint", str(checkpoint), *QUICK, "2"]) == 0
     table = rows(capsys.readouterr().out)
     assert [row[:2] for row in table] == [["a.onnx", "ids fp32"], ["b.onnx", "ids int8"], ["torch eager", "fp32"]]
-    assert table[2][8:] == ["", ""]
+    assert table[2][9:] == ["", ""] and table[0][8] == "1.00"
+
+
+def test_options_beside_the_plain_file(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export(checkpoint, "plain.onnx")
+    export(checkpoint, "options.onnx", options=Options(filters=True, reasons=True, posterior=True), check=False)
+    assert benchmark.main(["plain.onnx", "options.onnx", *QUICK, "2"]) == 0
+    table = rows(capsys.readouterr().out)
+    every = "tokens fp32 filters reasons posterior"
+    assert [row[1] for row in table] == ["tokens fp32", every, f"{every} among 20"]
+    assert all(float(row[8]) > 0 for row in table) and [row[9] == "" for row in table] == [False, False, True]
 
 
 @pytest.mark.parametrize("model", ["MultVAE", "MultDAE", "MultiVAE"])
 def test_eager_torch_is_the_same_model(trained: dict[str, Path], model: str) -> None:
     loaded = architecture_of(load(trained[model]))
-    for history in benchmark.histories(21, 4)[:3]:
+    for history in served.histories(21, 4)[:3]:
         items, scores = benchmark.Eager(loaded, "cpu")(history)
         want_items, want_scores = best(loaded.answer(torch.from_numpy(history)), benchmark.TOP)
         torch.testing.assert_close(scores, want_scores, atol=1e-5, rtol=0)
@@ -93,7 +104,7 @@ def test_turns_alternate_and_their_warm_up_does_not_count() -> None:
 
 
 def test_histories_are_seeded_and_of_about_fifty_items() -> None:
-    made, again = benchmark.histories(20_000, 20), benchmark.histories(20_000, 20)
+    made, again = served.histories(20_000, 20), served.histories(20_000, 20)
     assert all(np.array_equal(*pair) for pair in zip(made, again, strict=True))
     lengths = np.concatenate([(batch > 0).sum(axis=1) for batch in made])
     assert 40 < lengths.mean() < 60
