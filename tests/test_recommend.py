@@ -11,7 +11,7 @@ import torch
 from recbole.data import create_dataset
 
 from recbole_multvae import checkpoint
-from recbole_multvae.commands.recommend import load_model, main, recommend
+from recbole_multvae.commands.recommend import load_model, main, reasons, recommend
 from recbole_multvae.data.titles import read_titles
 from tests.conftest import Experiment, block_pairs
 
@@ -42,6 +42,30 @@ def test_recommendations_are_the_best_unseen_items(trained: Experiment) -> None:
     assert scores == sorted(scores, reverse=True)
     assert recommend(model, history, 3) == everything[:3]
     assert parts[0].dataset_name == "blocks"
+
+
+def test_lists_and_reasons(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    model, _ = load_model(trained.trainer.saved_model_file)
+    history = [1, 5, 7]
+    best = recommend(model, history, 20)
+    items = [item for item, _ in best]
+    assert recommend(model, history, 20, exclude=items[:2]) == best[2:]
+    assert recommend(model, history, 20, among=[items[3], 5, items[1]]) == [best[1], best[3]]
+    assert recommend(model, history, 20, among=[]) == []
+    raised = reasons(model, history, items)
+    without = dict(recommend(model, [1, 7], 20))
+    expected = torch.tensor([score - without[item] for item, score in best])
+    torch.testing.assert_close(raised[:, 1], expected, atol=1e-5, rtol=0)
+    assert reasons(model, [], items).shape == (len(items), 0)
+
+    Path("some.txt").write_text("i12\n\ni13\ni2\n")
+    flags = [trained.trainer.saved_model_file, "--user=u3", "--among=some.txt", "--exclude=i13"]
+    assert main(flags) == 0
+    lines = capsys.readouterr().out.split("MultVAE recommends")[1].strip().splitlines()
+    assert len(lines) <= 2 and not any("Right 13" in line for line in lines)
+    assert any("because of Right" in line for line in lines)
+    assert main([*flags[:2], "--among=i12,nothing"]) == 1
+    assert capsys.readouterr().err.startswith("error: --among names 'nothing', which is no file and no item of blocks")
 
 
 def test_without_an_item_file_tokens_are_shown(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ def check_structure(file: File) -> str:
     stated = metadata.get("item_tokens_sha256"), metadata.get("precision")
     if undocumented or stated != (file.model.token_digest, file.precision):
         raise VerificationError(f"documentation of {undocumented} or the metadata is missing: found {metadata}")
-    return f"opset {opset}, {len(proto.graph.node)} nodes"
+    return f"opset {opset}, {sum(len(part.node) for part in graphs(proto.graph))} nodes"
 
 
 def check_cuda(file: File) -> str:

@@ -25,6 +25,8 @@ from recbole_multvae.models import FAMILY, ClickRecommender
 
 #: A path at which there can be no file, whoever tries to put one there.
 _NOWHERE = os.path.join(os.devnull, "nothing")
+#: Histories that are scored at once.
+_AT_ONCE = 100
 
 
 def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecommender, list[Any]]:
@@ -84,13 +86,50 @@ def _dataset_folder(config: Any, dataset_path: str | None) -> Path:
     return folder
 
 
-def recommend(model: ClickRecommender, history: Sequence[int], k: int) -> list[tuple[int, float]]:
-    """The k best unseen items for a history of RecBole item ids, with their scores; of equal ones the lower id is first."""
+def recommend(
+    model: ClickRecommender, history: Sequence[int], k: int, exclude: Sequence[int] = (), among: Sequence[int] | None = None
+) -> list[tuple[int, float]]:
+    """The k best unseen items for a history of RecBole item ids, with their scores; of equal ones the lower id is first.
+
+    Args:
+        model: in evaluation mode.
+        history: RecBole item ids.
+        k: how many items.
+        exclude: items never to return.
+        among: items to rank alone; None ranks all.
+    """
     scores = model.score_histories([history])[0]
-    scores[torch.tensor([0, *history])] = -torch.inf
+    if among is not None:
+        wanted = torch.zeros(len(scores), dtype=torch.bool)
+        wanted[torch.tensor(among, dtype=torch.long)] = True
+        scores[~wanted] = -torch.inf
+    scores[torch.tensor([0, *history, *exclude])] = -torch.inf
     values, items = scores.sort(descending=True, stable=True)
     k = min(k, int(scores.isfinite().sum()))
     return list(zip(items[:k].tolist(), values[:k].tolist(), strict=True))
+
+
+def reasons(model: ClickRecommender, history: Sequence[int], items: Sequence[int]) -> torch.Tensor:
+    """By how much each item of a history raises the score of some items, float32 [items, history].
+
+    It is the score with the history less the score without this item of it, as in ``multvae-export --reasons``.
+    """
+    without = [[*history[:place], *history[place + 1 :]] for place in range(len(history))]
+    parts = [model.score_histories(without[n : n + _AT_ONCE])[:, items] for n in range(0, len(without), _AT_ONCE)]
+    left = torch.cat(parts) if parts else torch.zeros(0, len(items))
+    return (model.score_histories([history])[:, items] - left).T
+
+
+def _item_ids(text: str | None, flag: str, model: ClickRecommender, dataset: str) -> list[int] | None:
+    """The RecBole ids of the items that a flag names: a file with a token a line, or tokens with commas between."""
+    if text is None:
+        return None
+    lines = Path(text).read_text("utf-8").splitlines() if Path(text).is_file() else text.split(",")
+    ids = {token: number for number, token in enumerate(model.item_tokens) if number}
+    tokens = [token for token in (line.strip() for line in lines) if token]
+    if unknown := [token for token in tokens if token not in ids]:
+        raise DataError(f"{flag} names {unknown[0]!r}, which is no file and no item of {dataset}: expected item tokens.")
+    return [ids[token] for token in tokens]
 
 
 def _user_id(dataset: Any, user: str) -> int:
@@ -113,13 +152,16 @@ def _history(parts: list[Any], user: int) -> list[int]:
     return (columns + 1).tolist()
 
 
-def _show(path: str, user: str, k: int, dataset_path: str | None) -> None:
+def _show(options: argparse.Namespace) -> None:
+    k, user = options.k, options.user
     if k < 1:
         raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
-    model, parts = load_model(path, dataset_path)
+    model, parts = load_model(newest(options.checkpoint), options.dataset_path)
     dataset = parts[0]
     history = _history(parts, _user_id(dataset, user))
-    best = recommend(model, history, k)
+    lists = {name: _item_ids(vars(options)[name], f"--{name}", model, dataset.dataset_name) for name in ("exclude", "among")}
+    best = recommend(model, history, k, lists["exclude"] or (), lists["among"])
+    raised = reasons(model, history, [item for item, _ in best])
     titles = read_titles(dataset)
 
     def title(item: int) -> str:
@@ -129,8 +171,9 @@ def _show(path: str, user: str, k: int, dataset_path: str | None) -> None:
     for item in history[:k]:
         print(f"       {title(item)}")
     print(f"\n{type(model).__name__} recommends")
-    for rank, (item, score) in enumerate(best, 1):
-        print(f"  {rank:>3}  {title(item):<60} {score:7.3f}")
+    for rank, ((item, score), row) in enumerate(zip(best, raised, strict=True), 1):
+        because = f"  because of {title(history[int(row.argmax())])}" if len(row) and row.max() > 0 else ""
+        print(f"  {rank:>3}  {title(item):<60} {score:7.3f}{because}")
 
 
 def newest(paths: Sequence[str]) -> str:
@@ -155,8 +198,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", type=int, default=10, help="how many items (default: %(default)s)")
     parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of the data set, or the folder that holds it "
                         "(default: where it was at training)")  # fmt: skip
+    parser.add_argument("--exclude", metavar="ITEMS", help="never these: a file with an item token a line, or tokens with "
+                        "commas between")  # fmt: skip
+    parser.add_argument("--among", metavar="ITEMS", help="only these, likewise")
     args = parser.parse_args(argv)
-    return run_command(lambda: _show(newest(args.checkpoint), args.user, args.k, args.dataset_path))
+    return run_command(lambda: _show(args))
 
 
 if __name__ == "__main__":

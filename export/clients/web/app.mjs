@@ -6,13 +6,17 @@ const OFFERED = 8; // search results
 const $ = (id) => document.getElementById(id);
 const [search, options, chips, ranking] = ["search", "options", "chips", "ranking"].map($);
 const liked = new Set(); // tokens, in the order of picking
-let session, titles, catalogue;
+let session, titles, groups, catalogue;
+let among; // tokens of the group that is shown; none: all
+let noise; // of the posterior; none: the best
 let offered = []; // tokens of the open listbox
 let active = -1; // the option that the keyboard is on
 
 /** A copy of a template's element. */
 const copy = (id) => $(id).content.firstElementChild.cloneNode(true);
 const titleOf = (token) => titles.get(token) ?? token;
+const nameAndYear = (token) => titleOf(token).match(/^(.*?)(?: \((\d{4})\))?$/s).slice(1);
+const nameOf = (token) => nameAndYear(token)[0];
 /** Case and accents do not matter in a search. */
 const fold = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 
@@ -21,22 +25,35 @@ const fold = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase(
 /** Rank again, and show it; the time is the model's alone. */
 async function rank() {
   const start = performance.now();
-  const { items, scores } = await recommend(session, [[...liked]], SHOWN);
+  const given = { ...(among && { among: [among] }), ...(noise && { noise: [noise] }) };
+  const { items, scores, reasons } = await recommend(session, [[...liked]], SHOWN, given);
   const took = performance.now() - start;
-  const found = items[0].map((token, at) => ({ token, score: scores[0][at] })).filter(({ token }) => token);
+  const found = items[0]
+    .map((token, at) => ({ token, score: scores[0][at], causes: causes(reasons?.[0][at] ?? []) }))
+    .filter(({ token }) => token);
   glide(() => showRanking(found));
-  $("ranking-title").textContent = liked.size ? "Recommended for you" : "Popular to start with";
+  const best = liked.size ? "Recommended for you" : "Popular to start with";
+  $("ranking-title").textContent = noise ? "A surprise for you" : best;
   $("timing").textContent = `${catalogue.length.toLocaleString("en")} films ranked in ${took.toFixed(1)} ms`;
   ranking.hidden = !found.length;
   $("nothing").hidden = found.length > 0;
+  $("nothing").textContent = among ? "Nothing of this kind is left." : "You have picked every film there is.";
+  $("calm").hidden = !noise;
+}
+
+/** The one or two picked films that raised a score most, by the reasons of all of them. */
+function causes(reasons) {
+  const order = [...reasons.keys()].filter((at) => reasons[at] > 0).sort((a, b) => reasons[b] - reasons[a]);
+  return order.slice(0, 2).map((at) => [...liked][at]);
 }
 
 function showRanking(found) {
   const rows = new Map([...ranking.children].map((row) => [row.dataset.token, row]));
-  ranking.replaceChildren(...found.map(({ token, score }, at) => {
+  ranking.replaceChildren(...found.map(({ token, score, causes }, at) => {
     const row = rows.get(token) ?? newRow(token);
     row.querySelector(".rank").textContent = at + 1;
     row.querySelector(".score").textContent = score.toFixed(2);
+    row.querySelector(".because").textContent = causes.length ? `because of ${causes.map(nameOf).join(" and ")}` : "";
     // Scores are logits: the bar is how likely the film is, compared with the first.
     row.style.setProperty("--share", Math.exp(score - found[0].score));
     return row;
@@ -45,7 +62,7 @@ function showRanking(found) {
 
 function newRow(token) {
   const row = copy("row");
-  const [, name, year] = titleOf(token).match(/^(.*?)(?: \((\d{4})\))?$/s);
+  const [name, year] = nameAndYear(token);
   row.dataset.token = token;
   row.querySelector(".title").textContent = name;
   row.querySelector(".year").textContent = year ?? "";
@@ -101,6 +118,37 @@ $("clear").addEventListener("click", () => {
   change(() => liked.clear());
   search.focus();
 });
+
+// What is shown, and exploration: of a model with these inputs
+
+/** A standard normal number, by Box and Muller. */
+const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+
+function showControls() {
+  const inputs = new Map(session.inputMetadata.map((input) => [input.name, input]));
+  for (const [kind, named] of Object.entries(groups)) {
+    const part = Object.assign(document.createElement("optgroup"), { label: kind });
+    part.append(...Object.keys(named).map((name) => new Option(name, JSON.stringify([kind, name]))));
+    if (part.children.length) $("group").append(part);
+  }
+  $("filter").hidden = !inputs.has("among") || !$("group").querySelector("optgroup");
+  $("explore").hidden = !inputs.has("noise");
+  $("controls").hidden = $("filter").hidden && $("explore").hidden;
+  $("group").addEventListener("change", ({ target }) => {
+    const [kind, name] = target.value ? JSON.parse(target.value) : [];
+    among = groups[kind]?.[name];
+    rank();
+  });
+  $("surprise").addEventListener("click", () => {
+    noise = Array.from({ length: inputs.get("noise").shape[1] }, normal);
+    rank();
+  });
+  $("calm").addEventListener("click", () => {
+    noise = undefined;
+    rank();
+    $("surprise").focus();
+  });
+}
 
 // The search: https://www.w3.org/WAI/ARIA/apg/patterns/combobox/
 
@@ -168,9 +216,14 @@ options.addEventListener("pointerdown", (event) => event.preventDefault()); // T
 
 // The start
 
-async function loadTitles(url) {
+async function load(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url} is missing (HTTP ${response.status}): make it with build.mjs.`);
+  return response;
+}
+
+async function loadTitles(url) {
+  const response = await load(url);
   const entries = await response.json().then(Object.entries).catch(() => []);
   if (!entries.length || entries.some(([, title]) => typeof title !== "string")) {
     throw new Error(`${url} is no JSON object of tokens and titles: make it again with build.mjs.`);
@@ -179,10 +232,12 @@ async function loadTitles(url) {
 }
 
 try {
-  [session, titles] = await Promise.all([loadModel("model.onnx"), loadTitles("titles.json")]);
+  const loaded = [loadModel("model.onnx"), loadTitles("titles.json"), load("groups.json").then((response) => response.json())];
+  [session, titles, groups] = await Promise.all(loaded);
   // The ranking of an empty history holds every item of the model, the most popular first.
   const { items } = await recommend(session, [[]], Number.MAX_SAFE_INTEGER);
   catalogue = items[0].map((token) => ({ token, text: fold(titleOf(token)) }));
+  showControls();
   await rank();
   $("notice").hidden = true;
   document.querySelector("main").hidden = false;

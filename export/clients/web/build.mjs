@@ -11,16 +11,36 @@ const ort = join(here, "node_modules/onnxruntime-web/dist");
 const page = ["index.html", "style.css", "app.mjs", "recommend.mjs"];
 const runtime = ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"];
 
+const read = (path) => readFileSync(path, "utf8").split(/\r?\n/).filter(Boolean).map((line) => line.split("\t"));
+
 /** {token: title} from a RecBole .item file: its first text column, and the release year where there is one. */
 function readTitles(path) {
-  const [header, ...rows] = readFileSync(path, "utf8").split(/\r?\n/).filter(Boolean).map((line) => line.split("\t"));
+  const [header, ...rows] = read(path);
   const token = header.indexOf("item_id:token");
-  const title = header.findIndex((column, at) => at !== token && /:token(_seq)?$/.test(column));
+  const title = titleColumn(header);
   if (token < 0 || title < 0) {
     throw new Error(`${path} has the columns ${header.join(", ")}: expected item_id:token and a text column such as title:token_seq.`);
   }
   const year = header.findIndex((column, at) => at !== title && column.startsWith("release_year:"));
   return Object.fromEntries(rows.map((row) => [row[token], row[year] ? `${row[title]} (${row[year]})` : row[title]]));
+}
+
+const titleColumn = (header) => header.findIndex((column) => column !== "item_id:token" && /:token(_seq)?$/.test(column));
+
+/** {kind: {name: tokens}} from a RecBole .item file: decades from release_year, genres from the first list after the title. */
+function readGroups(path) {
+  const [header, ...rows] = read(path);
+  const token = header.indexOf("item_id:token"), year = header.findIndex((column) => column.startsWith("release_year:"));
+  const genre = header.findIndex((column, at) => at > titleColumn(header) && column.endsWith(":token_seq"));
+  const kinds = {
+    Decade: (row) => (/^\d{4}$/.test(row[year]) ? [`${row[year].slice(0, 3)}0s`] : []),
+    Genre: (row) => (row[genre] ?? "").split(" ").filter(Boolean),
+  };
+  return Object.fromEntries(Object.entries(kinds).map(([kind, namesOf]) => {
+    const groups = new Map();
+    for (const row of rows) for (const name of namesOf(row)) groups.set(name, [...(groups.get(name) ?? []), row[token]]);
+    return [kind, Object.fromEntries([...groups].sort(([a], [b]) => a.localeCompare(b)))];
+  }));
 }
 
 function requireFile(path, hint) {
@@ -32,12 +52,13 @@ function build(model, items, out) {
   requireFile(model, "expected a model exported with --io tokens");
   requireFile(items, "expected the data set's .item file");
   requireFile(ort, `run npm ci in ${here}`);
-  const titles = readTitles(items);
+  const titles = readTitles(items), groups = readGroups(items);
   mkdirSync(out, { recursive: true });
   for (const name of page) copyFileSync(join(here, name), join(out, name));
   for (const name of runtime) copyFileSync(join(ort, name), join(out, name));
   copyFileSync(model, join(out, "model.onnx"));
   writeFileSync(join(out, "titles.json"), JSON.stringify(titles));
+  writeFileSync(join(out, "groups.json"), JSON.stringify(groups));
 }
 
 try {

@@ -93,6 +93,7 @@ test("picking by keyboard and by click ranks again, and a chip takes it back", a
   const prior = await ranking(page);
   assert.equal(prior.length, TITLES.length);
   assert.equal(prior[0], "Café Society");
+  assert.ok(await page.locator("#controls").isHidden()); // The model has no options.
 
   await search.fill("CAFE");
   assert.deepEqual(await page.getByRole("option").allTextContents(), ["Café Society (2016)"]);
@@ -126,6 +127,41 @@ test("the ranking's own buttons pick, up to the last film", async () => {
     assert.equal((await changed(page, before)).length, left - 1);
   }
   assert.ok(await page.getByText("You have picked every film there is.").isVisible());
+  await page.close();
+});
+
+test("with options: reasons, a filter and surprises, also on a phone", async () => {
+  const genres = join(folder, "genres.item"), rows = TITLES.map((row, at) => [...row, at % 2 ? "Drama" : "Drama Comedy"]);
+  const header = ["item_id:token", "title:token_seq", "release_year:token", "genre:token_seq"];
+  writeFileSync(genres, [header, ...rows].map((row) => row.join("\t")).join("\n"));
+  assert.equal(build(path(`../${golden.options.model}`), genres, join(site, "options")).stderr, "");
+  const page = await openPage(browser, `${origin}/options/`, { viewport: { width: 360, height: 740 } });
+  await page.locator("main").waitFor();
+  const prior = await ranking(page);
+  assert.equal(await page.locator(".because").allTextContents().then((texts) => texts.join("")), "");
+
+  await page.getByRole("button", { name: "Like Metropolis" }).click();
+  const one = await changed(page, prior);
+  assert.equal(await page.locator("#ranking li").first().locator(".because").textContent(), "because of Metropolis");
+  await page.getByLabel("Show").selectOption("1960s");
+  assert.deepEqual((await changed(page, one)).sort(), ["A Bout de Souffle, or a title so long that it has to wrap on a phone", "Alphaville", "Goldfinger"]);
+  await page.getByLabel("Show").selectOption("Comedy");
+  await page.waitForFunction(() => document.querySelectorAll("#ranking li").length === 4);
+  await page.getByLabel("Show").selectOption("1920s");
+  assert.ok(await page.getByText("Nothing of this kind is left.").isVisible());
+  await page.getByLabel("Show").selectOption("all films");
+  assert.deepEqual(await changed(page, []), one);
+
+  const scores = () => page.locator("#ranking .score").allTextContents();
+  const best = await scores();
+  await page.getByRole("button", { name: "Surprise me" }).click();
+  await page.getByRole("heading", { name: "A surprise for you" }).waitFor();
+  assert.notDeepEqual(await scores(), best);
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+  await page.getByRole("button", { name: "Back to the best" }).click();
+  await page.getByRole("heading", { name: "Recommended for you" }).waitFor();
+  assert.deepEqual(await scores(), best);
+  assert.deepEqual(page.complaints, []);
   await page.close();
 });
 
