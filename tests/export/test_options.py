@@ -10,16 +10,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from multvae_export import golden, onnx_file, verification
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, VerificationError
+from multvae_export.exporter import export
 from multvae_export.onnx_file import to_onnx
 from multvae_export.opened import Case
 from multvae_export.options import NONE, Options
 from multvae_export.trained_model import Model
 
+from recbole_multvae import checkpoint
+from tests.conftest import Experiment
+from tests.export.conftest import checkpoint_of
 from tests.export.test_kinds import KINDS, layers, linear, random
 from tests.export.test_users import synthetic
 
@@ -168,6 +173,28 @@ def test_a_wrong_option_is_noticed(change: tuple[str, str], error: str, monkeypa
     monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
     with pytest.raises(VerificationError, match=error):
         verification.verify(opened(small, "ids", ALL), lambda name, figures: None)
+
+
+@pytest.mark.parametrize("name", ["MultiVAE", "RecVAE"])
+def test_a_sample_is_recbole_s(name: str, blocks: str) -> None:
+    experiment = Experiment(name, train_neg_sample_args=None)
+    path = checkpoint_of(experiment, name)
+    export(path, "model.onnx", io="ids", options=Options(posterior=True), dataset_path=".")
+    session = onnxruntime.InferenceSession("model.onnx")
+    theirs = experiment.model.eval()
+    theirs.load_state_dict(checkpoint.load(path)["state_dict"])
+    units = session.get_inputs()[-1].shape[1]
+    noise = torch.randn(4, units, generator=torch.Generator().manual_seed(0))
+    theirs.reparameterize = lambda mean, log_variance: mean + torch.exp(0.5 * log_variance) * noise
+    history = torch.randint(1, theirs.n_items, (4, 5), generator=torch.Generator().manual_seed(1))
+    clicks = torch.zeros(4, theirs.n_items).scatter_(1, history, 1.0)
+    with torch.no_grad():
+        logits = theirs(clicks, *([0.0] if name == "RecVAE" else []))[0]
+    wanted = logits.masked_fill(clicks > 0, -torch.inf)
+    wanted[:, 0] = -torch.inf
+    items, scores = session.run(None, {"history": history.numpy(), "k": np.array([5]), "noise": noise.numpy()})
+    np.testing.assert_allclose(scores, wanted.topk(5).values, atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(wanted.numpy(), items, 1), scores, atol=1e-4)
 
 
 def test_lists_for_all_rows_and_for_each() -> None:
