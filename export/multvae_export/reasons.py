@@ -79,9 +79,7 @@ def renamed(nodes: str, prefix: str, given: Mapping[str, str]) -> str:
     """
     produced = [name.strip() for names in _PRODUCED.findall(nodes) for name in names.split(",")]
     names = {name: prefix + name for name in produced} | dict(given)
-    return (
-        re.sub(r"\b(" + "|".join(map(re.escape, names)) + r")\b", lambda found: names[found[0]], nodes) if names else nodes
-    )
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), nodes)
 
 
 def without(precision: str, norm: bool) -> str:

@@ -26,7 +26,7 @@ class Trial:
     """What was tried.
 
     Attributes:
-        params: the hyper-parameters that differ from the model as it is configured.
+        params: the hyper-parameters that were set; none for the model as it is configured.
         run: what was measured; its ``valid_score`` is the validation metric, and is missing from one that failed.
     """
 

@@ -134,7 +134,7 @@ class AutoEncoder(Layered):
     def first(self, io: str, precision: str, options: Options) -> str:
         """See the base class. Of a posterior that the first layer gives there are two, with the same rows of the history."""
         nodes = layers.first(io, precision, self.norm)
-        if options.posterior and self.latent == 1:
+        if self._samples_first(options):
             nodes += reasons.renamed(nodes, "variance_", SECOND)
         return nodes
 
@@ -172,10 +172,11 @@ class AutoEncoder(Layered):
 
     def _last_units(self, precision: str, options: Options) -> int:
         """What the last layer reads: with int4's spare unit, where it follows the first and no sample has cut it off."""
-        spare = 0 if self._cuts(options) else layers.spare_units(self.layers, precision)
+        spare = 0 if self._samples_first(options) else layers.spare_units(self.layers, precision)
         return self.layers[-1][0].shape[0] + (spare if len(self.layers) == 2 else 0)
 
-    def _cuts(self, options: Options) -> bool:
+    def _samples_first(self, options: Options) -> bool:
+        """Whether the first layer gives the posterior that is sampled."""
         return options.posterior and self.latent == 1
 
     def few(self, source: str, precision: str, ids: str) -> str:
@@ -185,7 +186,7 @@ class AutoEncoder(Layered):
     def without(self, precision: str, options: Options) -> str:
         """See the base class."""
         nodes = reasons.without(precision, self.norm)
-        if options.posterior and self.latent == 1:
+        if self._samples_first(options):
             nodes += reasons.renamed(nodes, "variance_", SECOND | WITHOUT_SECOND)
         return nodes
 
@@ -202,7 +203,7 @@ class AutoEncoder(Layered):
 
     def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
         """See the base class."""
-        values = layers.constants(self.layers, precision, cut=self._cuts(options))
+        values = layers.constants(self.layers, precision, cut=self._samples_first(options))
         if self.single:
             return pairs.constants(values["table"])
         values |= {"units_flat": np.array([-1, len(values["bias0"])])}
