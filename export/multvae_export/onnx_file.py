@@ -41,7 +41,7 @@ def _constants(model: Model, io: str, precision: str, options: Options) -> dict[
     architecture = model.architecture
     values = architecture.constants(io, precision) | forms.constants(model.n_items)
     if options.names:
-        values |= architecture.option_constants(precision, options)
+        values |= architecture.option_constants(values, precision, options)
     return values | {"tokens": np.array(["", *model.tokens[1:]], dtype=object)}
 
 

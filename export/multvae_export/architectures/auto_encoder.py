@@ -201,18 +201,20 @@ class AutoEncoder(Layered):
             values |= {"first_item": np.array([0]), "end_item": np.array([self.n_items]), "axis1": np.array([1])}
         return values
 
-    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
         """See the base class."""
-        values = layers.constants(self.layers, precision, cut=self._samples_first(options))
         if self.single:
             return pairs.constants(values["table"])
-        values |= {"units_flat": np.array([-1, len(values["bias0"])])}
+        spare = layers.spare_units(self.layers, precision)
+        if spare and self._samples_first(options):
+            values = values | layers.constants(self.layers, precision, cut=True)
+        values = values | {"units_flat": np.array([-1, len(values["bias0"])])}
         if options.by_item:
             values |= columns.by_item(values, len(self.layers) - 1, precision, self._last_units(precision, options))
         if options.posterior and self.log_variance:
             values |= posterior.constants(self.latent_units)
-            spare = layers.spare_units(self.layers, precision) if self.latent <= 2 else 0
-            values |= layers.second_constants(self.log_variance, precision, self.latent == 1, spare)
+            beside = spare if self.latent <= 2 else 0
+            values |= layers.second_constants(self.log_variance, precision, self.latent == 1, beside)
         return values
 
     def spec(self) -> dict[str, Any]:

@@ -122,8 +122,8 @@ class Architecture(ABC):
         """
         raise NotImplementedError
 
-    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
-        """The arrays that options name besides, or in place of, those of :meth:`constants`."""
+    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
+        """The arrays that options name besides, or in place of, ``values``, which are those of :meth:`constants`."""
         return {}
 
     @abstractmethod

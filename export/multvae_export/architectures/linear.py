@@ -189,7 +189,7 @@ class SparseLinear(Architecture):
         """See the base class."""
         return RAISED.substitute(ids=ids)
 
-    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
         """See the base class."""
         return {"one_row": np.array([1])}
 

@@ -230,9 +230,8 @@ class MacridVAE(Layered):
             **({"last_axis": np.array([2])} if precision == "int4" else {}),
         }
 
-    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
         """See the base class."""
-        values = layers.constants(self.layers, precision)
         return columns.by_item(values, len(self.layers) - 1, precision, self._units(precision)) | {
             "log_shares_by_item": np.pad(self.log_shares.numpy(), ((1, 0), (0, 0))),
             "facet_count": np.array([self.log_shares.shape[1]]),

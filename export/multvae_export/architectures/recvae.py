@@ -162,10 +162,9 @@ class RecVAE(Layered):
         values |= {"one_unit": np.float32(1 / units), "epsilon": np.float32(EPSILON), "axis1": np.array([1])}
         return values | {"first_unit": np.array([0]), "end_unit": np.array([units])}
 
-    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
         """See the base class."""
-        values = layers.constants(self.layers, precision, cut=True)
-        values |= {"units_flat": np.array([-1, len(values["bias0"])])}
+        values = values | {"units_flat": np.array([-1, len(values["bias0"])])}
         if options.by_item:
             values |= columns.by_item(values, DEPTH + 1, precision, self.layers[-1][0].shape[0])
         if options.posterior:

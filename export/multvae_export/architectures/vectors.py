@@ -153,9 +153,9 @@ class Vectors(Layered):
             "history_last": np.array([len(self.history)]),
         }
 
-    def option_constants(self, precision: str, options: Options) -> dict[str, Any]:
+    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
         """See the base class."""
-        return columns.by_item(layers.constants(self.layers, precision), 1, precision, self._units(precision))
+        return columns.by_item(values, 1, precision, self._units(precision))
 
     def spec(self) -> dict[str, Any]:
         """See the base class."""
