@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -44,19 +45,29 @@ def fingerprint(task: Task, files: list[Any], data: Mapping[str, Any]) -> str:
     Args:
         task: the run; its name and where it is written do not count.
         files: what its configuration files say.
-        data: the size and the time of each file of the data set, by name.
+        data: a digest of each file of the data set, by name.
     """
     said = asdict(replace(task, result="", entry="")) | {"files": files}
     versions = [recbole.__version__, recbole_multvae.__version__]
     return short_digest([said, data, versions])
 
 
-def files_of(dataset: str, data_path: str) -> dict[str, list[int]]:
-    """The size and the time of each file of a data set, by name; none for one that RecBole has not downloaded yet."""
+def files_of(dataset: str, data_path: str) -> dict[str, str]:
+    """A digest of each file of a data set, by name; none for one that RecBole has not downloaded yet."""
     folder = Path(data_path)
     folder = folder if folder.name == dataset else folder / dataset
-    found = {file.name: file.stat() for file in sorted(folder.glob(f"{dataset}*")) if file.is_file()}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+    found = {file.name: file for file in sorted(folder.glob(f"{dataset}*")) if file.is_file()}
+    return {name: _content(file, file.stat().st_size, file.stat().st_mtime_ns) for name, file in found.items()}
+
+
+@functools.lru_cache(maxsize=None)
+def _content(file: Path, size: int, time_ns: int) -> str:
+    """A digest of what a file holds, read again when its size or time is another: a copy of it counts as the same."""
+    whole = hashlib.sha256()
+    with open(file, "rb") as stream:
+        while block := stream.read(2**20):
+            whole.update(block)
+    return whole.hexdigest()
 
 
 def known(task: Task) -> Run | None:

@@ -68,6 +68,12 @@ def test_a_board_is_reported_resumed_and_grows(command: Callable[..., Any]) -> N
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert {row["name"] for row in report_of(folder)["rows"]} == {"EASE", "MultVAE:gaussian", "Pop"}
 
+    data = Path("blocks/blocks.inter")
+    os.utime(data, (1, 1))  # The same clicks, copied anew.
+    assert command("--model=EASE,Pop", "--seeds=2", *FLAGS)[1].count("finished before") == 4
+    data.write_text("".join(data.read_text().splitlines(keepends=True)[:-1]))
+    assert command("--model=EASE,Pop", "--seeds=2", *FLAGS)[1].count("finished before") == 0
+
     command("--model=Pop", "--seeds=1", *FLAGS, "--topk=[10,5]")
     assert len(list(Path("leaderboard").iterdir())) == 2  # Another protocol is another report.
 
