@@ -5,13 +5,15 @@
 The checkpoint is exported with ``--posterior``, and the file ranks for every user of the test: what the model was trained
 on is the history, the test's items are to be found. z is mu + scale * sigma * noise, with noise from a standard normal
 distribution, another for each user and draw. Coverage is the share of the catalogue in the top 10 of all users, popularity
-the mean number of training clicks of these items, and "new" the share of the top 10 that is not there without noise.
+the mean number of training clicks of these items, and "new" the share of the top 10 that is not there without noise. The
+deviation is over the checkpoints, and over the draws of the noise where there is only one checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +35,15 @@ TOP, DEPTH, BATCH = 10, 100, 256
 def main() -> None:
     """Print and draw the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="of MultVAE")
+    parser.add_argument("checkpoints", metavar="checkpoint", nargs="+", help="of MultVAE, one a training seed")
     parser.add_argument("--dataset_path", help="the folder that holds the data set's (default: where it was at training)")
     parser.add_argument("--scales", nargs="+", type=float, default=[0, 0.25, 0.5, 1])
     parser.add_argument("--draws", type=int, default=3, help="of the noise (default: %(default)s)")
     parser.add_argument("--figure", help="where the plot is written: .svg or .png")
     parser.add_argument("--results", help="where the figures are kept as JSON")
     args = parser.parse_args()
-    _, (train, _, test) = load_model(args.checkpoint, args.dataset_path)
-    session = exported(args.checkpoint)
-    rows = measure(session, by_user(train), by_user(test), train.item_num, args.scales, args.draws)
+    seeds = [of_checkpoint(checkpoint, args) for checkpoint in args.checkpoints]
+    rows = [over_seeds(row) for row in zip(*seeds, strict=True)] if len(seeds) > 1 else seeds[0]
     columns = {"ndcg": "NDCG@100", "coverage": "coverage@10", "popularity": "popularity@10", "new": "new in the top 10"}
     print(f"{describe()}\n\n| scale of the noise | {' | '.join(columns.values())} |\n|{'---|' * (1 + len(columns))}")
     for row in rows:
@@ -51,6 +52,17 @@ def main() -> None:
         write_json(args.results, rows)
     if args.figure:
         draw(rows, args.figure)
+
+
+def of_checkpoint(checkpoint: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of one checkpoint."""
+    _, (train, _, test) = load_model(checkpoint, args.dataset_path)
+    return measure(exported(checkpoint), by_user(train), by_user(test), train.item_num, args.scales, args.draws)
+
+
+def over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One row from those of several checkpoints at the same scale: each metric is a list of their means."""
+    return {"scale": rows[0]["scale"]} | {name: [np.mean(row[name]) for row in rows] for name in rows[0] if name != "scale"}
 
 
 def exported(checkpoint: str) -> onnxruntime.InferenceSession:
