@@ -60,7 +60,7 @@ def files_of(dataset: str, data_path: str) -> dict[str, str]:
     return {name: _content(file, file.stat().st_size, file.stat().st_mtime_ns) for name, file in found.items()}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _content(file: Path, size: int, time_ns: int) -> str:
     """A digest of what a file holds, read again when its size or time is another: a copy of it counts as the same."""
     whole = hashlib.sha256()
