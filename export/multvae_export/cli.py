@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from multvae_export import __version__, architectures
+from multvae_export import __version__, architectures, triton
 from multvae_export.console import newest, run_command
 from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
@@ -22,6 +22,7 @@ examples:
   multvae-export model.pth model.onnx --io ids --k-default 20
   multvae-export model.pth model.int8.onnx --precision int8 --histories dataset/ml-100k/ml-100k.inter
   multvae-export model.pth model.onnx --filters --reasons
+  multvae-export model.pth --triton models/ --k-default 20
   multvae-export saved/EASE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
   multvae-export saved/BPR-Nov-21-2026_04-10-34.pth model.onnx --io users --dataset-path dataset/
 """
@@ -46,15 +47,19 @@ def _metadata(entries: Sequence[str]) -> dict[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multvae-export",
+        usage="%(prog)s [options] MODEL.pth [MODEL.pth ...] MODEL.onnx\n       "
+        "%(prog)s [options] MODEL.pth [MODEL.pth ...] --triton FOLDER",
         description="Turn a checkpoint of a model into one verified ONNX file. Models that can be exported: "
         f"{', '.join(architectures.exportable())}.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="MODEL.pth", nargs="+", help="a checkpoint of RecBole's Trainer; of several, "
-                        "the newest is used; it is never executed")  # fmt: skip
-    parser.add_argument("path", metavar="MODEL.onnx", help="where to write; replaced only by a verified file")
+    parser.add_argument("paths", metavar="MODEL.pth MODEL.onnx", nargs="+", help="a checkpoint of RecBole's Trainer, or "
+                        "several for the newest, never executed; and the file to write, replaced only by a verified one"
+                        )  # fmt: skip
+    parser.add_argument("--triton", metavar="FOLDER", help="write a new version into this model repository of NVIDIA "
+                        f"Triton, and no MODEL.onnx; k is fixed there by --k-default (default: {triton.K})")  # fmt: skip
     parser.add_argument("--io", choices=IO, help="what goes in and out (default: tokens, or users for "
                         "a model with a vector for each user)")  # fmt: skip
     parser.add_argument("--opset", type=int, default=OPSETS[-1], help=f"{OPSETS[0]} to {OPSETS[-1]} (default: %(default)s)")
@@ -112,17 +117,28 @@ def _report(exported: Exported, precision: str, seconds: float) -> None:
     if not exported.checks:
         print("  ! not verified")
     for file in exported.files:
-        print(f"Wrote {file}: {file.stat().st_size / 1e6:.1f} MB, --io {exported.io}, {precision}, in {seconds:.1f} s")
+        size = f": {file.stat().st_size / 1e6:.1f} MB, --io {exported.io}, {precision}, in {seconds:.1f} s"
+        print(f"Wrote {file}{'' if file.suffix == '.pbtxt' else size}")
+
+
+def _paths(paths: Sequence[str], repository: str | None) -> tuple[Sequence[str], str]:
+    """The checkpoints, and where to write."""
+    if repository is None and len(paths) < 2:
+        raise OptionError(f"{paths[0]} alone is not enough: name the checkpoint, then the ONNX file to write, or --triton.")
+    if repository is not None and (named := [path for path in paths if path.endswith(".onnx")]):
+        raise OptionError(f"--triton={repository} names the file itself: leave out {named[0]}.")
+    return (paths[:-1], paths[-1]) if repository is None else (paths, repository)
 
 
 def _export(args: argparse.Namespace) -> None:
     start = time.perf_counter()
-    checkpoint = newest(args.checkpoint)
-    if len(args.checkpoint) > 1:
-        print(f"Of {len(args.checkpoint)} checkpoints the newest is used: {checkpoint}")
+    checkpoints, path = _paths(args.paths, args.triton)
+    checkpoint = newest(checkpoints)
+    if len(checkpoints) > 1:
+        print(f"Of {len(checkpoints)} checkpoints the newest is used: {checkpoint}")
     exported = export(
         checkpoint,
-        args.path,
+        path,
         io=args.io,
         opset=args.opset,
         k_default=args.k_default,
@@ -134,6 +150,7 @@ def _export(args: argparse.Namespace) -> None:
         dataset_path=args.dataset_path,
         metadata=_metadata(args.metadata),
         options=Options(args.filters, args.reasons, args.posterior),
+        repository=args.triton is not None,
         progress=lambda message: print(f"{message} ..."),
     )
     _report(exported, args.precision, time.perf_counter() - start)

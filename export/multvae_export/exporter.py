@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from multvae_export import checkpoint as checkpoints
+from multvae_export import triton
 from multvae_export.dataset import rebuild
 from multvae_export.errors import OptionError, PrecisionError
 from multvae_export.histories import Layout
@@ -57,6 +59,7 @@ def export(
     dataset_path: str | None = None,
     metadata: Mapping[str, str] | None = None,
     options: Options = NONE,
+    repository: bool = False,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Exported:
     """Turn a checkpoint into one verified ONNX file.
@@ -82,6 +85,7 @@ def export(
             item tokens. RecBole reads it.
         metadata: what the file's metadata hold besides the contract's.
         options: further inputs and outputs: filters, reasons, posterior.
+        repository: whether ``path`` is a model repository of NVIDIA Triton, in which the file is a new version of its model.
         progress: called with a sentence before each step.
 
     Raises:
@@ -89,7 +93,7 @@ def export(
     """
     checkpoint, path = Path(checkpoint), Path(path)
     _check_options(atol, precision, histories, min_overlap, check)
-    _check_paths(checkpoint, path)
+    _check_paths(checkpoint, path, repository)
     progress(f"Reading {checkpoint}")
     rebuilt = cache(lambda: rebuild(str(checkpoint), str(dataset_path))) if dataset_path else None
     loaded = checkpoints.load(checkpoint, rebuilt)
@@ -98,10 +102,14 @@ def export(
     if histories is not None and io == "users":
         raise OptionError("--histories does not fit --io=users: such a file knows no other histories than its users'.")
     given = read_histories(histories, model.tokens, Layout.of(loaded.config)) if histories is not None else None
+    if repository and io != "dense":
+        k_default = k_default or triton.K
     progress("Writing the graph")
     checks: list[tuple[str, str]] = []
-    with working_folder(path) as folder:
-        written = folder / path.name
+    with ExitStack() as stack:
+        target = stack.enter_context(triton.model_folder(path, model)) / triton.FILE if repository else path
+        folder = stack.enter_context(working_folder(target))
+        written = folder / target.name
         write(to_onnx(model, io, opset, k_default, precision, metadata, options), written)
         if check:
             progress("Verifying against torch and onnxruntime")
@@ -110,8 +118,8 @@ def export(
             if precision != "fp32":
                 progress(f"Measuring what {precision} costs")
                 checks.append(("keeps fp32's ranking", _cost(file, given, min_overlap)))
-        files = publish(folder, path)
-    return Exported(path, files, model, io, tuple(checks))
+        files = triton.publish(folder, target.parent, precision) if repository else publish(folder, target)
+    return Exported(files[-1], files, model, io, tuple(checks))
 
 
 def _check_options(
@@ -129,11 +137,13 @@ def _check_options(
         )
 
 
-def _check_paths(checkpoint: Path, path: Path) -> None:
-    if not path.absolute().parent.is_dir():
-        raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
+def _check_paths(checkpoint: Path, path: Path, repository: bool) -> None:
     if checkpoint.is_dir():
         raise OptionError(f"{checkpoint} is a folder: name a checkpoint in it, such as {checkpoint}/MultVAE-DATE.pth.")
+    if repository:
+        return
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
     if path.is_dir():
         raise OptionError(f"{path} is a folder: name a file in it.")
     if path.exists() and checkpoint.exists() and path.samefile(checkpoint):

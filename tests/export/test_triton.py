@@ -1,0 +1,128 @@
+"""A model repository of Triton, read with Triton's own schema, and what Triton asks of a file that it batches."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from google.protobuf import text_format
+from multvae_export import golden, onnx_file, triton
+from multvae_export.cli import main
+from multvae_export.errors import VerificationError
+from multvae_export.exporter import export
+from multvae_export.options import NONE, Options
+from multvae_export.trained_model import Model
+from tritonclient.grpc import model_config_pb2 as schema
+
+from tests.export.test_users import synthetic
+
+TYPES = {"tensor(string)": "TYPE_STRING", "tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
+VALUES: dict[str, Any] = {"TYPE_STRING": object, "TYPE_INT64": np.int64, "TYPE_FP32": np.float32}
+ALL = Options(filters=True, reasons=True, posterior=True)
+
+
+def parsed(path: Path) -> Any:
+    return text_format.Parse(path.read_text("utf-8"), schema.ModelConfig())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
+@pytest.mark.parametrize(("io", "options"), [("tokens", NONE), ("tokens", ALL), ("ids", ALL), ("dense", NONE)])
+def test_the_configuration_is_of_the_file(io: str, options: Options, precision: str) -> None:
+    check(golden.model(), io, options, precision)
+
+
+def check(model: Model, io: str, options: Options = NONE, precision: str = "fp32") -> None:
+    """Triton's own checks of a configuration against the model, and a batch of two that has what it names."""
+    k = None if io == "dense" else triton.K
+    path = Path("model.onnx")
+    onnx_file.write(onnx_file.to_onnx(model, io, 18, k, precision, options=options), path)
+    config = text_format.Parse(triton.config_text("small", path, precision), schema.ModelConfig())
+    assert (config.name, config.backend) == ("small", "onnxruntime") and config.max_batch_size > 1
+    assert config.HasField("dynamic_batching")
+    kind = "KIND_CPU" if precision in ("int8", "int4") else "KIND_AUTO"
+    assert [schema.ModelInstanceGroup.Kind.Name(group.kind) for group in config.instance_group] == [kind]
+    session = onnxruntime.InferenceSession(path)
+    for told, wanted in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
+        assert [value.name for value in told] == [value.name for value in wanted]
+        for one, value in zip(told, wanted, strict=True):
+            assert schema.DataType.Name(one.data_type) == TYPES[value.type]
+            dims = [size if isinstance(size, int) else -1 for size in value.shape]
+            assert dims == [-1, *(one.reshape.shape if one.HasField("reshape") else one.dims)]
+            assert len(one.dims) > 0  # Triton refuses a tensor without any.
+    feed = {}
+    for one in config.input:
+        shape = [2, *(max(size, 3) if size < 0 else size for size in one.dims)]
+        shape = shape[:1] if one.HasField("reshape") else shape
+        feed[one.name] = np.zeros(shape, VALUES[schema.DataType.Name(one.data_type)])
+        if feed[one.name].dtype == object:
+            feed[one.name][:] = golden.TOKENS[1]
+    for one, found in zip(config.output, session.run(None, feed), strict=True):
+        assert found.shape[0] == 2 and found.ndim == 1 + len(one.dims)
+
+
+def test_users_have_no_dimension_but_the_batch() -> None:
+    check(synthetic(), "users")
+
+
+def test_each_export_is_a_version(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(checkpoint), "--triton", "models"]) == 0
+    assert "Wrote models/MultVAE-blocks/config.pbtxt\nWrote models/MultVAE-blocks/1/model.onnx: " in capsys.readouterr().out
+    config = Path("models/MultVAE-blocks/config.pbtxt")
+    assert parsed(config).name == config.parent.name
+    config.write_text(config.read_text().replace("KIND_AUTO", "KIND_CPU count: 2"))
+    kept = config.read_text()
+    assert main([str(checkpoint), "--triton", "models", "--k-default", "3"]) == 0
+    assert "config" not in capsys.readouterr().out and config.read_text() == kept
+    for version, k in ((1, triton.K), (2, 3)):
+        session = onnxruntime.InferenceSession(config.parent / str(version) / "model.onnx")
+        assert session.run(["items"], {"history": np.array([[""]], object)})[0].shape[1] == min(k, 16)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (config.parent / "2").stat().st_mode & 0o777 == 0o777 & ~mask  # The server is another user.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--triton", "models", "--filters"], "models/MultVAE-blocks/1/model.onnx has other inputs or outputs: export to"),
+        (["--triton", "a file"], "--triton=a file is a file: expected the folder of Triton's model repository."),
+        (["model.onnx", "--triton", "models"], "--triton=models names the file itself: leave out model.onnx."),
+        ([], "alone is not enough: name the checkpoint, then the ONNX file to write, or --triton."),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    arguments: list[str], message: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a file").write_text("")
+    export(checkpoint, "models", repository=True)
+    before = sorted(Path("models").rglob("*"))
+    assert main([str(checkpoint), *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert sorted(Path("models").rglob("*")) == before
+
+
+def test_what_fails_leaves_no_model(checkpoint: Path) -> None:
+    with pytest.raises(VerificationError):
+        export(checkpoint, "models", repository=True, atol=1e-30)
+    assert not list(Path("models").iterdir())
+
+
+def test_a_killed_export_leaves_no_version(checkpoint: Path) -> None:
+    code = f"""
+import os, signal
+from multvae_export import exporter, triton
+triton.Path.rename = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+exporter.export({str(checkpoint)!r}, "models", repository=True)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
+    folder = Path("models/MultVAE-blocks")
+    assert not list(folder.glob("[0-9]*"))
+    export(checkpoint, "models", repository=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "config.pbtxt"]
