@@ -2,9 +2,9 @@
 
     python -m multvae_export.golden export/clients
 
-writes ``golden.onnx``, the same model with all options in ``golden.options.onnx``, and ``golden.json``. The expected answers
-are the torch reference's, not onnxruntime's. In the JSON, null stands for a score of -inf and for noise that is no number,
-and ``""`` for the padding item.
+writes ``golden.onnx``, the same model with all options in ``golden.options.onnx``, that with ids for tokens in
+``golden.ids.onnx``, and ``golden.json``. The expected answers are the torch reference's, not onnxruntime's. In the JSON,
+null stands for a score of -inf and for noise that is no number, and ``""`` or 0 for the padding item.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from multvae_export.options import Options
 from multvae_export.ranking import best, multi_hot
 from multvae_export.trained_model import Model
 
+#: The ids that stand for tokens that the model does not know, in the file with ids.
+UNKNOWN = {"nobody": 9, "nothing": -1, "7 ": 2**40, "[PAD]": -(2**40)}
 TOKENS = ("[PAD]", "7", "42", "caf\u00e9", "\u65e5\u672c", "a b", "007", "x,y", "9" * 20)
 
 CASES: tuple[tuple[str, list[list[str]], int], ...] = (
@@ -101,6 +103,18 @@ def option_cases(golden: Model) -> list[dict[str, Any]]:
     return [_option_case(golden.architecture, *case) for case in OPTION_CASES]
 
 
+def id_cases(golden: Model) -> list[dict[str, Any]]:
+    """All cases of a file with all options whose items are ids, with the answers of the torch reference."""
+    plain = (_option_case(golden.architecture, *case, {}) for case in CASES)
+    return [_with_ids(case) for case in (*plain, *option_cases(golden))]
+
+
+def _with_ids(case: dict[str, Any]) -> dict[str, Any]:
+    ids = {"": 0, **UNKNOWN, **{token: n for n, token in enumerate(TOKENS) if n}}
+    lists = ("history", "exclude", "among", "items")
+    return case | {name: [[ids[token] for token in row] for row in case[name]] for name in lists if name in case}
+
+
 def _option_case(
     architecture: Architecture, name: str, history: list[list[str]], k: int, options: dict[str, Any]
 ) -> dict[str, Any]:
@@ -153,12 +167,14 @@ def main(folder: str) -> None:
     write(to_onnx(model()), Path(folder) / "golden.onnx")
     options = Options(filters=True, reasons=True, posterior=True)
     write(to_onnx(model(), options=options), Path(folder) / "golden.options.onnx")
+    write(to_onnx(model(), io="ids", options=options), Path(folder) / "golden.ids.onnx")
     golden = {
         "contract_version": CONTRACT_VERSION,
         "model": "golden.onnx",
         "tolerance": 1e-4,
         "cases": cases(model()),
         "options": {"contract_version": OPTIONS_VERSION, "model": "golden.options.onnx", "cases": option_cases(model())},
+        "ids": {"contract_version": OPTIONS_VERSION, "model": "golden.ids.onnx", "cases": id_cases(model())},
     }
     text = json.dumps(golden, indent=1, ensure_ascii=False)
     (Path(folder) / "golden.json").write_text(text + "\n", encoding="utf-8")

@@ -204,13 +204,13 @@ def test_golden_file_is_what_the_exporter_writes() -> None:
     golden.main(".")
     clients = ROOT / "export" / "clients"
     ours, committed = (json.loads((folder / "golden.json").read_text("utf-8")) for folder in (Path(), clients))
-    for ours_part, committed_part in ((ours, committed), (ours["options"], committed["options"])):
+    for ours_part, committed_part in ((ours, committed), *((ours[part], committed[part]) for part in ("options", "ids"))):
         for case, expected in zip(ours_part["cases"], committed_part["cases"], strict=True):
             for name in ("scores", "reasons"):
                 numbers, wanted = (np.array(part.pop(name, []), float) for part in (case, expected))
                 np.testing.assert_allclose(numbers, wanted, atol=1e-5)
     assert ours == committed
-    for name in ("golden.onnx", "golden.options.onnx"):
+    for name in ("golden.onnx", "golden.options.onnx", "golden.ids.onnx"):
         assert onnx.load(name).graph == onnx.load(clients / name).graph
 
 

@@ -1,47 +1,97 @@
 // Recommendations from an exported model, with onnxruntime-node.
 //
-// node recommend.mjs MODEL.onnx TOKEN... [-k 10] [--exclude ITEMS] [--among ITEMS]
+// node recommend.mjs MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]
 
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import ort from "onnxruntime-node";
 
-// What a file takes, and what it may take besides, by the option of multvae-export.
-const INPUTS = { history: "string", k: "int64" };
+const VERSIONS = ["1", "2"];
+// What a file may take besides history and k, by the option of multvae-export.
 const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior" };
 
-/** The session of a file exported with --io tokens; any other file is an Error. */
-export async function loadModel(path) {
-  if (!existsSync(path)) throw new Error(`${path} is missing: expected a model exported with --io tokens.`);
-  const session = await ort.InferenceSession.create(path).catch((cause) => {
+/**
+ * The session of a file exported with --io tokens or --io ids; any other file is an Error.
+ *
+ * With `gpu` it runs on CUDA where that is at hand: `session.provider` says what it got. Any number of requests may share it.
+ */
+export async function loadModel(path, { gpu = false } = {}) {
+  if (!existsSync(path)) throw new Error(`${path} is missing: expected a model exported with --io tokens or --io ids.`);
+  const session = await createSession(path, gpu).catch((cause) => {
     throw new Error(`${path} is no ONNX model that onnxruntime can read: export the model again.`, { cause });
   });
-  const inputs = session.inputMetadata;
-  const known = inputs.every(({ name, type }) => (INPUTS[name] ?? (name in OPTIONS ? type : undefined)) === type);
+  const inputs = inputsOf(session);
+  const known = ["string", "int64"].includes(inputs.get("history")?.type) && inputs.get("k")?.type === "int64";
   // This binding ignores a given k where the file holds a default: such a file is refused here.
-  if (!known || !Object.keys(INPUTS).every((name) => inputs.some((input) => input.name === name))) {
-    const found = inputs.map(({ name, type }) => `${type} ${name}`).join(", ");
-    throw new Error(`${path} takes ${found}: expected string history and int64 k; export the model with --io tokens and no --k-default.`);
+  if (!known || [...inputs.keys()].some((name) => !["history", "k", ...Object.keys(OPTIONS)].includes(name))) {
+    await session.release();
+    const found = [...inputs.values()].map(({ name, type }) => `${type} ${name}`).join(", ");
+    const wanted = "expected history and k; export the model with --io tokens or --io ids, and no --k-default";
+    throw new Error(`${path} takes ${found}: ${wanted}.`);
+  }
+  const version = metadata(readFileSync(path), "contract_version");
+  if (!VERSIONS.includes(version)) {
+    await session.release();
+    throw new Error(`${path} has the contract version ${version}, this client knows ${VERSIONS.join(" and ")}: update it.`);
   }
   return session;
 }
 
+async function createSession(path, gpu) {
+  if (gpu) {
+    // onnxruntime would print at length that CUDA is not at hand. The level holds from the first session on.
+    ort.env.logLevel = "fatal";
+    const session = await ort.InferenceSession.create(path, { executionProviders: ["cuda", "cpu"] }).catch(() => undefined);
+    if (session) return Object.assign(session, { provider: "CUDAExecutionProvider" });
+  }
+  return Object.assign(await ort.InferenceSession.create(path), { provider: "CPUExecutionProvider" });
+}
+
+/** An entry of an ONNX file's metadata, which this binding does not show: field 14 of ModelProto, a name (1) and a text (2). */
+function metadata(bytes, name) {
+  for (const [field, entry] of fields(bytes)) {
+    if (field !== 14) continue;
+    const parts = new Map([...fields(entry)].map(([part, text]) => [part, new TextDecoder().decode(text)]));
+    if (parts.get(1) === name) return parts.get(2);
+  }
+}
+
+/** The fields of a protobuf message that have a length, with their bytes: those of an ONNX file, but for its numbers. */
+function* fields(bytes) {
+  let at = 0;
+  const varint = () => {
+    for (let value = 0, unit = 1; ; unit *= 128) {
+      const byte = bytes[at++] ?? 0;
+      value += (byte & 127) * unit;
+      if (byte < 128) return value;
+    }
+  };
+  while (at < bytes.length) {
+    const key = varint();
+    const size = varint(); // Of a number, this is the number.
+    if (key % 8 === 2) yield [Math.floor(key / 8), bytes.subarray(at, (at += size))];
+  }
+}
+
+const inputsOf = (session) => new Map(session.inputMetadata.map((input) => [input.name, input]));
+
 /**
- * Rank items for histories of item tokens. Of a file with filters, `exclude` are items never to return and `among` items to
- * rank alone, a list for each history or one for all; of a file with a posterior, `noise` is [batch or 1][K], standard normal
- * for a sample.
+ * Rank items for histories of item tokens, or of ids (numbers) where the file has ids. Of a file with filters, `exclude` are
+ * items never to return and `among` items to rank alone, a list for each history or one for all; of a file with a posterior,
+ * `noise` is [batch or 1][K], standard normal for a sample.
  *
- * Items and scores are [batch][k], best first; a row with fewer items ends in "" with score -Infinity. Of a file with reasons,
- * `reasons` [batch][k][length] says by how much each item of the history raises each score.
+ * Items and scores are [batch][k], best first; a row with fewer items ends in "" (of ids: 0) with score -Infinity. Of a file
+ * with reasons, `reasons` [batch][k][length] says by how much each item of the history raises each score.
  */
 export async function recommend(session, histories, k, { exclude, among, noise } = {}) {
-  const inputs = new Map(session.inputMetadata.map((input) => [input.name, input]));
+  const inputs = inputsOf(session);
+  const ids = inputs.get("history").type === "int64";
   for (const [name, given] of Object.entries({ exclude, among, noise })) {
     if (given && !inputs.has(name)) throw new Error(`the model has no input ${name}: export it with ${OPTIONS[name]}.`);
   }
-  const feeds = { history: padded(histories), k: new ort.Tensor("int64", [BigInt(k)], [1]) };
-  if (inputs.has("exclude")) Object.assign(feeds, { exclude: padded(exclude ?? [[]]), among: padded(among ?? [[]]) });
+  const feeds = { history: padded(histories, ids), k: new ort.Tensor("int64", [BigInt(k)], [1]) };
+  if (inputs.has("exclude")) Object.assign(feeds, { exclude: padded(exclude ?? [[]], ids), among: padded(among ?? [[]], ids) });
   if (inputs.has("noise")) {
     const rows = noise ?? [Array(inputs.get("noise").shape[1]).fill(0)];
     feeds.noise = new ort.Tensor("float32", Float32Array.from(rows.flat(), (part) => part ?? NaN), [rows.length, rows[0].length]);
@@ -49,16 +99,18 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   const { items, scores, reasons } = await session.run(feeds);
   const rows = (data, count, width) => Array.from({ length: count }, (_, row) => [...data.slice(row * width, (row + 1) * width)]);
   const [batch, width] = items.dims;
-  const found = { items: rows(items.data, batch, width), scores: rows(scores.data, batch, width) };
+  const best = ids ? Array.from(items.data, Number) : items.data;
+  const found = { items: rows(best, batch, width), scores: rows(scores.data, batch, width) };
   if (reasons) found.reasons = rows(rows(reasons.data, batch * width, reasons.dims[2]), batch, width);
   return found;
 }
 
-/** The rows as one tensor; "" pads. */
-function padded(rows) {
+/** The rows as one tensor; "" pads, or 0. */
+function padded(rows, ids) {
   const length = Math.max(0, ...rows.map((row) => row.length));
-  const tokens = rows.flatMap((row) => [...row, ...Array(length - row.length).fill("")]);
-  return new ort.Tensor("string", tokens, [rows.length, length]);
+  const items = rows.flatMap((row) => [...row, ...Array(length - row.length).fill(ids ? 0 : "")]);
+  const data = ids ? BigInt64Array.from(items, BigInt) : items;
+  return new ort.Tensor(ids ? "int64" : "string", data, [rows.length, length]);
 }
 
 /** The item of a history that raised a score most, by its reasons [length]; undefined where none did. */
@@ -67,23 +119,31 @@ export function because(history, reasons) {
   return most > 0 ? history[reasons.indexOf(most)] : undefined;
 }
 
-/** One list for all rows: the tokens of a file, one a line, or those of a text, with commas between. */
+/** One list for all rows: the items of a file, one a line, or those of a text, with commas between. */
 function readItems(text) {
   if (text === undefined) return undefined;
-  const tokens = existsSync(text) ? readFileSync(text, "utf8").split(/\r?\n/) : text.split(",");
-  return [tokens.filter(Boolean)];
+  const items = existsSync(text) ? readFileSync(text, "utf8").split(/\r?\n/) : text.split(",");
+  return [items.filter(Boolean)];
+}
+
+function readId(text) {
+  if (!/^-?\d{1,15}$/.test(text)) throw new Error(`'${text}' is no item id: the model takes RecBole's item ids.`);
+  return Number(text);
 }
 
 async function main() {
-  const { values, positionals } = parseArgs({
-    options: { k: { type: "string", short: "k", default: "10" }, exclude: { type: "string" }, among: { type: "string" } },
-    allowPositionals: true,
-  });
-  const [model, ...history] = positionals;
-  if (!model) throw new Error("MODEL.onnx is missing: node recommend.mjs MODEL.onnx TOKEN... [-k 10].");
+  const [text, flag] = [{ type: "string" }, { type: "boolean" }];
+  const options = { k: { ...text, short: "k", default: "10" }, exclude: text, among: text, gpu: flag };
+  const { values, positionals } = parseArgs({ options, allowPositionals: true });
+  const [model, ...liked] = positionals;
+  if (!model) throw new Error("MODEL.onnx is missing: node recommend.mjs MODEL.onnx ITEM... [-k 10].");
   if (!/^[1-9]\d*$/.test(values.k)) throw new Error(`-k is ${values.k}: expected 1 or more.`);
-  const lists = { exclude: readItems(values.exclude), among: readItems(values.among) };
-  const { items, scores, reasons } = await recommend(await loadModel(model), [history], values.k, lists);
+  const session = await loadModel(model, { gpu: values.gpu });
+  if (values.gpu) console.error(`runs on ${session.provider}`);
+  const ids = inputsOf(session).get("history").type === "int64";
+  const lists = [[liked], readItems(values.exclude), readItems(values.among)];
+  const [[history], exclude, among] = ids ? lists.map((rows) => rows?.map((row) => row.map(readId))) : lists;
+  const { items, scores, reasons } = await recommend(session, [history], values.k, { exclude, among });
   if (!items[0][0]) throw new Error("Nothing to recommend: every item is in the history or excluded, or --among names no known one.");
   items[0].forEach((item, rank) => {
     const reason = reasons && because(history, reasons[0][rank]);
@@ -91,7 +151,7 @@ async function main() {
   });
 }
 
-if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (existsSync(process.argv[1] ?? "") && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   await main().catch((error) => {
     console.error(error.message);
     process.exitCode = 1;

@@ -1,20 +1,22 @@
-// Every case of golden.json, and the command line.
+// Every case of golden.json, requests at once, and the command line.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { loadModel, recommend } from "./recommend.mjs";
+import { Worker } from "node:worker_threads";
+import { because, loadModel, recommend } from "./recommend.mjs";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 const golden = JSON.parse(readFileSync(path("../golden.json"), "utf8"));
-const model = path(`../${golden.model}`);
-const options = path(`../${golden.options.model}`);
+const parts = { tokens: golden, options: golden.options, ids: golden.ids };
+const [model, options, ids] = Object.values(parts).map((part) => path(`../${part.model}`));
+const onGpu = await loadModel(model, { gpu: true }); // The first session: it sets how much onnxruntime prints.
 const session = await loadModel(model);
-const sets = [[session, golden.cases], [await loadModel(options), golden.options.cases]];
 
 /** All numbers of nested rows are as near as the golden file says; null is -Infinity. */
 function near(found, expected) {
@@ -26,16 +28,18 @@ function near(found, expected) {
   });
 }
 
-for (const [session, cases] of sets) {
-  for (const { name, history, k, items, scores, reasons, ...given } of cases) {
-    test(`golden: ${name}`, async () => {
-      const found = await recommend(session, history, k, given);
-      assert.deepEqual(found.items, items);
-      near(found.scores, scores);
-      assert.equal(found.reasons === undefined, reasons === undefined);
-      if (reasons) near(found.reasons, reasons);
-    });
-  }
+/** What a session answers to a golden case is what the file says. */
+async function check(session, { name, history, k, items, scores, reasons, ...given }) {
+  const found = await recommend(session, history, k, given);
+  assert.deepEqual(found.items, items);
+  near(found.scores, scores);
+  assert.equal(found.reasons === undefined, reasons === undefined);
+  if (reasons) near(found.reasons, reasons);
+}
+
+for (const [part, { model, cases }] of Object.entries(parts)) {
+  const session = await loadModel(path(`../${model}`));
+  for (const golden of cases) test(`golden: ${part}: ${golden.name}`, () => check(session, golden));
 }
 
 test("histories are padded", async () => {
@@ -43,10 +47,49 @@ test("histories are padded", async () => {
   assert.deepEqual(items.map(([best]) => best), ["café", "café", "café"]);
 });
 
+test("8 requests at once share a session", async () => {
+  const session = await loadModel(options);
+  const cases = golden.options.cases;
+  for (let round = 0; round < 100; round++) {
+    await Promise.all(Array.from({ length: 8 }, (_, at) => check(session, cases[(8 * round + at) % cases.length])));
+  }
+});
+
+test("8 worker threads have a session each", async () => {
+  const code = `const { parentPort, workerData: { client, model } } = require("node:worker_threads");
+    import(client).then(async ({ loadModel, recommend }) => {
+      const session = await loadModel(model);
+      for (let request = 0; request < 50; request++) parentPort.postMessage((await recommend(session, [["42"]], 2)).items);
+    });`;
+  const workerData = { client: new URL("recommend.mjs", import.meta.url).href, model };
+  await Promise.all(Array.from({ length: 8 }, async () => {
+    const answers = [], worker = new Worker(code, { eval: true, workerData });
+    worker.on("message", (items) => answers.push(items));
+    await once(worker, "exit");
+    assert.deepEqual(answers, Array(50).fill([["café", "007"]]));
+  }));
+});
+
+test("because names the item that raised a score most, or none", () => {
+  assert.equal(because(["7", "42"], [0.5, 1]), "42");
+  assert.equal(because([7, 42], [0.5, 0]), 7);
+  assert.equal(because(["7"], [-1]), undefined);
+  assert.equal(because([], []), undefined);
+});
+
+test("with gpu, the session says what it got", async () => {
+  assert.equal(session.provider, "CPUExecutionProvider");
+  assert.match(onGpu.provider, /^(CUDA|CPU)ExecutionProvider$/);
+  for (const each of golden.cases) await check(onGpu, each);
+});
+
 const run = (...args) => spawnSync(process.execPath, [path("recommend.mjs"), ...args], { encoding: "utf8" });
 
 test("command line", () => {
   assert.equal(run(model, "42", "-k", "2").stdout, "café\t1.8704\n007\t1.3451\n");
+  const { stdout, stderr } = run(model, "42", "-k", "2", "--gpu");
+  assert.equal(stdout, "café\t1.8704\n007\t1.3451\n");
+  assert.match(stderr, /^runs on (CUDA|CPU)ExecutionProvider\n$/);
 });
 
 test("command line with options", () => {
@@ -55,17 +98,26 @@ test("command line with options", () => {
   writeFileSync(list, "007\n7\nx,y\n");
   const { stdout } = run(options, "42", "--exclude", "7", "--among", list);
   assert.deepEqual(stdout.trim().split("\n").map((line) => line.split("\t")[0]), ["007", "x,y"]);
+  assert.equal(run(ids, "2", "-k", "2").stdout, "3\t1.8704\tbecause of 2\n6\t1.3451\n");
+  assert.equal(run(ids, "2", "--exclude", "3", "--among", "3,1").stdout.split("\t")[0], "1");
 });
 
 test("command line errors", () => {
-  const text = join(mkdtempSync(join(tmpdir(), "client-")), "text.onnx");
+  const folder = mkdtempSync(join(tmpdir(), "client-"));
+  const [text, other, newer] = ["text.onnx", "other.onnx", "newer.onnx"].map((name) => join(folder, name));
   writeFileSync(text, "not a model");
+  writeFileSync(other, readFileSync(model, "latin1").replaceAll("history", "visitor"), "latin1");
+  writeFileSync(newer, readFileSync(model, "latin1").replace("contract_version\x12\x011", "contract_version\x12\x013"), "latin1");
   for (const [args, message] of [
-    [["missing.onnx", "42"], /missing\.onnx is missing/],
+    [["missing.onnx", "42"], /missing\.onnx is missing: expected a model exported with --io tokens or --io ids\./],
     [[text], /text\.onnx is no ONNX model/],
+    [[other], /other\.onnx takes string visitor, int64 k: expected history and k; export the model with --io tokens or --io ids/],
+    [[newer], /newer\.onnx has the contract version 3, this client knows 1 and 2: update it\./],
     [[model, "-k", "0"], /-k is 0/],
     [[model, "42", "--among", "7"], /the model has no input among: export it with --filters\./],
     [[options, "42", "--among", "nobody"], /Nothing to recommend/],
+    [[ids, "café"], /'café' is no item id: the model takes RecBole's item ids\./],
+    [[ids, "1", "--exclude", "1.5"], /'1\.5' is no item id/],
     [[], /MODEL\.onnx is missing/],
   ]) {
     const { status, stderr } = run(...args);

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ from recommend import load_model, recommend
 CLIENTS = Path(__file__).parent.parent
 GOLDEN = json.loads((CLIENTS / "golden.json").read_text(encoding="utf-8"))
 MODEL = str(CLIENTS / GOLDEN["model"])
-OPTIONS = str(CLIENTS / GOLDEN["options"]["model"])
-CASES = [(MODEL, case) for case in GOLDEN["cases"]] + [(OPTIONS, case) for case in GOLDEN["options"]["cases"]]
+OPTIONS, IDS = (str(CLIENTS / GOLDEN[part]["model"]) for part in ("options", "ids"))
+PARTS = (GOLDEN, GOLDEN["options"], GOLDEN["ids"])
+CASES = [(str(CLIENTS / part["model"]), case) for part in PARTS for case in part["cases"]]
 
 
-@pytest.mark.parametrize(("model", "case"), CASES, ids=[case["name"] for _, case in CASES])
+@pytest.mark.parametrize(("model", "case"), CASES, ids=[f"{Path(model).stem}: {case['name']}" for model, case in CASES])
 def test_golden(model: str, case: dict[str, Any]) -> None:
     given = {name: case[name] for name in ("exclude", "among") if name in case}
     if "noise" in case:
@@ -38,6 +41,18 @@ def test_histories_are_padded() -> None:
     assert items[:, 0].tolist() == ["café", "café", "café"]
 
 
+def test_threads_share_a_session() -> None:
+    session = load_model(OPTIONS)
+    cases = [case for case in GOLDEN["options"]["cases"] if "noise" not in case]
+
+    def items(case: dict[str, Any]) -> list[list[str]]:
+        given = {name: case[name] for name in ("exclude", "among") if name in case}
+        return recommend(session, case["history"], case["k"], **given).items.tolist()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(items, cases * 100)) == [case["items"] for case in cases] * 100
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     script = Path(__file__).with_name("recommend.py")
     return subprocess.run([sys.executable, "-X", "utf8", script, *arguments], capture_output=True, encoding="utf-8")
@@ -53,6 +68,9 @@ def test_command_line_with_options(tmp_path: Path) -> None:
     assert run(OPTIONS, "42", "--exclude", "café,7").stdout.startswith("007\t1.3451\n")
     lines = run(OPTIONS, "42", "--among", str(tmp_path / "items.txt")).stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["007", "7", "x,y"]
+    assert run(IDS, "2", "-k", "2").stdout == "3\t1.8704\tbecause of 2\n6\t1.3451\n"
+    assert run(IDS, "2", "--exclude", "3", "--among", "3,1").stdout.split("\t")[0] == "1"
+    assert re.fullmatch("runs on (CUDA|CPU)ExecutionProvider", run(MODEL, "42", "--gpu").stderr.splitlines()[-1])
 
 
 def test_command_line_errors(tmp_path: Path) -> None:
@@ -65,6 +83,7 @@ def test_command_line_errors(tmp_path: Path) -> None:
         ([MODEL, "-k", "0"], "-k is 0"),
         ([MODEL, "42", "--among", "7"], "the model has no input among: export it with --filters."),
         ([OPTIONS, "42", "--among", "nobody"], "Nothing to recommend"),
+        ([IDS, "café"], "'café' is no item id: the model takes RecBole's item ids."),
         ([str(tmp_path / "new.onnx")], "has the contract version 3, this client knows 1 and 2: update it."),
     ]:
         failed = run(*arguments)

@@ -232,8 +232,12 @@ async function loadTitles(url) {
 }
 
 try {
-  const loaded = [loadModel("model.onnx"), loadTitles("titles.json"), load("groups.json").then((response) => response.json())];
+  const gpu = "gpu" in document.documentElement.dataset; // Of a page built with --gpu.
+  const loaded = [loadModel("model.onnx", { gpu }), loadTitles("titles.json"), load("groups.json").then((response) => response.json())];
   [session, titles, groups] = await Promise.all(loaded);
+  const { type } = session.inputMetadata.find(({ name }) => name === "history");
+  if (type !== "string") throw new Error("model.onnx takes item ids, but titles.json has tokens: export the model with --io tokens.");
+  $("provider").textContent = `Runs in your browser on ${session.provider}.`;
   // The ranking of an empty history holds every item of the model, the most popular first.
   const { items } = await recommend(session, [[]], Number.MAX_SAFE_INTEGER);
   catalogue = items[0].map((token) => ({ token, text: fold(titleOf(token)) }));

@@ -4,59 +4,132 @@ import * as ort from "./ort.wasm.bundle.min.mjs";
 
 ort.env.wasm.numThreads = 1; // More would need a server that sends COOP and COEP headers.
 
-// What a file takes, and what it may take besides, by the option of multvae-export.
-const INPUTS = { history: "string", k: "int64" };
+const VERSIONS = ["1", "2"];
+// What a file may take besides history and k, by the option of multvae-export.
 const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior" };
 
-/** The session of a file exported with --io tokens; any other file is an Error. */
-export async function loadModel(url) {
+/**
+ * The session of a file exported with --io tokens or --io ids; any other file is an Error.
+ *
+ * With `gpu` it runs on WebGPU where that is at hand: `session.provider` says what it got. Any number of requests may share it.
+ */
+export async function loadModel(url, { gpu = false } = {}) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url} is missing (HTTP ${response.status}): put the exported model beside the page.`);
-  const session = await ort.InferenceSession.create(await response.arrayBuffer()).catch((cause) => {
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  const session = await createSession(bytes, gpu).catch((cause) => {
     throw new Error(`${url} is no ONNX model that onnxruntime can read: export the model again.`, { cause });
   });
-  const inputs = session.inputMetadata;
-  const known = inputs.every(({ name, type }) => (INPUTS[name] ?? (name in OPTIONS ? type : undefined)) === type);
+  const inputs = inputsOf(session);
+  const known = ["string", "int64"].includes(inputs.get("history")?.type) && inputs.get("k")?.type === "int64";
   // This binding refuses a given k where the file holds a default.
-  if (!known || !Object.keys(INPUTS).every((name) => inputs.some((input) => input.name === name))) {
-    const found = inputs.map(({ name, type }) => `${type} ${name}`).join(", ");
-    throw new Error(`${url} takes ${found}: expected string history and int64 k; export the model with --io tokens and no --k-default.`);
+  if (!known || [...inputs.keys()].some((name) => !["history", "k", ...Object.keys(OPTIONS)].includes(name))) {
+    await session.release();
+    const found = [...inputs.values()].map(({ name, type }) => `${type} ${name}`).join(", ");
+    const wanted = "expected history and k; export the model with --io tokens or --io ids, and no --k-default";
+    throw new Error(`${url} takes ${found}: ${wanted}.`);
+  }
+  const version = metadata(bytes, "contract_version");
+  if (!VERSIONS.includes(version)) {
+    await session.release();
+    throw new Error(`${url} has the contract version ${version}, this client knows ${VERSIONS.join(" and ")}: update it.`);
   }
   return session;
 }
 
+async function createSession(model, gpu) {
+  const session = gpu && (await createOnWebGpu(model).catch(() => undefined));
+  if (session) return Object.assign(session, { provider: "WebGPU" });
+  return Object.assign(await ort.InferenceSession.create(model), { provider: "WASM" });
+}
+
+/** The session, or undefined in a browser without WebGPU, which does not fetch the larger files then. */
+async function createOnWebGpu(model) {
+  if (!(await navigator.gpu?.requestAdapter())) return undefined;
+  // Not ort.webgpu.bundle.min.mjs: that one has no look-up of strings.
+  const { env, InferenceSession } = await import("./ort.bundle.min.mjs");
+  env.wasm.numThreads = ort.env.wasm.numThreads;
+  return inTurn(() => InferenceSession.create(model, { executionProviders: ["webgpu"], logSeverityLevel: 4 }));
+}
+
+let last = Promise.resolve();
+
+/** One call after the other: onnxruntime-web hangs where two are on WebGPU at once. */
+function inTurn(call) {
+  const answer = last.then(call);
+  last = answer.catch(() => {});
+  return answer;
+}
+
+/** An entry of an ONNX file's metadata, which this binding does not show: field 14 of ModelProto, a name (1) and a text (2). */
+function metadata(bytes, name) {
+  for (const [field, entry] of fields(bytes)) {
+    if (field !== 14) continue;
+    const parts = new Map([...fields(entry)].map(([part, text]) => [part, new TextDecoder().decode(text)]));
+    if (parts.get(1) === name) return parts.get(2);
+  }
+}
+
+/** The fields of a protobuf message that have a length, with their bytes: those of an ONNX file, but for its numbers. */
+function* fields(bytes) {
+  let at = 0;
+  const varint = () => {
+    for (let value = 0, unit = 1; ; unit *= 128) {
+      const byte = bytes[at++] ?? 0;
+      value += (byte & 127) * unit;
+      if (byte < 128) return value;
+    }
+  };
+  while (at < bytes.length) {
+    const key = varint();
+    const size = varint(); // Of a number, this is the number.
+    if (key % 8 === 2) yield [Math.floor(key / 8), bytes.subarray(at, (at += size))];
+  }
+}
+
+const inputsOf = (session) => new Map(session.inputMetadata.map((input) => [input.name, input]));
+
 /**
- * Rank items for histories of item tokens. Of a file with filters, `exclude` are items never to return and `among` items to
- * rank alone, a list for each history or one for all; of a file with a posterior, `noise` is [batch or 1][K], standard normal
- * for a sample.
+ * Rank items for histories of item tokens, or of ids (numbers) where the file has ids. Of a file with filters, `exclude` are
+ * items never to return and `among` items to rank alone, a list for each history or one for all; of a file with a posterior,
+ * `noise` is [batch or 1][K], standard normal for a sample.
  *
- * Items and scores are [batch][k], best first; a row with fewer items ends in "" with score -Infinity. Of a file with reasons,
- * `reasons` [batch][k][length] says by how much each item of the history raises each score.
+ * Items and scores are [batch][k], best first; a row with fewer items ends in "" (of ids: 0) with score -Infinity. Of a file
+ * with reasons, `reasons` [batch][k][length] says by how much each item of the history raises each score.
  */
 export async function recommend(session, histories, k, { exclude, among, noise } = {}) {
-  const inputs = new Map(session.inputMetadata.map((input) => [input.name, input]));
+  const inputs = inputsOf(session);
+  const ids = inputs.get("history").type === "int64";
   for (const [name, given] of Object.entries({ exclude, among, noise })) {
     if (given && !inputs.has(name)) throw new Error(`the model has no input ${name}: export it with ${OPTIONS[name]}.`);
   }
-  const feeds = { history: padded(histories), k: new ort.Tensor("int64", [BigInt(k)], [1]) };
-  if (inputs.has("exclude")) Object.assign(feeds, { exclude: padded(exclude ?? [[]]), among: padded(among ?? [[]]) });
+  const length = Math.max(0, ...histories.map((history) => history.length));
+  // WebGPU takes no history of length 0: one padding stands for it.
+  const filled = length ? histories : histories.map(() => [ids ? 0 : ""]);
+  const feeds = { history: padded(filled, ids), k: new ort.Tensor("int64", [BigInt(k)], [1]) };
+  if (inputs.has("exclude")) Object.assign(feeds, { exclude: padded(exclude ?? [[]], ids), among: padded(among ?? [[]], ids) });
   if (inputs.has("noise")) {
     const rows = noise ?? [Array(inputs.get("noise").shape[1]).fill(0)];
     feeds.noise = new ort.Tensor("float32", Float32Array.from(rows.flat(), (part) => part ?? NaN), [rows.length, rows[0].length]);
   }
-  const { items, scores, reasons } = await session.run(feeds);
+  const { items, scores, reasons } = await inTurn(() => session.run(feeds));
   const rows = (data, count, width) => Array.from({ length: count }, (_, row) => [...data.slice(row * width, (row + 1) * width)]);
   const [batch, width] = items.dims;
-  const found = { items: rows(items.data, batch, width), scores: rows(scores.data, batch, width) };
-  if (reasons) found.reasons = rows(rows(reasons.data, batch * width, reasons.dims[2]), batch, width);
+  const best = ids ? Array.from(items.data, Number) : items.data;
+  const found = { items: rows(best, batch, width), scores: rows(scores.data, batch, width) };
+  if (reasons) {
+    const each = rows(reasons.data, batch * width, reasons.dims[2]).map((row) => row.slice(0, length));
+    found.reasons = rows(each, batch, width);
+  }
   return found;
 }
 
-/** The rows as one tensor; "" pads. */
-function padded(rows) {
+/** The rows as one tensor; "" pads, or 0. */
+function padded(rows, ids) {
   const length = Math.max(0, ...rows.map((row) => row.length));
-  const tokens = rows.flatMap((row) => [...row, ...Array(length - row.length).fill("")]);
-  return new ort.Tensor("string", tokens, [rows.length, length]);
+  const items = rows.flatMap((row) => [...row, ...Array(length - row.length).fill(ids ? 0 : "")]);
+  const data = ids ? BigInt64Array.from(items, BigInt) : items;
+  return new ort.Tensor(ids ? "int64" : "string", data, [rows.length, length]);
 }
 
 /** The item of a history that raised a score most, by its reasons [length]; undefined where none did. */

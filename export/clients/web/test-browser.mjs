@@ -7,7 +7,12 @@ const ARGS = [
   "--disable-component-update", "--disable-sync",
 ];
 
-export const launch = () => chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGS });
+// Chromium's own software stands in for a GPU.
+const WEBGPU = "--enable-unsafe-webgpu";
+
+export function launch({ webgpu = false } = {}) {
+  return chromium.launch({ executablePath: "/usr/bin/chromium", args: webgpu ? [...ARGS, WEBGPU] : ARGS });
+}
 
 /** The page once it is loaded, with its `requests` and its `complaints` on the way. */
 export async function open(browser, url, options = {}) {

@@ -1,4 +1,5 @@
-// The built page in a real browser: every case of golden.json, picking films, a phone's width, and no request elsewhere.
+// The built page in a real browser: every case of golden.json, also on WebGPU, picking films, a phone's width, and no request
+// elsewhere.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -12,6 +13,7 @@ import { launch, open as openPage } from "./test-browser.mjs";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 const golden = JSON.parse(readFileSync(path("../golden.json"), "utf8"));
+const parts = { tokens: golden, options: golden.options, ids: golden.ids };
 const model = path(`../${golden.model}`);
 const TITLES = [
   ["7", "Seven Samurai", "1954"], ["42", "Metropolis", "1927"], ["café", "Café Society", "2016"],
@@ -29,6 +31,8 @@ const build = (...args) => spawnSync(process.execPath, [path("build.mjs"), ...ar
 before(async () => {
   writeFileSync(items, [["item_id:token", "title:token_seq", "release_year:token"], ...TITLES].map((row) => row.join("\t")).join("\n"));
   assert.equal(build(model, items, site).stderr, "");
+  assert.equal(build(model, items, join(site, "gpu"), "--gpu").stderr, "");
+  for (const { model } of Object.values(parts)) for (const at of [site, join(site, "gpu")]) copyFileSync(path(`../${model}`), join(at, model));
   const serve = ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", site];
   server = spawn("python3", serve, { stdio: ["ignore", "pipe", "ignore"] });
   const [greeting] = await once(server.stdout, "data");
@@ -65,17 +69,22 @@ function near(found, expected) {
   });
 }
 
-test("golden cases", async (t) => {
-  const page = await open();
-  const run = (model, { history, k, ...given }) => page.evaluate(async ([model, history, k, given]) => {
-    const { loadModel, recommend } = await import("./recommend.mjs");
-    return recommend(await loadModel(model), history, k, given);
-  }, [model, history, k, given]);
-  copyFileSync(path(`../${golden.options.model}`), join(site, "options.onnx"));
-  for (const [model, cases] of [["model.onnx", golden.cases], ["options.onnx", golden.options.cases]]) {
+/** What a page's client answers; a page keeps its sessions. */
+const ask = (page, model, gpu, requests) => page.evaluate(async ([model, gpu, requests]) => {
+  const { loadModel, recommend } = await import("./recommend.mjs");
+  window.sessions ??= {};
+  const session = await (window.sessions[model] ??= loadModel(model, { gpu }));
+  const answers = requests.map(({ history, k, ...given }) => recommend(session, history, k, given));
+  return { provider: session.provider, answers: await Promise.all(answers) };
+}, [model, gpu, requests]);
+
+/** Every golden case is a test of its own. */
+async function checkGolden(t, page, prefix, provider) {
+  for (const [part, { model, cases }] of Object.entries(parts)) {
     for (const { name, items, scores, reasons, ...given } of cases) {
-      await t.test(`golden: ${name}`, async () => {
-        const found = await run(model, given);
+      await t.test(`${prefix}: ${part}: ${name}`, async () => {
+        const { answers: [found], ...got } = await ask(page, model, provider === "WebGPU", [given]);
+        assert.equal(got.provider, provider);
         assert.deepEqual(found.items, items);
         near(found.scores, scores);
         assert.equal(found.reasons === undefined, reasons === undefined);
@@ -83,7 +92,64 @@ test("golden cases", async (t) => {
       });
     }
   }
+}
+
+/** 8 requests at once get what one after the other would. */
+async function checkAtOnce(page, gpu) {
+  const cases = golden.options.cases.slice(0, 8);
+  const requests = cases.map(({ history, k, exclude, among }) => ({ history, k, exclude, among }));
+  const { answers } = await ask(page, golden.options.model, gpu, requests);
+  assert.deepEqual(answers.map(({ items }) => items), cases.map(({ items }) => items));
+}
+
+test("golden cases", async (t) => {
+  const page = await open();
+  await checkGolden(t, page, "golden", "WASM");
   await page.close();
+});
+
+test("8 requests at once share a session", async () => {
+  const page = await open();
+  for (let round = 0; round < 20; round++) await checkAtOnce(page, false);
+  await page.close();
+});
+
+test("without WebGPU, the page runs on WASM and fetches nothing else", async () => {
+  for (const url of [origin, `${origin}/gpu/`]) {
+    const page = await openPage(browser, url);
+    await page.getByText("Runs in your browser on WASM.").waitFor();
+    const runtime = page.requests.map((url) => url.split("/").pop()).filter((name) => name.startsWith("ort"));
+    assert.deepEqual(runtime.sort(), ["ort-wasm-simd-threaded.wasm", "ort.wasm.bundle.min.mjs"]);
+    assert.deepEqual(page.complaints.filter((text) => text !== "No available adapters."), []); // Chromium's own.
+    await page.close();
+  }
+});
+
+test("webgpu", async (t) => {
+  const browser = await launch({ webgpu: true });
+  t.after(() => browser.close());
+  const page = await openPage(browser, `${origin}/gpu/`);
+  if (!(await page.evaluate(() => navigator.gpu?.requestAdapter().then(Boolean)))) return t.skip("skipped: no WebGPU adapter");
+  await t.test("the page says so, and does not fetch the other runtime", async () => {
+    await page.getByText("Runs in your browser on WebGPU.").waitFor();
+    assert.deepEqual(page.requests.filter((url) => url.endsWith(".wasm")), [`${origin}/gpu/ort-wasm-simd-threaded.jsep.wasm`]);
+    const prior = await ranking(page);
+    await page.getByRole("button", { name: "Like Metropolis" }).click();
+    assert.ok(!(await changed(page, prior)).includes("Metropolis"));
+    assert.deepEqual(page.complaints, []);
+  });
+  await checkGolden(t, page, "webgpu golden", "WebGPU");
+  await t.test("8 requests at once share a session", () => checkAtOnce(page, true));
+  await t.test("where it fails, the page runs on WASM", async () => {
+    const page = await browser.newPage();
+    await page.route("**/*.jsep.wasm", (route) => route.fulfill({ status: 404 }));
+    await page.goto(`${origin}/gpu/`);
+    await page.getByText("Runs in your browser on WASM.").waitFor();
+  });
+  await t.test("a page that does not ask for it runs on WASM", async () => {
+    const page = await openPage(browser, origin);
+    await page.getByText("Runs in your browser on WASM.").waitFor();
+  });
 });
 
 test("picking by keyboard and by click ranks again, and a chip takes it back", async () => {
@@ -189,9 +255,12 @@ test("no request leaves the page's origin, and none follows the start", async ()
 });
 
 test("a missing or broken file is said in the page", async () => {
+  const newer = readFileSync(path(`../${golden.model}`), "latin1").replace("contract_version\x12\x011", "contract_version\x12\x013");
   for (const [file, response, message] of [
+    ["model.onnx", { body: Buffer.from(newer, "latin1") }, "model.onnx has the contract version 3, this client knows 1 and 2"],
     ["model.onnx", { status: 404 }, "model.onnx is missing"],
     ["model.onnx", { body: "not a model" }, "model.onnx is no ONNX model"],
+    ["model.onnx", { path: path(`../${golden.ids.model}`) }, "model.onnx takes item ids"],
     ["titles.json", { status: 404 }, "titles.json is missing"],
     ["titles.json", { body: '{"7": 7}' }, "titles.json is no JSON object"],
   ]) {
@@ -213,6 +282,7 @@ test("build errors", () => {
     [[model, "missing.item", site], /missing\.item is missing/],
     [[model, untitled, site], /untitled\.item has the columns/],
     [[model, items], /An argument is missing/],
+    [[model, items, site, "--fast"], /Unknown option '--fast'/],
   ]) {
     const { status, stderr } = build(...args);
     assert.equal(status, 1);
