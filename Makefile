@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3,$(shell $p --ver
 BIN := .venv/bin
 DEMO := saved/demo
 
-.PHONY: demo test lint
+.PHONY: demo test test-clients lint
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -16,6 +16,10 @@ demo: .venv/installed
 # A process for each core, four at most, of one thread each: more threads than cores are slow.
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+
+# The clients in all languages that this machine has the tools for, and which those are; `make test` does it too.
+test-clients: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/clients
 
 lint: .venv/installed
 	$(BIN)/ruff check .

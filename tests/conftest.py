@@ -17,12 +17,11 @@ from recbole.utils import get_model, get_trainer, init_seed, utils
 from torch.utils.tensorboard import SummaryWriter
 
 import recbole_multvae  # noqa: F401  (registers the models)
+from tests.clients.languages import CLIENTS
 
 # TensorBoard's thread writes when the next test may be in another folder already.
 utils.SummaryWriter = lambda folder: SummaryWriter(Path(folder).absolute())
 
-#: What is under export/clients, each with a test of its own, which notes by ``record_property`` what became of it.
-CLIENTS = ("python", "node", "web")
 #: No noise in the logs.
 QUIET = {"show_progress": False, "state": "ERROR", "use_gpu": False}
 #: Small enough to train in a blink, and the same numbers on every processor.

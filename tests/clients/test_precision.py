@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import onnxruntime
 import pytest
 from multvae_export import golden, onnx_file
 
-from tests.clients.test_clients import FOLDER, install, missing
+from tests.clients.languages import FOLDER
+from tests.clients.test_clients import install, require
 
 SCRIPT = """
 const { loadModel, recommend } = await import(process.argv[2]);
@@ -26,12 +26,8 @@ console.log(JSON.stringify(answers));
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
 def test_node_ranks_as_python_does(precision: str, tmp_path: Path) -> None:
-    if lacking := ", ".join(missing("node")):
-        if os.environ.get("CI"):
-            pytest.fail(f"not run: missing {lacking}", pytrace=False)
-        pytest.skip(f"not run: missing {lacking}")
-    installed = install(FOLDER / "node")
-    assert installed is None or installed.returncode == 0, installed.stdout
+    require("node")
+    install(FOLDER / "node")
     path = tmp_path / "model.onnx"
     onnx_file.write(onnx_file.to_onnx(golden.model(), "tokens", 18, None, precision), path)
     cases = [case for case in golden.cases(golden.model()) if any(case["history"])]

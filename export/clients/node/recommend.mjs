@@ -87,6 +87,8 @@ const inputsOf = (session) => new Map(session.inputMetadata.map((input) => [inpu
 export async function recommend(session, histories, k, { exclude, among, noise } = {}) {
   const inputs = inputsOf(session);
   const ids = inputs.get("history").type === "int64";
+  // Up to 1.30, onnxruntime ends the process at a batch of none.
+  if (!histories.length) return { items: [], scores: [], ...(session.outputNames.includes("reasons") && { reasons: [] }) };
   for (const [name, given] of Object.entries({ exclude, among, noise })) {
     if (given && !inputs.has(name)) throw new Error(`the model has no input ${name}: export it with ${OPTIONS[name]}.`);
   }

@@ -45,6 +45,7 @@ for (const [part, { model, cases }] of Object.entries(parts)) {
 test("histories are padded", async () => {
   const { items } = await recommend(session, [["42"], ["7", "a b", "007"], []], 3);
   assert.deepEqual(items.map(([best]) => best), ["café", "café", "café"]);
+  assert.deepEqual(await recommend(session, [], 3), { items: [], scores: [] });
 });
 
 test("8 requests at once share a session", async () => {

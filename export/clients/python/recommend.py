@@ -88,6 +88,9 @@ def recommend(
     """
     inputs = _inputs(session)
     ids = inputs["history"].type == IDS
+    if not len(histories):  # Up to 1.30, onnxruntime ends the process at a batch of none.
+        reasons = np.empty((0, k, 0), np.float32) if len(session.get_outputs()) == 3 else None
+        return Ranking(np.empty((0, k), object), np.empty((0, k), np.float32), reasons)
     feed = {"history": _padded(histories, ids), "k": np.array([k], np.int64)}
     for name, given in (("exclude", exclude), ("among", among), ("noise", noise)):
         if name not in inputs and given is not None:

@@ -39,6 +39,7 @@ def test_golden(model: str, case: dict[str, Any]) -> None:
 def test_histories_are_padded() -> None:
     items, *_ = recommend(load_model(MODEL), [["42"], ["7", "a b", "007"], []], 3)
     assert items[:, 0].tolist() == ["café", "café", "café"]
+    assert [len(part) for part in recommend(load_model(OPTIONS), [], 3)] == [0, 0, 0]
 
 
 def test_threads_share_a_session() -> None:

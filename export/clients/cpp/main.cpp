@@ -1,0 +1,152 @@
+// The command line: one recommended item, its score and, if the model gives reasons, the item that raised it most, a
+// line.
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <iomanip>
+#include <iostream>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <vector>
+
+#include "recommend.hpp"
+
+namespace {
+
+using multvae::Error;
+using Tokens = std::vector<std::string>;
+
+const char* const usage = "recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]";
+
+struct Arguments {
+  Tokens positional;
+  std::int64_t k = 10;
+  std::optional<Tokens> exclude;
+  std::optional<Tokens> among;
+  bool gpu = false;
+  bool help = false;
+};
+
+/// The whole of a text as a number.
+std::optional<std::int64_t> number(const std::string& text) {
+  std::int64_t found = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, found);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return found;
+}
+
+/// The tokens of a file, one a line, or those of a text, with commas between.
+Tokens read_items(const std::string& text) {
+  std::error_code ignored;
+  const bool is_file = std::filesystem::is_regular_file(text, ignored);
+  std::ifstream file(is_file ? text : "");
+  std::istringstream list(text);
+  std::istream& source = is_file ? static_cast<std::istream&>(file) : list;
+  Tokens tokens;
+  for (std::string token; std::getline(source, token, is_file ? '\n' : ',');) {
+    if (is_file && !token.empty() && token.back() == '\r') token.pop_back();
+    if (!token.empty()) tokens.push_back(token);
+  }
+  return tokens;
+}
+
+Arguments parse(const Tokens& given) {
+  Arguments arguments;
+  bool items_only = false;
+  for (auto at = given.begin(); at != given.end(); ++at) {
+    const auto& name = *at;
+    const auto value = [&] {
+      if (++at == given.end()) throw Error(name + " has no value: expected " + usage + ".");
+      return *at;
+    };
+    if (items_only || name.size() < 2 || name[0] != '-') {
+      arguments.positional.push_back(name);
+    } else if (name == "--") {
+      items_only = true;
+    } else if (name == "-k") {
+      const auto text = value();
+      arguments.k = number(text).value_or(0);
+      if (arguments.k < 1) throw Error("-k is " + text + ": expected 1 or more.");
+    } else if (name == "--exclude") {
+      arguments.exclude = read_items(value());
+    } else if (name == "--among") {
+      arguments.among = read_items(value());
+    } else if (name == "--gpu") {
+      arguments.gpu = true;
+    } else if (name == "--help" || name == "-h") {
+      arguments.help = true;
+    } else {
+      throw Error("there is no option " + name + ": expected " + usage + ".");
+    }
+  }
+  return arguments;
+}
+
+template <typename Item>
+std::vector<Item> items_of(const Tokens& tokens) {
+  if constexpr (std::is_same_v<Item, std::string>) {
+    return tokens;
+  } else {
+    std::vector<Item> ids;
+    for (const auto& token : tokens) {
+      const auto id = number(token);
+      if (!id) throw Error("'" + token + "' is no item id: the model takes RecBole's item ids.");
+      ids.push_back(*id);
+    }
+    return ids;
+  }
+}
+
+template <typename Item>
+void show(const multvae::Recommender& recommender, const Arguments& arguments) {
+  const auto history = items_of<Item>({arguments.positional.begin() + 1, arguments.positional.end()});
+  multvae::Options<Item> options;
+  if (arguments.exclude) options.exclude.emplace(1, items_of<Item>(*arguments.exclude));
+  if (arguments.among) options.among.emplace(1, items_of<Item>(*arguments.among));
+  const auto ranking = recommender.recommend<Item>({history}, arguments.k, options);
+  const auto& items = ranking.items[0];
+  if (items.empty() || items[0] == Item{}) {
+    throw Error(
+        "Nothing to recommend: every item is in the history or excluded, or --among names none that the model knows.");
+  }
+  std::cout << std::fixed << std::setprecision(4);
+  for (std::size_t rank = 0; rank < items.size() && items[rank] != Item{}; ++rank) {
+    std::cout << items[rank] << '\t' << ranking.scores[0][rank];
+    if (ranking.reasons) {
+      const auto reason = multvae::because(history, (*ranking.reasons)[0][rank]);
+      if (reason) std::cout << "\tbecause of " << *reason;
+    }
+    std::cout << '\n';
+  }
+}
+
+void run(const Arguments& arguments) {
+  if (arguments.help) {
+    std::cout << usage << '\n';
+    return;
+  }
+  if (arguments.positional.empty()) throw Error(std::string("MODEL.onnx is missing: expected ") + usage + ".");
+  const multvae::Recommender recommender(arguments.positional[0], arguments.gpu);
+  if (arguments.gpu) std::cerr << "runs on " << recommender.provider() << '\n';
+  recommender.takes_ids() ? show<std::int64_t>(recommender, arguments) : show<std::string>(recommender, arguments);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  try {
+    run(parse({arguments + 1, arguments + count}));
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << '\n';
+    return 1;
+  }
+  return 0;
+}

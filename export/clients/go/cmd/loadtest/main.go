@@ -1,0 +1,253 @@
+// The command loadtest sends requests to a running service, and prints how fast and in how much memory it answers them.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stage is what a number of connections gave.
+type stage struct {
+	Connections  int     `json:"connections"`
+	Requests     int     `json:"requests"`
+	Errors       int64   `json:"errors"` // Any status but 200, or an answer without items.
+	P50          float64 `json:"p50_ms"`
+	P99          float64 `json:"p99_ms"`
+	PerSecond    float64 `json:"per_second"`
+	MemoryBefore int64   `json:"memory_before"` // Bytes that the service's process has in memory.
+	MemoryDuring int64   `json:"memory_during"` // The most that was seen.
+	MemoryAfter  int64   `json:"memory_after"`
+}
+
+// load is what the service is to bear.
+type load struct {
+	url         string
+	bodies      [][]byte
+	connections []int
+	requests    int
+}
+
+func main() {
+	test, err := parse(os.Args[1:])
+	if err == nil {
+		err = test.run()
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%v.\n", err)
+		os.Exit(1)
+	}
+}
+
+func parse(arguments []string) (load, error) {
+	test := load{connections: []int{1, 8, 32}}
+	flags := flag.NewFlagSet("loadtest", flag.ExitOnError)
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "loadtest URL HISTORIES.txt [flags]\n\nHISTORIES.txt has a history a line, items with tabs between.")
+		flags.PrintDefaults()
+	}
+	flags.Func("connections", "`numbers` of connections, a stage each (default 1,8,32)", func(text string) (err error) {
+		test.connections, err = counts(text)
+		return err
+	})
+	flags.IntVar(&test.requests, "requests", 100_000, "requests of each stage")
+	k := flags.Int("k", 10, "items of a ranking")
+	ids := flags.Bool("ids", false, "the items are ids")
+	var given []string
+	for rest := arguments; len(rest) > 0; {
+		_ = flags.Parse(rest)
+		if rest = flags.Args(); len(rest) > 0 {
+			given, rest = append(given, rest[0]), rest[1:]
+		}
+	}
+	if len(given) != 2 || test.requests < 1 {
+		flags.Usage()
+		os.Exit(2)
+	}
+	test.url = strings.TrimRight(given[0], "/")
+	var err error
+	test.bodies, err = readBodies(given[1], *k, *ids)
+	return test, err
+}
+
+func counts(text string) ([]int, error) {
+	var found []int
+	for part := range strings.SplitSeq(text, ",") {
+		count, err := strconv.Atoi(part)
+		if err != nil || count < 1 {
+			return nil, errors.New("expected whole numbers of 1 or more, with commas between")
+		}
+		found = append(found, count)
+	}
+	return found, nil
+}
+
+// readBodies returns a request for each line of a file.
+func readBodies(path string, k int, ids bool) ([][]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var bodies [][]byte
+	for line := range strings.Lines(string(text)) {
+		var history []any
+		for item := range strings.SplitSeq(strings.TrimRight(line, "\r\n"), "\t") {
+			if ids {
+				history = append(history, json.Number(item))
+			} else {
+				history = append(history, item)
+			}
+		}
+		body, err := json.Marshal(map[string]any{"history": history, "k": k})
+		if err != nil {
+			return nil, err
+		}
+		bodies = append(bodies, body)
+	}
+	if len(bodies) == 0 {
+		return nil, fmt.Errorf("%s is empty: expected a history a line", path)
+	}
+	return bodies, nil
+}
+
+func (test load) run() error {
+	failed := int64(0)
+	for _, connections := range test.connections {
+		result, first, err := test.stage(connections)
+		if err != nil {
+			return err
+		}
+		if err := json.NewEncoder(os.Stdout).Encode(result); err != nil {
+			return err
+		}
+		if first != nil {
+			fmt.Fprintf(os.Stderr, "the first error with %d connections: %v.\n", connections, first)
+		}
+		failed += result.Errors
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d requests failed", failed)
+	}
+	return nil
+}
+
+// stage sends all requests, each connection one after the other, and returns the first error of a request beside the result.
+func (test load) stage(connections int) (result stage, first error, err error) {
+	result = stage{Connections: connections, Requests: test.requests}
+	client := &http.Client{
+		Timeout:   time.Minute,
+		Transport: &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections},
+	}
+	defer client.CloseIdleConnections()
+	if result.MemoryBefore, err = test.memory(); err != nil {
+		return result, nil, err
+	}
+	times := make([]time.Duration, test.requests)
+	var next, failed atomic.Int64
+	var once sync.Once
+	var wait sync.WaitGroup
+	start := time.Now()
+	for range connections {
+		wait.Go(func() {
+			for at := next.Add(1) - 1; at < int64(test.requests); at = next.Add(1) - 1 {
+				begin := time.Now()
+				err := test.ask(client, test.bodies[at%int64(len(test.bodies))])
+				times[at] = time.Since(begin)
+				if err != nil {
+					failed.Add(1)
+					once.Do(func() { first = err })
+				}
+			}
+		})
+	}
+	var taken time.Duration
+	done := make(chan struct{})
+	go func() {
+		wait.Wait()
+		taken = time.Since(start)
+		close(done)
+	}()
+	if result.MemoryDuring, err = test.mostMemory(done); err != nil {
+		return result, nil, err
+	}
+	if result.MemoryAfter, err = test.memory(); err != nil {
+		return result, nil, err
+	}
+	slices.Sort(times)
+	result.P50, result.P99 = percentile(times, 50), percentile(times, 99)
+	result.PerSecond, result.Errors = float64(test.requests)/taken.Seconds(), failed.Load()
+	return result, first, nil
+}
+
+// ask sends one request; an answer without items is an error.
+func (test load) ask(client *http.Client, body []byte) error {
+	answer, err := client.Post(test.url+"/recommend", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	var found struct{ Items []any }
+	if answer.StatusCode != http.StatusOK || json.Unmarshal(text, &found) != nil || len(found.Items) == 0 {
+		return fmt.Errorf("status %d: %s", answer.StatusCode, bytes.TrimSpace(text))
+	}
+	return nil
+}
+
+// mostMemory looks twice a second until the stage is done.
+func (test load) mostMemory(done <-chan struct{}) (most int64, err error) {
+	ticker := time.NewTicker(time.Second / 2)
+	defer ticker.Stop()
+	for {
+		now, err := test.memory()
+		if err != nil {
+			<-done
+			return 0, err
+		}
+		most = max(most, now)
+		select {
+		case <-done:
+			return most, nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// memory returns the resident memory of the service's process, from its metrics.
+func (test load) memory() (int64, error) {
+	answer, err := http.Get(test.url + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(line, "process_resident_memory_bytes "); found {
+			bytes, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			return int64(bytes), err
+		}
+	}
+	return 0, errors.New("the metrics have no process_resident_memory_bytes")
+}
+
+// percentile returns the time in milliseconds that so many of a hundred sorted times do not exceed.
+func percentile(sorted []time.Duration, percent int) float64 {
+	return sorted[(len(sorted)-1)*percent/100].Seconds() * 1000
+}

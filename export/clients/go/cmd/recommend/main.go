@@ -1,0 +1,137 @@
+// The command recommend prints recommended items, one a line: the item, its score and, if the model gives reasons, the item of
+// the history that raised the score most.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"recbole-multvae/recommend"
+)
+
+const usage = `recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]
+
+Recommend items to someone who liked these. ITEMS is a file with an item a line, or items with commas between.
+`
+
+func main() {
+	if err := run(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
+		fmt.Print(usage)
+	} else if err != nil {
+		fmt.Fprintf(os.Stderr, "%v.\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(arguments []string) error {
+	flags := flag.NewFlagSet("recommend", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // An error is one line, without the usage.
+	k := flags.Int("k", 10, "")
+	gpu := flags.Bool("gpu", false, "")
+	var exclude, among []string
+	flags.Func("exclude", "", func(text string) (err error) { exclude, err = readItems(text); return err })
+	flags.Func("among", "", func(text string) (err error) { among, err = readItems(text); return err })
+	given, err := parse(flags, arguments)
+	if err != nil {
+		return err
+	}
+	if len(given) == 0 {
+		return errors.New("MODEL.onnx is missing: recommend MODEL.onnx ITEM... [-k 10]")
+	}
+	if *k < 1 {
+		return fmt.Errorf("-k is %d: expected 1 or more", *k)
+	}
+	model, err := recommend.Load(given[0], *gpu)
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	if *gpu {
+		fmt.Fprintln(os.Stderr, "runs on", model.Provider)
+	}
+	if model.IDs {
+		return show(model, *k, readID, given[1:], exclude, among)
+	}
+	return show(model, *k, func(token string) (string, error) { return token, nil }, given[1:], exclude, among)
+}
+
+// parse returns the arguments that are no flags, which may stand between the flags; all that follow -- are of them.
+func parse(flags *flag.FlagSet, arguments []string) (given []string, err error) {
+	for len(arguments) > 0 {
+		if err := flags.Parse(arguments); err != nil {
+			return nil, err
+		}
+		rest := flags.Args()
+		if read := len(arguments) - len(rest); read > 0 && arguments[read-1] == "--" || len(rest) == 0 {
+			return append(given, rest...), nil
+		}
+		given, arguments = append(given, rest[0]), rest[1:]
+	}
+	return given, nil
+}
+
+// readItems returns the items of a file, one a line, or those of a text, with commas between.
+func readItems(text string) ([]string, error) {
+	separators := ","
+	if file, err := os.Stat(text); err == nil && file.Mode().IsRegular() {
+		content, err := os.ReadFile(text)
+		if err != nil {
+			return nil, err
+		}
+		text, separators = string(content), "\r\n"
+	}
+	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(separators, r) }), nil
+}
+
+func readID(text string) (int64, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("'%s' is no item id: the model takes RecBole's item ids", text)
+	}
+	return id, nil
+}
+
+// show ranks and prints. A list that is nil is none.
+func show[T recommend.Item](model *recommend.Model, k int, read func(string) (T, error), lists ...[]string) error {
+	var rows [3][][]T
+	for at, list := range lists {
+		if list == nil {
+			continue
+		}
+		row := make([]T, len(list))
+		for i, text := range list {
+			var err error
+			if row[i], err = read(text); err != nil {
+				return err
+			}
+		}
+		rows[at] = [][]T{row}
+	}
+	found, err := recommend.Recommend(model, rows[0], k, recommend.Options[T]{Exclude: rows[1], Among: rows[2]})
+	if err != nil {
+		return err
+	}
+	var none T
+	for rank, item := range found.Items[0] {
+		if item == none && rank == 0 {
+			return errors.New("nothing to recommend: every item is in the history or excluded, " +
+				"or --among names none that the model knows")
+		}
+		if item == none {
+			break
+		}
+		because := ""
+		if found.Reasons != nil {
+			if reason, ok := recommend.Because(rows[0][0], found.Reasons[0][rank]); ok {
+				because = fmt.Sprint("\tbecause of ", reason)
+			}
+		}
+		fmt.Printf("%v\t%.4f%s\n", item, found.Scores[0][rank], because)
+	}
+	return nil
+}

@@ -1,0 +1,449 @@
+// The service: bodies of every kind against its handler, and a run of the program itself.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"recbole-multvae/recommend"
+)
+
+var small = limits{
+	body: 1 << 16, history: 10, list: 20, batch: 4, padded: 30, k: 50, answer: 100,
+	working: 2, waiting: 2, wait: 50 * time.Millisecond,
+}
+
+var program string
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	if os.Getenv("ONNXRUNTIME_LIB") == "" {
+		fmt.Fprintln(os.Stderr, "ONNXRUNTIME_LIB is not set: the tests need the path of onnxruntime's shared library.")
+		return 1
+	}
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	folder, err := os.MkdirTemp("", "serve")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	program = filepath.Join(folder, "serve")
+	if built, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "cmd/serve cannot be built: %s\n", built)
+		return 1
+	}
+	return m.Run()
+}
+
+func model(name string) string { return filepath.Join("..", "..", "..", name) }
+
+// load makes the service of a model with small limits.
+func load[T recommend.Item](t *testing.T, name string) *service[T] {
+	t.Helper()
+	loaded, err := recommend.Load(model(name), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(loaded.Close)
+	s, err := newService[T](loaded, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func ask(handler http.Handler, method, path, body string) *httptest.ResponseRecorder {
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, httptest.NewRequest(method, path, strings.NewReader(body)))
+	return answer
+}
+
+// refused tells whether an answer has a status and one sentence that contains a text.
+func refused(t *testing.T, answer *httptest.ResponseRecorder, status int, text string) {
+	t.Helper()
+	var found map[string]string
+	if err := json.Unmarshal(answer.Body.Bytes(), &found); err != nil || len(found) != 1 {
+		t.Errorf("no error in JSON: %s", answer.Body)
+	}
+	message := found["error"]
+	if answer.Code != status || !strings.Contains(message, text) || !strings.HasSuffix(message, ".") || strings.Contains(message, "\n") {
+		t.Errorf("%d %s, not %d %s", answer.Code, message, status, text)
+	}
+	if kind := answer.Header().Get("Content-Type"); kind != "application/json" {
+		t.Errorf("the content type is %s", kind)
+	}
+}
+
+// like tells whether a text is as expected, where … stands for anything.
+func like(text, expected string) bool {
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(expected), "…", ".*")
+	return regexp.MustCompile("^" + pattern + "$").MatchString(strings.TrimSpace(text))
+}
+
+func TestAnswers(t *testing.T) {
+	plain := load[string](t, "golden.onnx").handler()
+	options := load[string](t, "golden.options.onnx").handler()
+	ids := load[int64](t, "golden.ids.onnx").handler()
+	everything := `["42", "café", "007", "a b", "7", "日本", "x,y", "99999999999999999999"]`
+	for _, c := range []struct {
+		handler        http.Handler
+		body, expected string
+	}{
+		{plain, `{"history": ["42"], "k": 1}`, `{"items":["café"],"scores":[1.87…]}`},
+		{plain, `{"history": [], "k": 1}`, `{"items":["café"],"scores":[1.75…]}`},
+		{plain, `{"history": ["42"]}`, `{"items":["café","007",…],"scores":[…]}`},
+		{plain, `{"history": ` + everything + `}`, `{"items":[],"scores":[]}`},
+		{plain, `{"histories": [["42"], [], ["nobody", ""]], "k": 1}`,
+			`{"rankings":[{"items":["café"],"scores":[1.87…]},{"items":["café"],"scores":[1.75…]},{"items":["café"],"scores":[1.75…]}]}`},
+		{options, `{"history": ["42"], "k": 2}`, `{"items":["café","007"],"scores":[…],"reasons":[[0.11…],[-0.39…]]}`},
+		{options, `{"history": ["42"], "k": 1, "exclude": ["café"]}`, `{"items":["007"],…}`},
+		{options, `{"history": ["42"], "exclude": ["café"], "among": [["café", "7"]]}`, `{"items":["7"],…}`},
+		{options, `{"history": ["42"], "k": 1, "exclude": [], "among": []}`, `{"items":["café"],…}`},
+		{options, `{"histories": [["42"], ["42"]], "k": 1, "exclude": [["café"], []]}`,
+			`{"rankings":[{"items":["007"],…},{"items":["café"],…}]}`},
+		{options, `{"histories": [["42"], ["42", "7"]], "k": 1, "exclude": ["café"]}`,
+			`{"rankings":[{"items":["007"],"scores":[…],"reasons":[[…]]},{"items":["007"],"scores":[…],"reasons":[[…,…]]}]}`},
+		{options, `{"history": ["42"], "k": 1, "noise": [0, 0, 0]}`, `{"items":["café"],…}`},
+		{options, `{"histories": [["42"], []], "k": 1, "noise": [[0, 0, 0], [1, -1, 0.5]]}`, `{"rankings":[{"items":["café"],…},{…}]}`},
+		{options, `{"history": ["42"], "k": 3, "among": ["nobody"]}`, `{"items":[],"scores":[],"reasons":[]}`},
+		{ids, `{"history": [2], "k": 2}`, `{"items":[3,6],"scores":[…],"reasons":[[…],[…]]}`},
+		{ids, `{"history": [2, -1, 9223372036854775807, 0], "k": 1, "exclude": [3], "among": [3, 1]}`, `{"items":[1],…}`},
+	} {
+		if answer := ask(c.handler, "POST", "/recommend", c.body); answer.Code != 200 || !like(answer.Body.String(), c.expected) {
+			t.Errorf("%s: %d %s", c.body, answer.Code, answer.Body)
+		}
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	plain := load[string](t, "golden.onnx").handler()
+	options := load[string](t, "golden.options.onnx").handler()
+	ids := load[int64](t, "golden.ids.onnx").handler()
+	eleven := "[" + strings.Repeat(`"7",`, 10) + `"7"]`
+	for _, c := range []struct {
+		handler       http.Handler
+		body, message string
+	}{
+		{plain, "", "the body is no JSON object"},
+		{plain, "null", "the body is no JSON object"},
+		{plain, "history", "the body is no JSON object"},
+		{plain, `["42"]`, "the body is no JSON object"},
+		{plain, `{"history": ["42"]`, "the body is no JSON object"},
+		{plain, `{"history": ["42"]} {}`, "the body is no JSON object"},
+		{plain, "\xff\x00\x01", "the body is no JSON object"},
+		{plain, `{"history": ` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + "}", "the body is no JSON object"},
+		{plain, `{"history": ` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}", "history is not understood"},
+		{plain, strings.Repeat(`{"history":`, 5000) + "1" + strings.Repeat("}", 5000), "history is not understood"},
+		{plain, `{}`, "expected history, for one person, or histories, for several"},
+		{plain, `{"history": [], "histories": []}`, "expected history, for one person, or histories, for several"},
+		{plain, `{"history": [], "user": 1}`, `the field "user" is unknown`},
+		{plain, `{"History": []}`, "expected history"},
+		{plain, `{"history": null}`, "history is not understood: expected a list of tokens"},
+		{plain, `{"history": "42"}`, "history is not understood: expected a list of tokens"},
+		{plain, `{"history": [42]}`, "history is not understood: expected a list of tokens"},
+		{plain, `{"history": ["42", null]}`, "history is not understood: expected a list of tokens"},
+		{plain, `{"history": [["42"]]}`, "history is not understood: expected a list of tokens"},
+		{plain, `{"histories": ["42"]}`, "histories is not understood: expected lists of tokens"},
+		{plain, `{"histories": [["42"], null]}`, "histories is not understood: expected lists of tokens"},
+		{plain, `{"histories": null}`, "histories is not understood: expected lists of tokens"},
+		{plain, `{"histories": []}`, "there are 0 histories: expected 1 to 4"},
+		{plain, `{"histories": [[], [], [], [], []]}`, "there are 5 histories: expected 1 to 4"},
+		{plain, `{"history": ` + eleven + `}`, "history has 11 items: expected 10 at most"},
+		{plain, `{"histories": [["1","2","3","4","5","6","7","8"], [], [], []]}`, "history has 4 lists, the longest of 8 items: expected 30"},
+		{plain, `{"history": [], "k": 0}`, "k is 0: expected 1 to 50"},
+		{plain, `{"history": [], "k": -1}`, "k is -1: expected 1 to 50"},
+		{plain, `{"history": [], "k": 51}`, "k is 51: expected 1 to 50"},
+		{plain, `{"history": [], "k": 99999999999999999999}`, "k is not understood: expected a whole number"},
+		{plain, `{"history": [], "k": 1.5}`, "k is not understood: expected a whole number"},
+		{plain, `{"history": [], "k": "10"}`, "k is not understood: expected a whole number"},
+		{plain, `{"history": [], "k": null}`, "k is not understood: expected a whole number"},
+		{plain, `{"histories": [[], [], []], "k": 40}`, "the answer has up to 120 numbers: expected 100 at most"},
+		{options, `{"history": ["1", "2", "3"], "k": 40}`, "the answer has up to 120 numbers: expected 100 at most"},
+		{plain, `{"history": [], "exclude": []}`, "the model has no input exclude: export it with --filters"},
+		{plain, `{"history": [], "among": ["7"]}`, "the model has no input among: export it with --filters"},
+		{plain, `{"history": [], "noise": [0]}`, "the model has no input noise: export it with --posterior"},
+		{options, `{"history": [], "exclude": ` + strings.ReplaceAll(eleven, "[", `["1","2","3","4","5","6","7","8","9","10",`) + `}`,
+			"exclude has 21 items: expected 20 at most"},
+		{options, `{"history": [], "among": [[1]]}`, "among is not understood: expected a list of tokens, or one for each history"},
+		{options, `{"history": [], "exclude": [["1"], "2"]}`, "exclude is not understood"},
+		{options, `{"history": [], "exclude": [["1"], ["2"]]}`, "exclude has 2 rows: expected one"},
+		{options, `{"history": [], "noise": [0, 0]}`, "a row of noise has 2 numbers: the model takes 3"},
+		{options, `{"history": [], "noise": [NaN, 0, 0]}`, "the body is no JSON object"},
+		{options, `{"history": [], "noise": ["NaN", 0, 0]}`, "noise is not understood: expected a list of numbers"},
+		{options, `{"history": [], "noise": [null, 0, 0]}`, "noise is not understood: expected a list of numbers"},
+		{options, `{"history": [], "noise": [1e39, 0, 0]}`, "noise is not understood: expected a list of numbers"},
+		{ids, `{"history": ["2"]}`, "history is not understood: expected a list of ids"},
+		{ids, `{"history": [2.5]}`, "history is not understood: expected a list of ids"},
+		{ids, `{"history": [9223372036854775808]}`, "history is not understood: expected a list of ids"},
+	} {
+		refused(t, ask(c.handler, "POST", "/recommend", c.body), http.StatusBadRequest, c.message)
+	}
+}
+
+func TestOtherStatuses(t *testing.T) {
+	handler := load[string](t, "golden.onnx").handler()
+	large := `{"history": ["` + strings.Repeat("a", 1<<16) + `"]}`
+	refused(t, ask(handler, "POST", "/recommend", large), http.StatusRequestEntityTooLarge, "expected 65536 bytes at most")
+	refused(t, ask(handler, "GET", "/recommend", ""), http.StatusMethodNotAllowed, "the method is GET: expected POST")
+	refused(t, ask(handler, "POST", "/metrics", ""), http.StatusMethodNotAllowed, "the method is POST: expected GET")
+	refused(t, ask(handler, "DELETE", "/healthz", ""), http.StatusMethodNotAllowed, "the method is DELETE: expected GET")
+	refused(t, ask(handler, "GET", "/", ""), http.StatusNotFound, "there is no /:")
+	refused(t, ask(handler, "POST", "/recommend/", ""), http.StatusNotFound, "there is no /recommend/:")
+	if answer := ask(handler, "GET", "/healthz", ""); answer.Code != 200 || answer.Body.String() != "ok\n" {
+		t.Errorf("%d %s", answer.Code, answer.Body)
+	}
+	ask(handler, "POST", "/recommend", `{"history": []}`)
+	metrics := ask(handler, "GET", "/metrics", "").Body.String()
+	for _, line := range []string{
+		`recommend_requests_total{code="200"} 1`, `recommend_requests_total{code="404"} 2`, `recommend_requests_total{code="405"} 1`,
+		`recommend_requests_total{code="413"} 1`, "recommend_request_duration_seconds_count 3", "recommend_requests_in_flight 0",
+		"go_goroutines ", "process_resident_memory_bytes ",
+	} {
+		if !strings.Contains(metrics, "\n"+line) {
+			t.Errorf("no metric %s", line)
+		}
+	}
+}
+
+func TestAPanicIsAnswered(t *testing.T) {
+	s := load[string](t, "golden.onnx")
+	s.rank = func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error) {
+		panic("on purpose")
+	}
+	handler := s.handler()
+	for range 2 * small.working { // The places at work are given back.
+		refused(t, ask(handler, "POST", "/recommend", `{"history": []}`), http.StatusInternalServerError, "the request failed")
+	}
+}
+
+func TestAnErrorOfOnnxruntimeIsAnswered(t *testing.T) {
+	s := load[string](t, "golden.onnx")
+	s.rank = func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error) {
+		return nil, errors.New("on purpose")
+	}
+	refused(t, ask(s.handler(), "POST", "/recommend", `{"history": []}`), http.StatusInternalServerError, "the request failed")
+}
+
+// blocked makes a service whose requests work until the channel is closed.
+func blocked(t *testing.T) (http.Handler, chan struct{}, *atomic.Int32) {
+	s := load[string](t, "golden.onnx")
+	release, working := make(chan struct{}), new(atomic.Int32)
+	rank := s.rank
+	s.rank = func(histories [][]string, k int, options recommend.Options[string]) (*recommend.Ranking[string], error) {
+		working.Add(1)
+		defer working.Add(-1)
+		<-release
+		return rank(histories, k, options)
+	}
+	return s.handler(), release, working
+}
+
+func until(t *testing.T, condition func() bool) {
+	t.Helper()
+	for range 1000 {
+		if condition() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("it did not come to pass in 5 seconds")
+}
+
+func TestRequestsAtWorkAreLimited(t *testing.T) {
+	handler, release, working := blocked(t)
+	var wait sync.WaitGroup
+	for range small.working {
+		wait.Go(func() {
+			if answer := ask(handler, "POST", "/recommend", `{"history": []}`); answer.Code != 200 {
+				t.Errorf("%d %s", answer.Code, answer.Body)
+			}
+		})
+	}
+	until(t, func() bool { return working.Load() == int32(small.working) })
+	answers := make([]*httptest.ResponseRecorder, 10)
+	var others sync.WaitGroup
+	for at := range answers {
+		others.Go(func() { answers[at] = ask(handler, "POST", "/recommend", `{"history": []}`) })
+	}
+	others.Wait()
+	late := 0
+	for _, answer := range answers {
+		refused(t, answer, http.StatusServiceUnavailable, "too many requests are ")
+		if answer.Header().Get("Retry-After") != "1" {
+			t.Error("no Retry-After")
+		}
+		if strings.Contains(answer.Body.String(), "at work") {
+			late++
+		}
+	}
+	if late < int(small.waiting) {
+		t.Errorf("%d requests waited, not %d", late, small.waiting)
+	}
+	close(release)
+	wait.Wait()
+	if answer := ask(handler, "POST", "/recommend", `{"history": []}`); answer.Code != 200 {
+		t.Errorf("afterwards: %d %s", answer.Code, answer.Body)
+	}
+}
+
+func TestASlowBodyIsRefused(t *testing.T) {
+	server := httptest.NewUnstartedServer(load[string](t, "golden.onnx").handler())
+	server.Config.ReadTimeout = 50 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	connection, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	fmt.Fprint(connection, "POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil || answer.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("%v, %v", answer, err)
+	}
+}
+
+// start starts the program with a model. end waits until it has ended and returns the rest of its log.
+func start(t *testing.T, arguments ...string) (process *exec.Cmd, url string, end func() (string, error)) {
+	t.Helper()
+	process = exec.Command(program, append([]string{model("golden.onnx"), "-addr", "127.0.0.1:0"}, arguments...)...)
+	stderr, err := process.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = process.Process.Kill() })
+	lines := bufio.NewReader(stderr)
+	first, err := lines.ReadString('\n')
+	found := regexp.MustCompile(`msg=ready addr=(\S+) `).FindStringSubmatch(first)
+	if err != nil || found == nil {
+		t.Fatalf("%v, %s", err, first)
+	}
+	return process, "http://" + found[1], func() (string, error) {
+		log, err := io.ReadAll(lines)
+		return string(log), errors.Join(err, process.Wait())
+	}
+}
+
+func TestTheProgramEndsCleanly(t *testing.T) {
+	for _, end := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		process, url, finish := start(t, "-wait", "10s", "-gpu")
+		if answer, err := http.Get(url + "/healthz"); err != nil || answer.StatusCode != 200 {
+			t.Fatalf("%v, %v", answer, err)
+		}
+		var answered atomic.Int32
+		var wait sync.WaitGroup
+		for range 8 {
+			wait.Go(func() {
+				for {
+					answer, err := http.Post(url+"/recommend", "application/json", strings.NewReader(`{"history": ["42"]}`))
+					if err != nil {
+						return // The service takes no more requests.
+					}
+					text, err := io.ReadAll(answer.Body)
+					if err != nil || answer.StatusCode != 200 || !bytes.HasSuffix(text, []byte("]}\n")) {
+						t.Errorf("%d %s, %v", answer.StatusCode, text, err)
+					}
+					answered.Add(1)
+				}
+			})
+		}
+		until(t, func() bool { return answered.Load() > 200 })
+		if err := process.Process.Signal(end); err != nil {
+			t.Fatal(err)
+		}
+		wait.Wait()
+		if log, err := finish(); err != nil || !strings.HasSuffix(log, "msg=stopped\n") || strings.Count(log, "\n") != 2 {
+			t.Errorf("%v: %v, %s", end, err, log)
+		}
+	}
+}
+
+func TestTheLoadTest(t *testing.T) {
+	_, url, _ := start(t)
+	for _, c := range []struct{ histories, message string }{
+		{"42\t7\n\n日本\n", ""},
+		{"42\tcafé\t007\ta b\t7\t日本\tx,y\t99999999999999999999\n", "40 requests failed.\n"},
+	} {
+		file := filepath.Join(t.TempDir(), "histories.txt")
+		if err := os.WriteFile(file, []byte(c.histories), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		process := exec.Command("go", "run", "../loadtest", url, file, "-connections", "1,3", "-requests", "20")
+		var stdout, stderr bytes.Buffer
+		process.Stdout, process.Stderr = &stdout, &stderr
+		if err := process.Run(); (err == nil) != (c.message == "") || !strings.Contains(stderr.String(), c.message) {
+			t.Errorf("%v, %s", err, &stderr)
+		}
+		lines := `{"connections":1,"requests":20,…,"memory_after":…}…{"connections":3,"requests":20,…,"memory_after":…}`
+		if found := strings.ReplaceAll(stdout.String(), "\n", " "); !like(found, lines) {
+			t.Error(found)
+		}
+	}
+}
+
+func TestARequestAtWorkIsFinished(t *testing.T) {
+	process, url, finish := start(t)
+	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	body := `{"history": ["42"], "k": 1}`
+	fmt.Fprintf(connection, "POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:5])
+	time.Sleep(100 * time.Millisecond) // The request has begun.
+	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool { _, err := net.Dial("tcp", connection.RemoteAddr().String()); return err != nil })
+	fmt.Fprint(connection, body[5:])
+	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil || answer.StatusCode != 200 {
+		t.Errorf("%v, %v", answer, err)
+	}
+	if log, err := finish(); err != nil {
+		t.Errorf("%v, %s", err, log)
+	}
+}
+
+func TestTheProgramSaysWhyItCannotStart(t *testing.T) {
+	for _, c := range []struct {
+		arguments []string
+		code      int
+		message   string
+	}{
+		{[]string{"missing.onnx"}, 1, "missing.onnx is missing: expected a model exported with --io tokens or --io ids.\n"},
+		{[]string{model("golden.onnx"), "-addr", "256.0.0.1:0"}, 1, "listen tcp"},
+		{[]string{model("golden.onnx"), "-max-k", "0"}, 2, "invalid value \"0\" for flag -max-k: expected a whole number of 1 or more"},
+		{[]string{model("golden.onnx"), "more"}, 2, "serve MODEL.onnx [flags]"},
+		{nil, 2, "serve MODEL.onnx [flags]"},
+	} {
+		process := exec.Command(program, c.arguments...)
+		output, _ := process.CombinedOutput()
+		if process.ProcessState.ExitCode() != c.code || !strings.HasPrefix(string(output), c.message) {
+			t.Errorf("%q: %d %s", c.arguments, process.ProcessState.ExitCode(), output)
+		}
+	}
+}

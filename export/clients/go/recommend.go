@@ -1,0 +1,349 @@
+// Package recommend ranks items with a model that multvae-export wrote, with onnxruntime alone.
+//
+// The environment variable ONNXRUNTIME_LIB names onnxruntime's shared library, of version 1.24 or newer.
+package recommend
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	ort "github.com/yalue/onnxruntime_go"
+)
+
+// Item is an item's token, or RecBole's id of it where the file has ids.
+type Item interface{ string | int64 }
+
+// Options are what a file may take besides the histories, if it was exported with them. Nil asks for nothing.
+type Options[T Item] struct {
+	Exclude [][]T       // Items never to return: a list for each history, or one for all.
+	Among   [][]T       // Items to rank alone, likewise; nil ranks all.
+	Noise   [][]float32 // [batch or 1][K], standard normal numbers for a sample; nil for none.
+}
+
+// Ranking is the answer to a batch of histories.
+type Ranking[T Item] struct {
+	Items   [][]T         // [batch][k], best first; a row with fewer items ends in "" (of ids: 0).
+	Scores  [][]float32   // [batch][k]; -Inf where no item remains.
+	Reasons [][][]float32 // [batch][k][length]: by how much each item of the history raises each score; nil if the file has none.
+}
+
+// InputError says that the arguments of Recommend do not fit together, or ask for an option that the file lacks.
+type InputError string
+
+func (e InputError) Error() string { return string(e) }
+
+func inputError(format string, values ...any) error {
+	return InputError(fmt.Sprintf(format, values...))
+}
+
+// Model is a loaded file. Goroutines may share it.
+type Model struct {
+	Provider string // What it runs on: "CUDAExecutionProvider" or "CPUExecutionProvider".
+	IDs      bool   // Its items are ids, of type int64; otherwise they are tokens, of type string.
+	inputs   []string
+	outputs  []string
+	noise    int64 // K, the length of a row of noise.
+	session  *ort.DynamicAdvancedSession
+}
+
+var versions = []string{"1", "2"}
+
+// exportedBy has the option of multvae-export that adds an input.
+var exportedBy = map[string]string{"exclude": "--filters", "among": "--filters", "noise": "--posterior"}
+
+// environment guards onnxruntime's environment, of which a process has one, and the level of its log.
+var environment sync.Mutex
+
+// Load opens a file that was exported with --io tokens or --io ids; any other file is an error.
+//
+// With gpu it runs on CUDA where that is at hand, and on the CPU elsewhere; Provider says which.
+func Load(path string, gpu bool) (*Model, error) {
+	if file, err := os.Stat(path); err != nil || !file.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is missing: expected a model exported with --io tokens or --io ids", path)
+	}
+	if err := start(); err != nil {
+		return nil, err
+	}
+	inputs, outputs, err := ort.GetInputOutputInfo(path) // The binding reads the file once more for this.
+	if err != nil {
+		return nil, fmt.Errorf("%s is no ONNX model that onnxruntime can read: export the model again (%w)", path, err)
+	}
+	m := &Model{}
+	if err := m.take(inputs, outputs); err != nil {
+		return nil, fmt.Errorf("%s %w", path, err)
+	}
+	if err := m.open(path, gpu); err != nil {
+		return nil, fmt.Errorf("%s cannot be opened: %w", path, err)
+	}
+	if err := m.checkVersion(); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("%s %w", path, err)
+	}
+	return m, nil
+}
+
+// Close releases the model. No call of Recommend may be at work, and none may follow.
+func (m *Model) Close() { release(m.session) }
+
+// start starts onnxruntime, unless the process has done so.
+func start() error {
+	environment.Lock()
+	defer environment.Unlock()
+	if ort.IsInitialized() {
+		return nil
+	}
+	library := os.Getenv("ONNXRUNTIME_LIB")
+	if library == "" {
+		return errors.New("ONNXRUNTIME_LIB is not set: expected the path of onnxruntime's shared library")
+	}
+	ort.SetSharedLibraryPath(library)
+	if err := ort.InitializeEnvironment(); err != nil {
+		return fmt.Errorf("ONNXRUNTIME_LIB is %s: expected onnxruntime's shared library, 1.24 or newer (%w)", library, err)
+	}
+	return nil
+}
+
+// take notes the inputs and outputs of a file, if they are those of --io tokens or --io ids.
+func (m *Model) take(inputs, outputs []ort.InputOutputInfo) error {
+	m.inputs, m.outputs = []string{"history", "k"}, []string{"items", "scores"}
+	var history ort.TensorElementDataType
+	var found []string
+	known := true
+	for _, input := range inputs {
+		kind := strings.TrimPrefix(input.DataType.String(), "ONNX_TENSOR_ELEMENT_DATA_TYPE_")
+		found = append(found, strings.ToLower(kind)+" "+input.Name)
+		switch input.Name {
+		case "history":
+			history = input.DataType
+		case "k": // Not listed where it has a default; it can be given all the same.
+		case "exclude", "among":
+			m.inputs = append(m.inputs, input.Name)
+		case "noise":
+			m.inputs, m.noise = append(m.inputs, input.Name), input.Dimensions[1]
+		default:
+			known = false
+		}
+	}
+	m.IDs = history == ort.TensorElementDataTypeInt64
+	if !known || !m.IDs && history != ort.TensorElementDataTypeString {
+		return fmt.Errorf("takes %s: expected history and k; export the model with --io tokens or --io ids", strings.Join(found, ", "))
+	}
+	if slices.ContainsFunc(outputs, func(output ort.InputOutputInfo) bool { return output.Name == "reasons" }) {
+		m.outputs = append(m.outputs, "reasons")
+	}
+	return nil
+}
+
+// open opens the session, on CUDA if that is asked for and at hand.
+func (m *Model) open(path string, gpu bool) (err error) {
+	if gpu {
+		if m.session, err = m.onCUDA(path); err == nil {
+			m.Provider = "CUDAExecutionProvider"
+			return nil
+		}
+	}
+	m.Provider = "CPUExecutionProvider"
+	m.session, err = ort.NewDynamicAdvancedSession(path, m.inputs, m.outputs, nil)
+	return err
+}
+
+// onCUDA opens a session on CUDA. The log is off meanwhile, because onnxruntime prints at length why it cannot.
+func (m *Model) onCUDA(path string) (*ort.DynamicAdvancedSession, error) {
+	environment.Lock()
+	defer environment.Unlock()
+	_ = ort.SetEnvironmentLogLevel(ort.LoggingLevelFatal)
+	defer func() { _ = ort.SetEnvironmentLogLevel(ort.LoggingLevelError) }()
+	settings, err := ort.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	defer release(settings)
+	cuda, err := ort.NewCUDAProviderOptions()
+	if err != nil {
+		return nil, err
+	}
+	defer release(cuda)
+	if err := settings.AppendExecutionProviderCUDA(cuda); err != nil {
+		return nil, err
+	}
+	return ort.NewDynamicAdvancedSession(path, m.inputs, m.outputs, settings)
+}
+
+// checkVersion refuses a file of a contract that this client does not know.
+func (m *Model) checkVersion() error {
+	metadata, err := m.session.GetModelMetadata()
+	if err != nil {
+		return err
+	}
+	defer release(metadata)
+	version, found, err := metadata.LookupCustomMetadataMap("contract_version")
+	if err != nil || !found {
+		version = "none"
+	}
+	if !slices.Contains(versions, version) {
+		return fmt.Errorf("has the contract version %s, this client knows %s: update it", version, strings.Join(versions, " and "))
+	}
+	return nil
+}
+
+// Recommend returns the k best items for each history, of tokens or, where the model has IDs, of ids.
+//
+// An error is an InputError where the arguments are at fault; any other is onnxruntime's.
+func Recommend[T Item](m *Model, histories [][]T, k int, options Options[T]) (*Ranking[T], error) {
+	if err := check(m, len(histories), k, options); err != nil {
+		return nil, err
+	}
+	inputs, outputs := make([]ort.Value, len(m.inputs)), make([]ort.Value, len(m.outputs))
+	defer release(inputs...)
+	for at, name := range m.inputs {
+		var input ort.Value
+		var err error
+		switch name {
+		case "history":
+			input, err = tensor(histories)
+		case "k":
+			input, err = ort.NewTensor(ort.NewShape(1), []int64{int64(k)})
+		case "exclude":
+			input, err = tensor(orZeros(options.Exclude, 0))
+		case "among":
+			input, err = tensor(orZeros(options.Among, 0))
+		case "noise":
+			input, err = tensor(orZeros(options.Noise, m.noise))
+		}
+		if err != nil {
+			return nil, err
+		}
+		inputs[at] = input
+	}
+	if err := m.session.Run(inputs, outputs); err != nil {
+		return nil, err
+	}
+	defer release(outputs...)
+	return ranking[T](outputs)
+}
+
+// check returns an InputError for arguments that do not fit the model or each other.
+func check[T Item](m *Model, batch, k int, options Options[T]) error {
+	if _, ids := any(options).(Options[int64]); ids != m.IDs {
+		return inputError("the model takes histories of %s", map[bool]string{true: "item ids, int64", false: "tokens, string"}[m.IDs])
+	}
+	if k < 1 {
+		return inputError("k is %d: expected 1 or more", k)
+	}
+	for _, given := range []struct {
+		name string
+		rows int
+	}{{"exclude", len(options.Exclude)}, {"among", len(options.Among)}, {"noise", len(options.Noise)}} {
+		if given.rows > 0 && !slices.Contains(m.inputs, given.name) {
+			return inputError("the model has no input %s: export it with %s", given.name, exportedBy[given.name])
+		}
+		if given.rows > 1 && given.rows != batch {
+			return inputError("%s has %d rows: expected one, or one for each of %d histories", given.name, given.rows, batch)
+		}
+	}
+	for _, row := range options.Noise {
+		if int64(len(row)) != m.noise {
+			return inputError("a row of noise has %d numbers: the model takes %d", len(row), m.noise)
+		}
+	}
+	return nil
+}
+
+// orZeros returns the rows, or one row of zeros where there are none.
+func orZeros[T any](rows [][]T, length int64) [][]T {
+	if len(rows) == 0 {
+		return [][]T{make([]T, length)}
+	}
+	return rows
+}
+
+// tensor returns rows of any lengths as one tensor; "" or 0 pads.
+func tensor[T Item | float32](rows [][]T) (ort.Value, error) {
+	length := 0
+	for _, row := range rows {
+		length = max(length, len(row))
+	}
+	padded := make([]T, len(rows)*length)
+	for at, row := range rows {
+		copy(padded[at*length:], row)
+	}
+	shape := ort.NewShape(int64(len(rows)), int64(length))
+	switch padded := any(padded).(type) {
+	case []string:
+		// C ends a string at a zero byte, and could take what is left for another item's token.
+		for at, token := range padded {
+			if strings.Contains(token, "\x00") {
+				padded[at] = ""
+			}
+		}
+		value, err := ort.NewStringTensor(shape)
+		if err != nil {
+			return nil, err
+		}
+		if err = value.SetContents(padded); err != nil {
+			release(value)
+		}
+		return value, err
+	case []int64:
+		return ort.NewTensor(shape, padded)
+	default:
+		return ort.NewTensor(shape, padded.([]float32))
+	}
+}
+
+// ranking copies the outputs: items, scores and, if there are any, reasons.
+func ranking[T Item](outputs []ort.Value) (*Ranking[T], error) {
+	var values any
+	var err error
+	switch items := outputs[0].(type) {
+	case *ort.StringTensor:
+		values, err = items.GetContents()
+	case *ort.Tensor[int64]:
+		values = items.GetData()
+	}
+	if err != nil {
+		return nil, err
+	}
+	items, _ := values.([]T)
+	rows, width := outputs[0].GetShape()[0], outputs[0].GetShape()[1]
+	found := &Ranking[T]{Items: split(items, rows, width), Scores: split(floats(outputs[1]), rows, width)}
+	if len(outputs) > 2 {
+		each := split(floats(outputs[2]), rows*width, outputs[2].GetShape()[2])
+		found.Reasons = split(each, rows, width)
+	}
+	return found, nil
+}
+
+func floats(value ort.Value) []float32 { return value.(*ort.Tensor[float32]).GetData() }
+
+// split returns the rows of values, without copying them.
+func split[T any](values []T, rows, width int64) [][]T {
+	found := make([][]T, rows)
+	for at := range found {
+		found[at] = values[int64(at)*width : int64(at+1)*width]
+	}
+	return found
+}
+
+// Because returns the item of a history that raised a score most, by its reasons [length]; false where none did.
+func Because[T Item](history []T, reasons []float32) (item T, found bool) {
+	var most float32
+	for at, reason := range reasons[:min(len(history), len(reasons))] {
+		if reason > most {
+			item, most = history[at], reason
+		}
+	}
+	return item, most > 0
+}
+
+func release[T interface{ Destroy() error }](values ...T) {
+	for _, value := range values {
+		if any(value) != nil {
+			_ = value.Destroy() // It never fails.
+		}
+	}
+}

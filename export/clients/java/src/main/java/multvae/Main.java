@@ -1,0 +1,150 @@
+package multvae;
+
+import ai.onnxruntime.OrtException;
+import java.io.File;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+
+/**
+ * The command line. Prints one recommended item, its score and, if the model gives reasons, the
+ * item that raised it most, a line.
+ */
+public final class Main {
+  private static final String USAGE =
+      "expected MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu].";
+
+  private Main() {}
+
+  public static void main(String[] args) throws OrtException {
+    // The default encoding of some systems has no letters beyond ASCII.
+    PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+    PrintStream err = new PrintStream(System.err, true, StandardCharsets.UTF_8);
+    System.exit(run(args, out, err));
+  }
+
+  /** Does all but leave the process; returns its exit code. */
+  static int run(String[] args, PrintStream out, PrintStream err) throws OrtException {
+    try {
+      List<String> words = new ArrayList<>();
+      Map<String, String> options = parse(args, words);
+      int k = count(options.getOrDefault("-k", "10"));
+      boolean gpu = options.containsKey("--gpu");
+      Path model = Path.of(words.remove(0));
+      try (Recommender<Object> recommender = Recommender.open(model, Object.class, gpu)) {
+        if (gpu) {
+          err.println("runs on " + recommender.provider());
+        }
+        show(recommender, items(words, recommender.ids()), k, options, out);
+      }
+      return 0;
+    } catch (IllegalArgumentException error) {
+      err.println(error.getMessage());
+      return 1;
+    }
+  }
+
+  /** Adds the model and the items to words; returns the options. */
+  private static Map<String, String> parse(String[] args, List<String> words) {
+    Map<String, String> options = new HashMap<>();
+    Iterator<String> rest = List.of(args).iterator();
+    while (rest.hasNext()) {
+      String word = rest.next();
+      switch (word) {
+        case "--" -> rest.forEachRemaining(words::add);
+        case "--gpu" -> options.put(word, "");
+        case "-k", "--exclude", "--among" -> {
+          if (!rest.hasNext()) {
+            throw new IllegalArgumentException(word + " has no value: " + USAGE);
+          }
+          options.put(word, rest.next());
+        }
+        default -> {
+          if (word.startsWith("-")) {
+            throw new IllegalArgumentException(word + " is no option: " + USAGE);
+          }
+          words.add(word);
+        }
+      }
+    }
+    if (words.isEmpty()) {
+      throw new IllegalArgumentException("MODEL.onnx is missing: " + USAGE);
+    }
+    return options;
+  }
+
+  private static int count(String text) {
+    if (!text.matches("[1-9]\\d{0,8}")) {
+      throw new IllegalArgumentException("-k is " + text + ": expected 1 or more.");
+    }
+    return Integer.parseInt(text);
+  }
+
+  private static void show(
+      Recommender<Object> recommender,
+      List<Object> history,
+      int k,
+      Map<String, String> given,
+      PrintStream out)
+      throws OrtException {
+    Recommender.Options<Object> options =
+        new Recommender.Options<>()
+            .withExclude(list(given.get("--exclude"), recommender.ids()))
+            .withAmong(list(given.get("--among"), recommender.ids()));
+    Recommender.Ranking<Object> ranking = recommender.recommend(List.of(history), k, options);
+    float[] scores = ranking.scores()[0];
+    if (scores[0] == Float.NEGATIVE_INFINITY) {
+      throw new IllegalArgumentException(
+          "Nothing to recommend: every item is in the history or excluded,"
+              + " or --among names none that the model knows.");
+    }
+    for (int rank = 0; rank < scores.length && scores[rank] > Float.NEGATIVE_INFINITY; rank++) {
+      Object item = ranking.items().get(0).get(rank);
+      String line = String.format(Locale.ROOT, "%s\t%.4f", item, scores[rank]);
+      if (ranking.reasons() != null) {
+        float[] reasons = ranking.reasons()[0][rank];
+        line += Recommender.because(history, reasons).map(it -> "\tbecause of " + it).orElse("");
+      }
+      out.println(line);
+    }
+  }
+
+  /** One list for all rows: of a file with an item a line, or of a text with commas between. */
+  private static List<List<Object>> list(String text, boolean ids) {
+    if (text == null) {
+      return null;
+    }
+    try {
+      boolean file = new File(text).isFile();
+      List<String> words = file ? Files.readAllLines(Path.of(text)) : List.of(text.split(","));
+      return List.of(items(words, ids));
+    } catch (IOException error) {
+      throw new IllegalArgumentException(
+          text + " cannot be read: expected UTF-8 text with an item a line.", error);
+    }
+  }
+
+  private static List<Object> items(List<String> words, boolean ids) {
+    return words.stream()
+        .filter(word -> !word.isEmpty())
+        .map(word -> ids ? (Object) id(word) : word)
+        .toList();
+  }
+
+  private static Long id(String text) {
+    try {
+      return Long.valueOf(text);
+    } catch (NumberFormatException error) {
+      throw new IllegalArgumentException(
+          "'%s' is no item id: the model takes RecBole's item ids.".formatted(text), error);
+    }
+  }
+}

@@ -1,0 +1,291 @@
+package multvae;
+
+import ai.onnxruntime.NodeInfo;
+import ai.onnxruntime.OnnxJavaType;
+import ai.onnxruntime.OnnxTensor;
+import ai.onnxruntime.OrtEnvironment;
+import ai.onnxruntime.OrtException;
+import ai.onnxruntime.OrtProvider;
+import ai.onnxruntime.OrtSession;
+import ai.onnxruntime.TensorInfo;
+import java.nio.LongBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/**
+ * Recommendations from an exported model, with onnxruntime alone.
+ *
+ * <p>Threads may share a recommender. Close it after the last call has returned.
+ *
+ * <p>onnxruntime for Java cannot pass characters above U+FFFF, such as emoji. A model with such
+ * tokens needs {@code --io ids}.
+ *
+ * @param <T> an item: String of a file exported with {@code --io tokens}, Long of {@code --io ids}
+ */
+public final class Recommender<T> implements AutoCloseable {
+  private static final OrtEnvironment ORT = OrtEnvironment.getEnvironment();
+  private static final Set<String> VERSIONS = Set.of("1", "2");
+  private static final Set<String> INPUTS = Set.of("history", "k", "exclude", "among", "noise");
+
+  private final OrtSession session;
+  private final OrtProvider provider;
+  private final Map<String, NodeInfo> inputs;
+  private final Class<T> itemType;
+  private final boolean ids;
+
+  /**
+   * A ranking. A row with fewer than k items ends in "" (of ids: 0) with score -infinity.
+   *
+   * @param items [batch][k], best first
+   * @param scores [batch][k]
+   * @param reasons [batch][k][length]: by how much each item of the history raises each score; null
+   *     of a file without reasons
+   */
+  public record Ranking<T>(List<List<T>> items, float[][] scores, float[][][] reasons) {}
+
+  /**
+   * Options of a request, for example {@code new Options<String>().withAmong(rows)}. An option that
+   * is null is not asked for.
+   *
+   * @param exclude items never to return, a list for each history, or one for all
+   * @param among items to rank alone, likewise
+   * @param noise [batch or 1][K], standard normal for a sample
+   */
+  public record Options<T>(List<List<T>> exclude, List<List<T>> among, float[][] noise) {
+    public Options() {
+      this(null, null, null);
+    }
+
+    public Options<T> withExclude(List<List<T>> rows) {
+      return new Options<>(rows, among, noise);
+    }
+
+    public Options<T> withAmong(List<List<T>> rows) {
+      return new Options<>(exclude, rows, noise);
+    }
+
+    public Options<T> withNoise(float[][] rows) {
+      return new Options<>(exclude, among, rows);
+    }
+  }
+
+  /**
+   * Loads a file exported with {@code --io tokens} or {@code --io ids}.
+   *
+   * @param itemType {@code String.class} or {@code Long.class}; {@code Object.class} takes both
+   * @param gpu run on CUDA where it can be had; {@link #provider} says what it got
+   * @throws IllegalArgumentException if the file is missing, is of another form, or has other items
+   */
+  public static <T> Recommender<T> open(Path model, Class<T> itemType, boolean gpu) {
+    if (!Files.isRegularFile(model)) {
+      throw new IllegalArgumentException(
+          model + " is missing: expected a model exported with --io tokens or --io ids.");
+    }
+    if (gpu) {
+      try {
+        return load(model, itemType, OrtProvider.CUDA);
+      } catch (OrtException noCuda) {
+        // The CPU takes over below.
+      }
+    }
+    try {
+      return load(model, itemType, OrtProvider.CPU);
+    } catch (OrtException error) {
+      throw new IllegalArgumentException(
+          model + " is no ONNX model that onnxruntime can read: export the model again.", error);
+    }
+  }
+
+  private static <T> Recommender<T> load(Path model, Class<T> itemType, OrtProvider provider)
+      throws OrtException {
+    OrtSession session;
+    // The session has its own copy of the options, so they can be closed at once.
+    try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
+      if (provider == OrtProvider.CUDA) {
+        options.addCUDA();
+      }
+      session = ORT.createSession(model.toString(), options);
+    }
+    try {
+      return new Recommender<>(model, itemType, provider, session);
+    } catch (OrtException | RuntimeException error) {
+      session.close();
+      throw error;
+    }
+  }
+
+  private Recommender(Path model, Class<T> itemType, OrtProvider provider, OrtSession session)
+      throws OrtException {
+    this.session = session;
+    this.provider = provider;
+    this.inputs = session.getInputInfo();
+    this.itemType = itemType;
+    OnnxJavaType history = type(inputs.get("history"));
+    this.ids = history == OnnxJavaType.INT64;
+    // A k that has a default is not among the inputs, and the binding refuses to feed it.
+    boolean known =
+        (ids || history == OnnxJavaType.STRING)
+            && type(inputs.get("k")) == OnnxJavaType.INT64
+            && INPUTS.containsAll(inputs.keySet());
+    if (!known) {
+      String found =
+          inputs.values().stream()
+              .map(input -> type(input).name().toLowerCase(Locale.ROOT) + " " + input.getName())
+              .collect(Collectors.joining(", "));
+      throw new IllegalArgumentException(
+          ("%s takes %s: expected history and k; "
+                  + "export the model with --io tokens or --io ids, and no --k-default.")
+              .formatted(model, found));
+    }
+    Map<String, String> metadata = session.getMetadata().getCustomMetadata();
+    String version = metadata.getOrDefault("contract_version", "none");
+    if (!VERSIONS.contains(version)) {
+      throw new IllegalArgumentException(
+          "%s has the contract version %s, this client knows 1 and 2: update it."
+              .formatted(model, version));
+    }
+    Class<?> found = ids ? Long.class : String.class;
+    if (!itemType.isAssignableFrom(found)) {
+      throw new IllegalArgumentException(
+          "%1$s has items of type %2$s, not %3$s: open it with %2$s.class."
+              .formatted(model, found.getSimpleName(), itemType.getSimpleName()));
+    }
+  }
+
+  private static OnnxJavaType type(NodeInfo input) {
+    return input != null && input.getInfo() instanceof TensorInfo tensor
+        ? tensor.type
+        : OnnxJavaType.UNKNOWN;
+  }
+
+  /** What the model runs on: "CUDAExecutionProvider" or "CPUExecutionProvider". */
+  public String provider() {
+    return provider.getName();
+  }
+
+  /** Whether items are of type Long: RecBole's item ids. */
+  public boolean ids() {
+    return ids;
+  }
+
+  /** Ranks the k best items for each history, without options. */
+  public Ranking<T> recommend(List<List<T>> histories, int k) throws OrtException {
+    return recommend(histories, k, new Options<>());
+  }
+
+  /**
+   * Ranks the k best items for each history; the histories may differ in length.
+   *
+   * @throws IllegalArgumentException if the file lacks an option that is asked for, k is below 1,
+   *     or a token has a character above U+FFFF
+   * @throws OrtException if an option has neither one row nor a row for each history
+   */
+  public Ranking<T> recommend(List<List<T>> histories, int k, Options<T> options)
+      throws OrtException {
+    require("exclude", options.exclude, "--filters");
+    require("among", options.among, "--filters");
+    require("noise", options.noise, "--posterior");
+    if (k < 1) {
+      throw new IllegalArgumentException("k is " + k + ": expected 1 or more.");
+    }
+    boolean reasons = session.getOutputNames().contains("reasons");
+    if (histories.isEmpty()) {
+      // onnxruntime 1.29 ends the whole process at a batch of no rows.
+      return new Ranking<>(List.of(), new float[0][], reasons ? new float[0][][] : null);
+    }
+    Map<String, OnnxTensor> feed = new HashMap<>();
+    try {
+      feed.put("history", padded(histories));
+      feed.put("k", OnnxTensor.createTensor(ORT, new long[] {k}));
+      if (inputs.containsKey("exclude")) {
+        feed.put("exclude", padded(options.exclude));
+        feed.put("among", padded(options.among));
+      }
+      if (inputs.containsKey("noise")) {
+        long[] shape = ((TensorInfo) inputs.get("noise").getInfo()).getShape();
+        float[][] noise = options.noise != null ? options.noise : new float[1][(int) shape[1]];
+        feed.put("noise", OnnxTensor.createTensor(ORT, noise));
+      }
+      try (OrtSession.Result result = session.run(feed)) {
+        return new Ranking<>(
+            rows(result.get("items").orElseThrow().getValue()),
+            (float[][]) result.get("scores").orElseThrow().getValue(),
+            reasons ? (float[][][]) result.get("reasons").orElseThrow().getValue() : null);
+      }
+    } finally {
+      feed.values().forEach(OnnxTensor::close);
+    }
+  }
+
+  private void require(String name, Object given, String option) {
+    if (given != null && !inputs.containsKey(name)) {
+      throw new IllegalArgumentException(
+          "the model has no input %s: export it with %s.".formatted(name, option));
+    }
+  }
+
+  /** The rows as one tensor, padded with "" or 0; null or no rows are one empty row. */
+  private OnnxTensor padded(List<List<T>> given) throws OrtException {
+    List<List<T>> rows = given == null || given.isEmpty() ? List.of(List.of()) : given;
+    int length = rows.stream().mapToInt(List::size).max().orElse(0);
+    long[] shape = {rows.size(), length};
+    Object[] items = new Object[rows.size() * length];
+    Arrays.fill(items, ids ? 0L : "");
+    for (int row = 0; row < rows.size(); row++) {
+      System.arraycopy(rows.get(row).toArray(), 0, items, row * length, rows.get(row).size());
+    }
+    if (ids) {
+      long[] numbers = Arrays.stream(items).mapToLong(Long.class::cast).toArray();
+      return OnnxTensor.createTensor(ORT, LongBuffer.wrap(numbers), shape);
+    }
+    String[] tokens = Arrays.stream(items).map(Recommender::token).toArray(String[]::new);
+    return OnnxTensor.createTensor(ORT, tokens, shape);
+  }
+
+  private static String token(Object item) {
+    String token = (String) item;
+    if (token.codePointCount(0, token.length()) < token.length()) {
+      throw new IllegalArgumentException(
+          token
+              + " has a character above U+FFFF, which onnxruntime for Java cannot pass:"
+              + " export the model with --io ids.");
+    }
+    return token;
+  }
+
+  private List<List<T>> rows(Object items) {
+    Stream<Object[]> rows =
+        items instanceof long[][] numbers
+            ? Arrays.stream(numbers).map(row -> Arrays.stream(row).boxed().toArray())
+            : Arrays.stream((Object[][]) items);
+    return rows.map(row -> Arrays.stream(row).map(itemType::cast).toList()).toList();
+  }
+
+  /** The item of a history that raised a score most, by its reasons [length]; empty if none did. */
+  public static <T> Optional<T> because(List<T> history, float[] reasons) {
+    Optional<T> item = Optional.empty();
+    float most = 0;
+    for (int i = 0; i < reasons.length; i++) {
+      if (reasons[i] > most) {
+        most = reasons[i];
+        item = Optional.of(history.get(i));
+      }
+    }
+    return item;
+  }
+
+  /** Releases the model. */
+  @Override
+  public void close() throws OrtException {
+    session.close();
+  }
+}

@@ -1,0 +1,71 @@
+package multvae;
+
+import ai.onnxruntime.OrtEnvironment;
+import ai.onnxruntime.OrtException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+
+/**
+ * Measures the client with the default session options and one thread that calls.
+ *
+ * <p>{@code MODEL.onnx HISTORIES.txt [--gpu]}, where HISTORIES.txt has a history a line, tokens
+ * with tabs between.
+ */
+final class Bench {
+  private static final int K = 10;
+  private static final int BATCH = 256;
+
+  private Bench() {}
+
+  public static void main(String[] args) throws IOException, OrtException {
+    List<List<String>> histories =
+        Files.readAllLines(Path.of(args[1])).stream()
+            .map(line -> List.of(line.split("\t")))
+            .toList();
+    boolean gpu = args.length > 2 && args[2].equals("--gpu");
+    try (Recommender<String> recommender = Recommender.open(Path.of(args[0]), String.class, gpu)) {
+      for (int i = 0; i < 200; i++) {
+        recommender.recommend(histories.subList(0, 1), K);
+      }
+      double[] times = new double[histories.size()];
+      for (int i = 0; i < times.length; i++) {
+        times[i] = seconds(recommender, histories, i, i + 1);
+      }
+      Arrays.sort(times);
+      double best = Double.POSITIVE_INFINITY;
+      for (int round = 0; round < 3; round++) {
+        double total = 0;
+        for (int from = 0; from < times.length; from += BATCH) {
+          total += seconds(recommender, histories, from, Math.min(from + BATCH, times.length));
+        }
+        best = Math.min(best, total);
+      }
+      System.out.printf(
+          Locale.ROOT,
+          "{\"language\": \"Java\", \"version\": \"%s\", \"onnxruntime\": \"%s\", \"provider\":"
+              + " \"%s\", \"p50_ms\": %.4f, \"p99_ms\": %.4f, \"per_second\": %.1f}%n",
+          System.getProperty("java.version"),
+          OrtEnvironment.getEnvironment().getVersion(),
+          recommender.provider(),
+          1000 * quantile(times, 0.50),
+          1000 * quantile(times, 0.99),
+          times.length / best);
+    }
+  }
+
+  private static double seconds(
+      Recommender<String> recommender, List<List<String>> histories, int from, int to)
+      throws OrtException {
+    long start = System.nanoTime();
+    recommender.recommend(histories.subList(from, to), K);
+    return (System.nanoTime() - start) / 1e9;
+  }
+
+  private static double quantile(double[] sorted, double share) {
+    return sorted[(int) Math.round(share * (sorted.length - 1))];
+  }
+}

@@ -1,0 +1,186 @@
+package multvae;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import ai.onnxruntime.OrtException;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.function.Function;
+import java.util.stream.Stream;
+import multvae.Recommender.Options;
+import multvae.Recommender.Ranking;
+import org.junit.jupiter.api.DisplayName;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
+
+/** Every case of golden.json, and what a service relies on. */
+class RecommenderTest {
+  private static final Path CLIENTS = Path.of("..");
+  private static final JsonObject GOLDEN = golden();
+  private static final String MODEL = model(GOLDEN);
+  private static final String OPTIONS = model(GOLDEN.getAsJsonObject("options"));
+  private static final String IDS = model(GOLDEN.getAsJsonObject("ids"));
+
+  private static JsonObject golden() {
+    try {
+      String text = Files.readString(CLIENTS.resolve("golden.json"));
+      return JsonParser.parseString(text).getAsJsonObject();
+    } catch (IOException error) {
+      throw new IllegalStateException("The tests need golden.json, in the folder above.", error);
+    }
+  }
+
+  private static String model(JsonObject part) {
+    return CLIENTS.resolve(part.get("model").getAsString()).toString();
+  }
+
+  private static <T> List<T> list(JsonElement array, Function<JsonElement, T> read) {
+    return array.getAsJsonArray().asList().stream().map(read).toList();
+  }
+
+  private static List<JsonObject> cases(JsonObject part) {
+    return list(part.get("cases"), JsonElement::getAsJsonObject);
+  }
+
+  /** Rows of tokens or ids; null where the case has none. */
+  private static List<List<Object>> rows(JsonObject given, String name) {
+    return given.has(name) ? list(given.get(name), row -> list(row, RecommenderTest::item)) : null;
+  }
+
+  private static Object item(JsonElement item) {
+    return item.getAsJsonPrimitive().isString() ? item.getAsString() : (Object) item.getAsLong();
+  }
+
+  private static float[][] numbers(JsonElement rows, float ofNull) {
+    float[][] numbers = new float[rows.getAsJsonArray().size()][];
+    for (int row = 0; row < numbers.length; row++) {
+      List<JsonElement> parts = rows.getAsJsonArray().get(row).getAsJsonArray().asList();
+      numbers[row] = new float[parts.size()];
+      for (int i = 0; i < parts.size(); i++) {
+        numbers[row][i] = parts.get(i).isJsonNull() ? ofNull : parts.get(i).getAsFloat();
+      }
+    }
+    return numbers;
+  }
+
+  private static void near(float[][] found, JsonElement expected) {
+    float[][] numbers = numbers(expected, Float.NEGATIVE_INFINITY);
+    assertEquals(numbers.length, found.length);
+    for (int row = 0; row < numbers.length; row++) {
+      assertArrayEquals(numbers[row], found[row], GOLDEN.get("tolerance").getAsFloat());
+    }
+  }
+
+  private static Ranking<Object> recommend(Recommender<Object> recommender, JsonObject given)
+      throws OrtException {
+    float[][] noise = given.has("noise") ? numbers(given.get("noise"), Float.NaN) : null;
+    Options<Object> options = new Options<>(rows(given, "exclude"), rows(given, "among"), noise);
+    return recommender.recommend(rows(given, "history"), given.get("k").getAsInt(), options);
+  }
+
+  @TestFactory
+  @DisplayName("golden:")
+  Stream<DynamicTest> goldenCases() {
+    return Stream.of(GOLDEN, GOLDEN.getAsJsonObject("options"), GOLDEN.getAsJsonObject("ids"))
+        .flatMap(part -> cases(part).stream().map(given -> test(part, given)));
+  }
+
+  private static DynamicTest test(JsonObject part, JsonObject given) {
+    String stem = part.get("model").getAsString().replace(".onnx", "");
+    String name = stem + ": " + given.get("name").getAsString();
+    return DynamicTest.dynamicTest(name, () -> check(model(part), given));
+  }
+
+  private static void check(String model, JsonObject given) throws OrtException {
+    Ranking<Object> ranking;
+    try (Recommender<Object> recommender = Recommender.open(Path.of(model), Object.class, false)) {
+      ranking = recommend(recommender, given);
+    }
+    assertEquals(rows(given, "items"), ranking.items());
+    near(ranking.scores(), given.get("scores"));
+    if (!given.has("reasons")) {
+      assertNull(ranking.reasons());
+      return;
+    }
+    List<JsonElement> reasons = given.getAsJsonArray("reasons").asList();
+    assertEquals(reasons.size(), ranking.reasons().length);
+    for (int row = 0; row < reasons.size(); row++) {
+      near(ranking.reasons()[row], reasons.get(row));
+    }
+  }
+
+  @Test
+  void historiesArePadded() throws OrtException {
+    try (Recommender<String> recommender = Recommender.open(Path.of(MODEL), String.class, false)) {
+      List<List<String>> histories = List.of(List.of("42"), List.of("7", "a b", "007"), List.of());
+      Ranking<String> ranking = recommender.recommend(histories, 3);
+      assertEquals(
+          List.of("café", "café", "café"),
+          ranking.items().stream().map(row -> row.get(0)).toList());
+      assertEquals(List.of(), recommender.recommend(List.of(), 3).items());
+    }
+  }
+
+  @Test
+  void itemsHaveTheTypeOfTheFile() throws OrtException {
+    try (Recommender<Long> recommender = Recommender.open(Path.of(IDS), Long.class, false)) {
+      assertEquals(List.of(List.of(3L)), recommender.recommend(List.of(List.of(2L)), 1).items());
+    }
+    String message = message(() -> Recommender.open(Path.of(IDS), String.class, false));
+    assertTrue(
+        message.endsWith("has items of type Long, not String: open it with Long.class."), message);
+  }
+
+  @Test
+  void requestsThatCannotBeMetAreRefused() throws OrtException {
+    try (Recommender<String> recommender = Recommender.open(Path.of(MODEL), String.class, false)) {
+      List<List<String>> rows = List.of(List.of("42"));
+      Options<String> noise = new Options<String>().withNoise(new float[1][3]);
+      assertEquals(
+          "the model has no input noise: export it with --posterior.",
+          message(() -> recommender.recommend(rows, 1, noise)));
+      assertEquals("k is 0: expected 1 or more.", message(() -> recommender.recommend(rows, 0)));
+      String emoji = message(() -> recommender.recommend(List.of(List.of("🎬")), 1));
+      assertTrue(emoji.startsWith("🎬 has a character above U+FFFF"), emoji);
+    }
+  }
+
+  private static String message(Callable<?> refused) {
+    return assertThrows(IllegalArgumentException.class, refused::call).getMessage();
+  }
+
+  @Test
+  void threadsShareARecommender() throws Exception {
+    ExecutorService pool = Executors.newFixedThreadPool(8);
+    try (Recommender<Object> recommender =
+        Recommender.open(Path.of(OPTIONS), Object.class, false)) {
+      List<JsonObject> cases =
+          Collections.nCopies(100, cases(GOLDEN.getAsJsonObject("options"))).stream()
+              .flatMap(List::stream)
+              .toList();
+      List<Callable<List<List<Object>>>> calls = new ArrayList<>();
+      cases.forEach(given -> calls.add(() -> recommend(recommender, given).items()));
+      var found = pool.invokeAll(calls);
+      for (int i = 0; i < found.size(); i++) {
+        assertEquals(rows(cases.get(i), "items"), found.get(i).get());
+      }
+    } finally {
+      pool.shutdown();
+    }
+  }
+}

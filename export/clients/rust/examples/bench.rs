@@ -1,0 +1,79 @@
+//! Times requests of one thread: `bench MODEL.onnx HISTORIES.txt`, a history a line, with tabs
+//! between its tokens. Prints one line of JSON.
+
+use std::env;
+use std::error::Error;
+use std::ffi::CStr;
+use std::fs;
+use std::hint::black_box;
+use std::process::Command;
+use std::time::Instant;
+
+use ort::sys::OrtApiBase;
+use recommend::{Device, Model, Options};
+use serde_json::json;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let paths: Vec<String> = env::args().skip(1).collect();
+    let [path, histories] = paths.as_slice() else {
+        return Err("expected MODEL.onnx and HISTORIES.txt".into());
+    };
+    let model = Model::load(path, Device::Cpu)?;
+    let histories: Vec<Vec<String>> = fs::read_to_string(histories)?
+        .lines()
+        .map(|line| line.split('\t').map(String::from).collect())
+        .collect();
+    let recommend = |rows: &[Vec<String>]| -> Result<f64, recommend::Error> {
+        let start = Instant::now();
+        black_box(model.recommend(rows, 10, &Options::default())?);
+        Ok(start.elapsed().as_secs_f64())
+    };
+
+    for _ in 0..200 {
+        recommend(&histories[..1])?;
+    }
+    let single: Result<Vec<f64>, _> = histories.chunks(1).map(recommend).collect();
+    let mut single = single?;
+    single.sort_by(f64::total_cmp);
+    let mut best: f64 = 0.0;
+    for _ in 0..3 {
+        let start = Instant::now();
+        for rows in histories.chunks(256) {
+            recommend(rows)?;
+        }
+        best = best.max(histories.len() as f64 / start.elapsed().as_secs_f64());
+    }
+
+    let percentile =
+        |percent: usize| single[(single.len() * percent / 100).min(single.len() - 1)] * 1e3;
+    let line = json!({
+        "language": "Rust",
+        "version": rustc_version()?,
+        "onnxruntime": onnxruntime_version()?,
+        "provider": model.provider(),
+        "p50_ms": percentile(50),
+        "p99_ms": percentile(99),
+        "per_second": best,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn rustc_version() -> Result<String, Box<dyn Error>> {
+    let output = Command::new("rustc").arg("--version").output()?;
+    let words = String::from_utf8(output.stdout)?;
+    Ok(words.split(' ').take(2).collect::<Vec<_>>().join(" "))
+}
+
+/// ort does not tell the version of the library: it is asked directly.
+fn onnxruntime_version() -> Result<String, Box<dyn Error>> {
+    // SAFETY: the library is onnxruntime, as the client has loaded it; its version is a constant.
+    let version = unsafe {
+        let library = libloading::Library::new(env::var("ORT_DYLIB_PATH")?)?;
+        let base = library.get::<unsafe extern "C" fn() -> *const OrtApiBase>(b"OrtGetApiBase")?();
+        CStr::from_ptr(((*base).GetVersionString)())
+            .to_str()?
+            .to_string()
+    };
+    Ok(version)
+}

@@ -1,0 +1,365 @@
+//! Recommendations from an exported model, with onnxruntime alone.
+//!
+//! ```no_run
+//! use recommend::{Device, Model, Options};
+//!
+//! let model = Model::<String>::load("model.onnx", Device::Cpu)?;
+//! let ranking = model.recommend(&[vec!["42".to_string()]], 10, &Options::default())?;
+//! println!("{}\t{}", ranking.items[0][0], ranking.scores[0][0]);
+//! # Ok::<(), recommend::Error>(())
+//! ```
+
+use std::collections::BTreeMap;
+use std::env::{self, consts};
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::{error, fmt};
+
+use ort::environment::Environment;
+use ort::ep::{self, ExecutionProvider};
+use ort::logging::LogLevel;
+use ort::session::{Session, SessionOutputs};
+use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
+
+const VERSIONS: [&str; 2] = ["1", "2"];
+/// What a file may take besides history and k, by the option of multvae-export.
+const OPTIONS: [(&str, &str); 3] = [
+    ("exclude", "--filters"),
+    ("among", "--filters"),
+    ("noise", "--posterior"),
+];
+
+/// A file exported with `--io tokens`, as `Model<String>`, or with `--io ids`, as `Model<i64>`.
+///
+/// Threads may share a model. Their requests run one after the other, each on all cores: ort allows
+/// one run of a session at a time, because parts of onnxruntime are not safe for more. For parallel
+/// requests load several models, each with its own memory.
+#[derive(Debug)]
+pub struct Model<T: Item> {
+    session: Mutex<Session>,
+    inputs: BTreeMap<String, ValueType>,
+    provider: &'static str,
+    items: PhantomData<T>,
+}
+
+/// Where a model is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The CPU.
+    Cpu,
+    /// CUDA where it is at hand, else the CPU.
+    Gpu,
+}
+
+/// What a request may ask for besides, of a file that has the option.
+#[derive(Clone, Debug, Default)]
+pub struct Options<'a, T: Item> {
+    /// Items never to return, a list for each history, or one for all.
+    pub exclude: Option<&'a [Vec<T>]>,
+    /// Items to rank alone, likewise; `None` ranks all.
+    pub among: Option<&'a [Vec<T>]>,
+    /// `[batch or 1][K]`, standard normal for a sample; `None` for none.
+    pub noise: Option<&'a [Vec<f32>]>,
+}
+
+/// The items for each history, best first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranking<T: Item> {
+    /// `[batch][k]`; a row with fewer items ends in "" (of ids: 0).
+    pub items: Vec<Vec<T>>,
+    /// `[batch][k]`; -inf where there is no item.
+    pub scores: Vec<Vec<f32>>,
+    /// `[batch][k][length of the longest history]`: by how much each item of the history raises
+    /// each score; `None` of a file without reasons.
+    pub reasons: Option<Vec<Vec<Vec<f32>>>>,
+}
+
+impl<T: Item> Model<T> {
+    /// Load a file; any other file than the above is an error.
+    pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self, Error> {
+        let (path, file) = (path.as_ref(), path.as_ref().display());
+        if !path.is_file() {
+            let wanted = "expected a model exported with --io tokens or --io ids.";
+            return Err(Error::new(format!("{file} is missing: {wanted}"), None));
+        }
+        let environment = environment()?;
+        let cuda = match device {
+            // Why CUDA cannot be had does not matter to a caller who takes the CPU as well.
+            Device::Gpu => open(environment, path, true).ok(),
+            Device::Cpu => None,
+        };
+        let provider = cuda.as_ref().map_or(ep::CPU::NAME, |_| ep::CUDA::NAME);
+        let opened = cuda.map_or_else(|| open(environment, path, false), Ok);
+        let session = opened.map_err(|source| {
+            let problem = "is no ONNX model that onnxruntime can read: export the model again.";
+            Error::new(format!("{file} {problem}"), Some(source))
+        })?;
+        let inputs = inputs(&session);
+        let version = session.metadata()?.custom("contract_version");
+        check::<T>(&inputs, version)
+            .map_err(|problem| Error::new(format!("{file} {problem}"), None))?;
+        Ok(Self {
+            session: Mutex::new(session),
+            inputs,
+            provider,
+            items: PhantomData,
+        })
+    }
+
+    /// What the model runs on: `CUDAExecutionProvider` or `CPUExecutionProvider`.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// Rank `k` items for each history; histories may differ in length.
+    ///
+    /// It is an error if the file lacks an option that is asked for.
+    pub fn recommend(
+        &self,
+        histories: &[Vec<T>],
+        k: usize,
+        options: &Options<T>,
+    ) -> Result<Ranking<T>, Error> {
+        let feed = self.feed(histories, k, options)?;
+        // A thread that panicked has left nothing half done in the session.
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if histories.is_empty() {
+            // A run without rows ends the process in some releases of onnxruntime.
+            let mut names = session.outputs().iter().map(|output| output.name());
+            let reasons = names.any(|name| name == "reasons").then(Vec::new);
+            return Ok(Ranking {
+                items: vec![],
+                scores: vec![],
+                reasons,
+            });
+        }
+        Ok(ranking(&session.run(feed)?)?)
+    }
+
+    fn feed(
+        &self,
+        histories: &[Vec<T>],
+        k: usize,
+        options: &Options<T>,
+    ) -> Result<Vec<(&'static str, DynTensor)>, Error> {
+        let Options {
+            exclude,
+            among,
+            noise,
+        } = *options;
+        let given = [exclude.is_some(), among.is_some(), noise.is_some()];
+        for ((name, flag), given) in OPTIONS.into_iter().zip(given) {
+            if given && !self.inputs.contains_key(name) {
+                let problem = format!("the model has no input {name}: export it with {flag}.");
+                return Err(Error::new(problem, None));
+            }
+        }
+        let k = i64::try_from(k).unwrap_or(i64::MAX);
+        let k = Tensor::from_array(([1], vec![k]))?.upcast();
+        let mut feed = vec![("history", padded(histories)?), ("k", k)];
+        if self.inputs.contains_key("exclude") {
+            for (name, lists) in [("exclude", exclude), ("among", among)] {
+                let lists = lists.filter(|lists| !lists.is_empty());
+                feed.push((name, padded(lists.unwrap_or(&[vec![]]))?));
+            }
+        }
+        if let Some(shape) = self.inputs.get("noise").and_then(ValueType::tensor_shape) {
+            let zeros = [vec![0.0; shape[1] as usize]];
+            let noise = noise.unwrap_or(&zeros);
+            let shape = [noise.len(), noise.first().map_or(0, Vec::len)];
+            let noise = Tensor::from_array((shape, noise.concat()))?;
+            feed.push(("noise", noise.upcast()));
+        }
+        Ok(feed)
+    }
+}
+
+/// The item of a history that raised a score most, by its reasons `[length]`; `None` where none did.
+pub fn because<'a, T>(history: &'a [T], reasons: &[f32]) -> Option<&'a T> {
+    let mut most = (None, 0.0);
+    for (item, &reason) in history.iter().zip(reasons) {
+        if reason > most.1 {
+            most = (Some(item), reason);
+        }
+    }
+    most.0
+}
+
+/// The environment of onnxruntime, from the library that `ORT_DYLIB_PATH` names.
+///
+/// ort allows a process only one: other code that uses ort can take it from here.
+pub fn environment() -> Result<&'static Environment, Error> {
+    static ENVIRONMENT: LazyLock<Result<Environment, String>> = LazyLock::new(|| {
+        let default = format!("{}onnxruntime{}", consts::DLL_PREFIX, consts::DLL_SUFFIX);
+        let library = env::var_os("ORT_DYLIB_PATH").unwrap_or(default.into());
+        let builder = ort::init_from(library).map_err(|source| {
+            let remedy = "set ORT_DYLIB_PATH to the library of onnxruntime 1.20 or newer.";
+            format!("onnxruntime cannot be loaded ({source}): {remedy}")
+        })?;
+        let environment = builder.build().map_err(|source| source.to_string())?;
+        // Errors are returned: the log would repeat them on stderr.
+        environment.set_log_level(LogLevel::Fatal);
+        Ok(environment)
+    });
+    ENVIRONMENT
+        .as_ref()
+        .map_err(|sentence| Error::new(sentence.clone(), None))
+}
+
+fn open(environment: &Environment, path: &Path, cuda: bool) -> ort::Result<Session> {
+    let mut builder = Session::builder(environment)?;
+    if cuda {
+        ep::CUDA::default().register(&mut builder)?;
+    }
+    builder.commit_from_file(path)
+}
+
+fn inputs(session: &Session) -> BTreeMap<String, ValueType> {
+    let mut inputs = BTreeMap::new();
+    for input in session.inputs() {
+        inputs.insert(input.name().to_string(), input.dtype().clone());
+    }
+    // A k that has a default is not among the inputs proper.
+    for input in session.overridable_initializers() {
+        inputs.insert(input.name().to_string(), input.dtype().clone());
+    }
+    inputs
+}
+
+/// What is wrong with a file of another form, contract version or type of items.
+fn check<T: Item>(
+    inputs: &BTreeMap<String, ValueType>,
+    version: Option<String>,
+) -> Result<(), String> {
+    let kind = |name| inputs.get(name).and_then(ValueType::tensor_type);
+    let is_option = |name: &String| OPTIONS.iter().any(|(option, _)| option == name);
+    let others = inputs.keys().filter(|name| !is_option(name));
+    let (Some(items @ (String::TYPE | i64::TYPE)), Some(i64::TYPE), 2) =
+        (kind("history"), kind("k"), others.count())
+    else {
+        let found = inputs.iter().map(|(name, kind)| format!("{kind} {name}"));
+        let found = found.collect::<Vec<_>>().join(", ");
+        let wanted = "expected history and k; export the model with --io tokens or --io ids.";
+        return Err(format!("takes {found}: {wanted}"));
+    };
+    let version = version.as_deref().unwrap_or("none");
+    if !VERSIONS.contains(&version) {
+        let known = format!("this client knows {}: update it.", VERSIONS.join(" and "));
+        return Err(format!("has the contract version {version}, {known}"));
+    }
+    if items != T::TYPE {
+        let remedy = format!("load it as Model<{items}>.");
+        return Err(format!("takes items of type {items}: {remedy}"));
+    }
+    Ok(())
+}
+
+/// The rows as one tensor; "" or 0 pads.
+fn padded<T: Item>(rows: &[Vec<T>]) -> ort::Result<DynTensor> {
+    let length = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut padded = Vec::with_capacity(rows.len() * length);
+    for row in rows {
+        padded.extend_from_slice(row);
+        padded.resize(padded.len() + length - row.len(), T::default());
+    }
+    T::tensor([rows.len(), length], padded)
+}
+
+fn ranking<T: Item>(outputs: &SessionOutputs) -> ort::Result<Ranking<T>> {
+    let (shape, scores) = outputs["scores"].try_extract_tensor::<f32>()?;
+    let (batch, k) = (shape[0] as usize, shape[1] as usize);
+    let items = rows(T::read(&outputs["items"])?, batch, k);
+    let scores = rows(scores.to_vec(), batch, k);
+    let mut reasons = None;
+    if let Some(output) = outputs.get("reasons") {
+        let (shape, values) = output.try_extract_tensor::<f32>()?;
+        let values = rows(values.to_vec(), batch * k, shape[2] as usize);
+        reasons = Some(rows(values, batch, k));
+    }
+    Ok(Ranking {
+        items,
+        scores,
+        reasons,
+    })
+}
+
+/// The values as `count` rows of `width` each.
+fn rows<V>(values: Vec<V>, count: usize, width: usize) -> Vec<Vec<V>> {
+    let mut values = values.into_iter();
+    let row = |_| values.by_ref().take(width).collect();
+    (0..count).map(row).collect()
+}
+
+/// The type of a model's items: `String` for tokens, `i64` for RecBole's item ids.
+pub trait Item: Clone + Default + private::Sealed {
+    #[doc(hidden)]
+    const TYPE: TensorElementType;
+    #[doc(hidden)]
+    fn tensor(shape: [usize; 2], items: Vec<Self>) -> ort::Result<DynTensor>;
+    #[doc(hidden)]
+    fn read(tensor: &DynValue) -> ort::Result<Vec<Self>>;
+}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for String {}
+    impl Sealed for i64 {}
+}
+
+impl Item for String {
+    const TYPE: TensorElementType = TensorElementType::String;
+
+    fn tensor(shape: [usize; 2], items: Vec<Self>) -> ort::Result<DynTensor> {
+        Tensor::from_string_array((shape, items.as_slice())).map(Tensor::upcast)
+    }
+
+    fn read(tensor: &DynValue) -> ort::Result<Vec<Self>> {
+        tensor.try_extract_strings().map(|(_, items)| items)
+    }
+}
+
+impl Item for i64 {
+    const TYPE: TensorElementType = TensorElementType::Int64;
+
+    fn tensor(shape: [usize; 2], items: Vec<Self>) -> ort::Result<DynTensor> {
+        Tensor::from_array((shape, items)).map(Tensor::upcast)
+    }
+
+    fn read(tensor: &DynValue) -> ort::Result<Vec<Self>> {
+        tensor.try_extract_tensor().map(|(_, items)| items.to_vec())
+    }
+}
+
+/// What went wrong, displayed as one sentence; an error of onnxruntime is the source.
+#[derive(Debug)]
+pub struct Error {
+    sentence: String,
+    source: Option<ort::Error>,
+}
+
+impl Error {
+    fn new(sentence: String, source: Option<ort::Error>) -> Self {
+        Self { sentence, source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.sentence)
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+impl From<ort::Error> for Error {
+    fn from(source: ort::Error) -> Self {
+        let words: Vec<_> = source.message().split_whitespace().collect();
+        let sentence = format!("onnxruntime failed: {}", words.join(" "));
+        Self::new(sentence, Some(source))
+    }
+}

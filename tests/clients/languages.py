@@ -1,0 +1,153 @@
+"""The clients: what each needs of a machine, how it is installed and tested, and what its report says of a golden case."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+FOLDER = Path(__file__).parents[2] / "export/clients"
+#: As in each package.json, go.mod, Cargo.toml and pom.xml.
+NODE_VERSION = (20, 11)
+GO_VERSION = (1, 26)
+RUST_VERSION = (1, 92)
+JAVA_VERSION = (17,)
+CHROMIUM = "/usr/bin/chromium"
+#: Where Debian and others put headers.
+HEADERS = (Path("/usr/include"), Path("/usr/local/include"))
+
+Missing = Callable[[], Iterator[str]]
+
+
+def junit(report: str) -> int:
+    """How many golden cases a JUnit report lists as passed."""
+    cases = ElementTree.fromstring(report).iter("testcase")
+    return sum(case.get("name", "").startswith(("golden: ", "test_golden[")) and len(case) == 0 for case in cases)
+
+
+def lines(pattern: str) -> Callable[[str], int]:
+    """How many lines say that a golden case passed."""
+    return lambda report: len(re.findall(pattern, report, re.MULTILINE))
+
+
+@dataclass(frozen=True)
+class Client:
+    """How a client is tested.
+
+    Attributes:
+        missing: what its test needs and this machine lacks.
+        commands: run one after the other in its folder; in the last ``{report}`` is the path of the report.
+        passed: how many golden cases a report, or without one what was printed, says have passed.
+        report: where the report lies in the client's folder, where it cannot be given.
+        variables: of the environment; in these ``{library}`` is onnxruntime's library, and ``{root}`` a folder that has it
+            and its header, as onnxruntime's release archive.
+    """
+
+    missing: Missing
+    commands: tuple[tuple[str, ...], ...]
+    passed: Callable[[str], int] = junit
+    report: str | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def programs(*names: str) -> Iterator[str]:
+    return (name for name in names if shutil.which(name) is None)
+
+
+def newer(program: str, flag: str, wanted: tuple[int, ...]) -> Iterator[str]:
+    """The program, if it is not there or older than wanted."""
+    said = subprocess.run([program, flag], capture_output=True, text=True).stdout if shutil.which(program) else ""
+    found = re.search(r"\d+(\.\d+)*", said)
+    if found is None or tuple(map(int, found[0].split("."))) < wanted:
+        yield f"{program} {'.'.join(map(str, wanted))} or newer"
+
+
+def library() -> Path | None:
+    """onnxruntime's library, as Python's package has it."""
+    found = importlib.util.find_spec("onnxruntime")
+    folder = Path(found.origin).parent / "capi" if found and found.origin else Path()
+    return next(iter(folder.glob("libonnxruntime.*.dylib")), next(iter(folder.glob("libonnxruntime.so.*")), None))
+
+
+def _library() -> Iterator[str]:
+    if library() is None:
+        yield "onnxruntime's library in the Python package"
+
+
+def _python() -> Iterator[str]:
+    if importlib.util.find_spec("onnxruntime") is None:
+        yield "the Python package onnxruntime"
+
+
+def _node() -> Iterator[str]:
+    yield from newer("node", "--version", NODE_VERSION)
+    yield from programs("npm")
+
+
+def _web() -> Iterator[str]:
+    yield from _node()
+    if not Path(CHROMIUM).exists():
+        yield CHROMIUM
+
+
+def _java() -> Iterator[str]:
+    yield from newer("java", "--version", JAVA_VERSION)
+    yield from programs("javac", "mvn")
+
+
+def _go() -> Iterator[str]:
+    yield from newer("go", "version", GO_VERSION)
+    yield from programs("gcc")
+    yield from _library()
+
+
+def _rust() -> Iterator[str]:
+    yield from newer("cargo", "--version", RUST_VERSION)
+    yield from _library()
+
+
+def _cpp() -> Iterator[str]:
+    yield from programs("cmake", "c++", "go")  # onnxruntime's header lies in the source of the Go module.
+    for header in ("gtest/gtest.h", "nlohmann/json.hpp"):
+        if not any((folder / header).exists() for folder in HEADERS):
+            yield header
+    yield from _library()
+
+
+_NODE_TEST = (
+    *("node", "--test", "--test-reporter=spec", "--test-reporter-destination=stdout"),
+    *("--test-reporter=junit", "--test-reporter-destination={report}"),
+)
+_BUILD = ("cmake", "--build", "build", "--parallel", "2")
+CLIENTS = {
+    "python": Client(_python, (("{python}", "-m", "pytest", "-q", "--junitxml={report}", "test_recommend.py"),)),
+    "node": Client(_node, ((*_NODE_TEST, "recommend.test.mjs"),)),
+    "web": Client(_web, ((*_NODE_TEST, "web.test.mjs"),)),
+    "java": Client(
+        _java,
+        (("mvn", "--quiet", "--batch-mode", "test"),),
+        report="target/surefire-reports/TEST-multvae.RecommenderTest.xml",
+    ),
+    "go": Client(
+        _go,
+        (("go", "test", "-v", "./..."),),
+        passed=lines(r"^ *--- PASS: TestGolden/"),
+        variables={"ONNXRUNTIME_LIB": "{library}"},
+    ),
+    "rust": Client(
+        _rust,
+        (("cargo", "test", "--locked", "--test", "golden"),),
+        passed=lines(r"^test golden: .* ok$"),
+        variables={"ORT_DYLIB_PATH": "{library}"},
+    ),
+    "cpp": Client(
+        _cpp,
+        (("cmake", "-S", ".", "-B", "build"), _BUILD, ("build/test_recommend", "--gtest_output=xml:{report}")),
+        variables={"ONNXRUNTIME_ROOT": "{root}"},
+    ),
+}
