@@ -74,6 +74,20 @@ def library() -> Path | None:
     return next(iter(folder.glob("libonnxruntime.*.dylib")), next(iter(folder.glob("libonnxruntime.so.*")), None))
 
 
+def release(folder: Path) -> Path:
+    """A folder as onnxruntime's release archive has it: the header lies in the source of the Go module."""
+    module = "github.com/yalue/onnxruntime_go"
+    subprocess.run(["go", "mod", "download", module], cwd=FOLDER / "go", check=True)
+    found = subprocess.check_output(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=FOLDER / "go", text=True)
+    for part in ("include", "lib"):
+        (folder / part).mkdir()
+    for header in Path(found.strip()).glob("onnxruntime*_c_api.h"):
+        (folder / "include" / header.name).symlink_to(header)
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / "lib" / name).symlink_to(str(library()))
+    return folder
+
+
 def _library() -> Iterator[str]:
     if library() is None:
         yield "onnxruntime's library in the Python package"

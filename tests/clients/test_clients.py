@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.clients.languages import CLIENTS, FOLDER, library
+from tests.clients.languages import CLIENTS, FOLDER, library, release
 
 GOLDEN = json.loads((FOLDER / "golden.json").read_text(encoding="utf-8"))
 CASES = sum(len(part["cases"]) for part in (GOLDEN, GOLDEN["options"], GOLDEN["ids"]))
@@ -50,21 +50,6 @@ def run(command: tuple[str, ...], folder: Path, **variables: str) -> str:
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
     return done.stdout
-
-
-def release(folder: Path) -> Path:
-    """A folder as onnxruntime's release archive has it: the header lies in the source of the Go module."""
-    module = "github.com/yalue/onnxruntime_go"
-    run(("go", "mod", "download", module), FOLDER / "go")
-    source = Path(run(("go", "list", "-m", "-f", "{{.Dir}}", module), FOLDER / "go").strip())
-    include, lib = folder / "include", folder / "lib"
-    for part in (include, lib):
-        part.mkdir()
-    for header in source.glob("onnxruntime*_c_api.h"):
-        (include / header.name).symlink_to(header)
-    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
-        (lib / name).symlink_to(library())
-    return folder
 
 
 @pytest.mark.parametrize("client", CLIENTS)
