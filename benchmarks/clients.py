@@ -72,7 +72,7 @@ PROGRAMS = {
         "recommend.hpp",
         ("build/recommend",),
         ("build/bench",),
-        (("cmake", "-S", ".", "-B", "build"), ("cmake", "--build", "build")),
+        (("cmake", "-S", ".", "-B", "build", "-U", "ONNXRUNTIME_*"), ("cmake", "--build", "build")),
     ),
     "node": Program("recommend.mjs", ("node", "recommend.mjs"), ("node", "bench.mjs")),
 }

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 FOLDER = Path(__file__).parents[2] / "export/clients"
@@ -46,6 +47,7 @@ class Client:
         report: where the report lies in the client's folder, where it cannot be given.
         variables: of the environment; in these ``{library}`` is onnxruntime's library, and ``{root}`` a folder that has it
             and its header, as onnxruntime's release archive.
+        fits: whether a golden case is for the client.
     """
 
     missing: Missing
@@ -53,6 +55,7 @@ class Client:
     passed: Callable[[str], int] = junit
     report: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    fits: Callable[[dict[str, Any]], bool] = lambda case: True
 
 
 def programs(*names: str) -> Iterator[str]:
@@ -133,6 +136,15 @@ def _cpp() -> Iterator[str]:
     yield from _library()
 
 
+def _spark() -> Iterator[str]:
+    yield from newer("java", "--version", JAVA_VERSION)
+
+
+def _of_all_rows(case: dict[str, Any]) -> bool:
+    """Whether a case has no noise, and lists for all its rows only."""
+    return "noise" not in case and all(len(case.get(name, [])) < 2 for name in ("exclude", "among"))
+
+
 _NODE_TEST = (
     *("node", "--test", "--test-reporter=spec", "--test-reporter-destination=stdout"),
     *("--test-reporter=junit", "--test-reporter-destination={report}"),
@@ -161,7 +173,23 @@ CLIENTS = {
     ),
     "cpp": Client(
         _cpp,
-        (("cmake", "-S", ".", "-B", "build"), _BUILD, ("build/test_recommend", "--gtest_output=xml:{report}")),
+        (
+            ("cmake", "-S", ".", "-B", "build", "-U", "ONNXRUNTIME_*"),
+            _BUILD,
+            ("build/test_recommend", "--gtest_output=xml:{report}"),
+        ),
         variables={"ONNXRUNTIME_ROOT": "{root}"},
     ),
+    "spark": Client(
+        _spark,
+        (
+            ("{python}", "-m", "venv", ".venv"),
+            (".venv/bin/pip", "install", "--quiet", "--requirement", "requirements.txt"),
+            (".venv/bin/python", "-m", "pytest", "-q", "--junitxml={report}", "test_score.py"),
+        ),
+        variables={"ML_100K": "{ml_100k}"},
+        fits=_of_all_rows,
+    ),
 }
+#: Those that take minutes: `make test-clients` runs them, `make test` does not.
+SLOW = ("spark",)
