@@ -18,7 +18,8 @@ from recbole_multvae.commands.configure import make_config
 from recbole_multvae.leaderboard.forms import write_all
 from recbole_multvae.leaderboard.report import make_report
 from recbole_multvae.leaderboard.table import text_table
-from tests.clients.test_clients import FOLDER, install, missing
+from tests.clients.languages import FOLDER
+from tests.clients.test_clients import install, require
 
 SEEDS = (1, 2)
 #: The metric of every user of each row, under both seeds.
@@ -93,10 +94,8 @@ def test_page_needs_nothing_else_and_shows_what_it_is_given(report: dict[str, An
 
 
 def test_page_in_a_browser(report: dict[str, Any]) -> None:
-    if lacking := ", ".join(missing("web")):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not run: missing {lacking}")
-    installed = install(FOLDER / "web")
-    assert installed is None or installed.returncode == 0, installed.stdout
+    require("web")
+    install(FOLDER / "web")
     page = {file.name: file for file in write_all(report, Path())}["report.html"].resolve()
     script = Path(__file__).with_name("page.test.mjs")
     variables = {**os.environ, "PAGE": page.as_uri()}
