@@ -7,8 +7,10 @@
 """
 
 from recbole_multvae.recbole_version import check_recbole
+from recbole_multvae.removed_names import import_quick_start, put_back
 
 check_recbole()  # Before anything that another RecBole may not have.
+put_back()  # Before anything of RecBole that needs it.
 
 from recbole_multvae.models import FAMILY  # noqa: E402
 from recbole_multvae.registration import register  # noqa: E402
@@ -18,3 +20,4 @@ globals().update({model.__name__: model for model in FAMILY})
 __all__ = ["register", *(model.__name__ for model in FAMILY)]
 
 register()
+import_quick_start()

@@ -18,6 +18,8 @@ For the following RecBole has no look-up, and a function of its own is replaced:
 * a script may make its ``Trainer`` itself, without ``get_trainer``: for our models it gets ours (``Trainer.__new__``);
 * metrics are those of one module (``recbole/evaluator/register.py``): those of :mod:`.evaluation.metrics` are added to its
   three tables, for every model;
+* metrics are NumPy's numbers, which NumPy 2 prints with their type (``recbole/evaluator/evaluator.py``): they become
+  Python's, with the same value, for every model;
 * a way to split is an ``if`` in ``Dataset.build``: under ``eval_args: {split: {NAME: ...}}`` with a name of
   :mod:`.data.protocols` the protocol splits, for every model;
 * under such a protocol, which may show the model histories of users who are not in training, RecBole's models get our
@@ -37,9 +39,11 @@ import functools
 import importlib
 import os
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import recbole
 import recbole.data.dataset
 import recbole.evaluator.register
@@ -48,6 +52,7 @@ import torch
 from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
 from recbole.data.dataset import Dataset
+from recbole.evaluator import Evaluator
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 
@@ -87,6 +92,7 @@ def register() -> None:
     _wrap(Config, "_load_internal_config_dict", _family_keys)
     for module in ("recbole.data.utils", "recbole.data"):
         _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
+    _wrap(Evaluator, "evaluate", _plain_numbers)
     _wrap(Sampler, "get_used_ids", _family_used_ids)
     _wrap(Dataset, "build", _protocol_s_split)
     _wrap(Trainer, "_full_sort_batch_eval", _histories_of_the_batch)
@@ -124,6 +130,11 @@ def _wrap(owner: Any, name: str, wrapper: Any) -> None:
 
     replacement._multvae = True  # type: ignore[attr-defined]
     setattr(owner, name, replacement)
+
+
+def _plain_numbers(original: Any, evaluator: Evaluator, collected: Any) -> OrderedDict[str, Any]:
+    found = original(evaluator, collected).items()
+    return OrderedDict((name, value.item() if isinstance(value, np.generic) else value) for name, value in found)
 
 
 def _is_family(model_class: Any) -> bool:

@@ -37,7 +37,7 @@ def test_importing_and_registering_twice_is_harmless(blocks: str) -> None:
 @pytest.mark.parametrize("version", ["1.1.1", "1.2.0", "2.0.0"])
 def test_other_recbole_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setattr(recbole, "__version__", version)
-    message = f"RecBole 1.2.1, but {version} is installed: pip install recbole=="
+    message = f"RecBole 1.2.1, but {version} is installed: pip install --no-deps recbole=="
     with pytest.raises(UnsupportedVersionError, match=message):
         importlib.reload(recbole_multvae)
 

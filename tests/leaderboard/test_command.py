@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,10 @@ def test_what_is_killed(victim: str, tmp_path: Path) -> None:
     flags = ["--model=EASE,BPR", *FLAGS, "--report_dir=board", "--stopping_step=100000"]
     start = [sys.executable, "-W", "ignore", "-m", "recbole_multvae", *flags, "--epochs=100000"]
     start = [flag for flag in start if flag != "--epochs=2"]
-    with subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as board:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell starts what is in the background with Ctrl-C ignored, and so all that this starts.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(start, cwd=tmp_path, preexec_fn=heeds, **pipes) as board:
         try:
             assert board.stdout is not None
             while "BPR, seed 2020: running" not in board.stdout.readline():
