@@ -72,7 +72,10 @@ PROGRAMS = {
         "recommend.hpp",
         ("build/recommend",),
         ("build/bench",),
-        (("cmake", "-S", ".", "-B", "build", "-U", "ONNXRUNTIME_*"), ("cmake", "--build", "build")),
+        (
+            ("cmake", "-S", ".", "-B", "build", "-U", "ONNXRUNTIME_*", "-DCMAKE_BUILD_TYPE=Release"),
+            ("cmake", "--build", "build"),
+        ),
     ),
     "node": Program("recommend.mjs", ("node", "recommend.mjs"), ("node", "bench.mjs")),
 }

@@ -149,7 +149,7 @@ _NODE_TEST = (
     *("node", "--test", "--test-reporter=spec", "--test-reporter-destination=stdout"),
     *("--test-reporter=junit", "--test-reporter-destination={report}"),
 )
-_BUILD = ("cmake", "--build", "build", "--parallel", "2")
+_BUILD = ("cmake", "--build", "build", "--target", "test_recommend")
 CLIENTS = {
     "python": Client(_python, (("{python}", "-m", "pytest", "-q", "--junitxml={report}", "test_recommend.py"),)),
     "node": Client(_node, ((*_NODE_TEST, "recommend.test.mjs"),)),
@@ -174,7 +174,7 @@ CLIENTS = {
     "cpp": Client(
         _cpp,
         (
-            ("cmake", "-S", ".", "-B", "build", "-U", "ONNXRUNTIME_*"),
+            ("cmake", "-S", ".", "-B", "build", "-U", "ONNXRUNTIME_*", "-DCMAKE_BUILD_TYPE=Debug"),
             _BUILD,
             ("build/test_recommend", "--gtest_output=xml:{report}"),
         ),

@@ -28,7 +28,7 @@ BY_USER: dict[str, Any] = {"train_neg_sample_args": None}
 #: Every model with the settings that make it another form.
 MODELS: dict[str, dict[str, Any]] = {
     "EASE": {},
-    "SLIMElastic": {},
+    "SLIMElastic": {"alpha": 1.0, "l1_ratio": 0.1},  # Its defaults take half a minute.
     "ADMMSLIM": {"k": 3},
     "ADMMSLIM, centred": {"k": 3, "center_columns": True},
     "ItemKNN": {},
