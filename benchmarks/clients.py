@@ -28,10 +28,11 @@ from multvae_export.onnx_file import to_onnx, write
 from options import made
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.clients.languages import CLIENTS, FOLDER, library, release
+from tests.clients.languages import CLIENTS, FOLDER
 
 ITEMS, HIDDEN, LATENT, HISTORIES = 20_108, 600, 200, 2048
 STARTS = 7
+COLUMNS = ["client", "version", "onnxruntime", "runs on", "lines", "cold start s", "p50 ms", "p99 ms", "256: histories a s"]
 
 
 @dataclass(frozen=True)
@@ -89,19 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, histories = Path(folder) / "model.onnx", Path(folder) / "histories.txt"
         print(f"{describe()}\n\n{write_inputs(model, histories)}\n")
-        columns = (
-            "client",
-            "version",
-            "onnxruntime",
-            "runs on",
-            "lines",
-            "cold start s",
-            "p50 ms",
-            "p99 ms",
-            "256: histories a s",
-        )
-        print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
-        release(Path(folder))
+        print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
         for client in args.clients:
             if lacking := ", ".join(CLIENTS[client].missing()):
                 print(f"| {client} | not run: missing {lacking} |")
@@ -123,9 +112,7 @@ def write_inputs(model: Path, histories: Path) -> str:
 def measure(client: str, root: Path, model: Path, histories: Path) -> list[str]:
     """The cells of one client's row."""
     program, folder = PROGRAMS[client], FOLDER / client
-    given = {"library": str(library()), "root": str(root)}
-    variables = {name: value.format(**given) for name, value in CLIENTS[client].variables.items()}
-    environment = {**os.environ, **variables}
+    environment = {**os.environ, **CLIENTS[client].environment(root)}
     for command in program.build:
         subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     request = histories.read_text("utf-8").split("\n")[0].split("\t")

@@ -121,7 +121,7 @@ def ndcg(found: np.ndarray, held: np.ndarray) -> float:
 
 
 def spread(values: list[float]) -> str:
-    """The mean, with the deviation where there are several draws."""
+    """The mean, with the deviation where there are several values."""
     digits = 4 if max(values) < 1 else 0
     mean = f"{np.mean(values):.{digits}f}"
     return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean

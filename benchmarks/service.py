@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from clients import FOLDER, library, write_inputs
+from clients import CLIENTS, FOLDER, write_inputs
 from machine import describe
 
 
@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--connections", default="1,8,32")
     parser.add_argument("--requests", type=int, default=40_000, help="of each row (default: %(default)s)")
     args = parser.parse_args()
-    environment = {**os.environ, "ONNXRUNTIME_LIB": str(library())}
     with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, **CLIENTS["go"].environment(Path(folder))}
         model, histories = Path(folder) / "model.onnx", Path(folder) / "histories.txt"
         print(f"{describe()}\n\n{write_inputs(model, histories)}\n")
         for program in ("serve", "loadtest"):

@@ -38,4 +38,4 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 class UnsupportedVersionError(ImportError):
-    """The installed RecBole is not one that this package was tested with."""
+    """RecBole or pandas is of a version that this package does not work with, or RecBole is missing."""

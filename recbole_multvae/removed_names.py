@@ -1,7 +1,7 @@
 """What RecBole 1.2.1 uses and newer packages no longer have, put back where it is missing, before RecBole needs it.
 
-It is put back for the whole process, because RecBole looks for it in NumPy, SciPy and ray themselves. A name that is there
-is left alone. The places are those of https://github.com/RUCAIBox/RecBole at v1.2.1.
+It is put back for the whole process, because RecBole looks for it in NumPy and SciPy themselves. A name that is there is
+left alone. The places are those of https://github.com/RUCAIBox/RecBole at v1.2.1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What newer packages no longer have and RecBole uses: each name taken away, as there, and RecBole on top of that."""
+"""What RecBole uses and newer packages no longer have: it is put back where it is missing, and nowhere else."""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ def export(
     if histories is not None and io == "users":
         raise OptionError("--histories does not fit --io=users: such a file knows no other histories than its users'.")
     given = read_histories(histories, model.tokens, Layout.of(loaded.config)) if histories is not None else None
-    if repository and io != "dense":
-        k_default = k_default or triton.K
+    if repository and io != "dense" and k_default is None:
+        k_default = triton.K
     progress("Writing the graph")
     checks: list[tuple[str, str]] = []
     with ExitStack() as stack:

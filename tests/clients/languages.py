@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import recbole
+
 FOLDER = Path(__file__).parents[2] / "export/clients"
 #: As in each package.json, go.mod, Cargo.toml and pom.xml.
 NODE_VERSION = (20, 11)
@@ -45,8 +47,8 @@ class Client:
         commands: run one after the other in its folder; in the last ``{report}`` is the path of the report.
         passed: how many golden cases a report, or without one what was printed, says have passed.
         report: where the report lies in the client's folder, where it cannot be given.
-        variables: of the environment; in these ``{library}`` is onnxruntime's library, and ``{root}`` a folder that has it
-            and its header, as onnxruntime's release archive.
+        variables: of the environment; in these ``{library}`` is onnxruntime's library, ``{root}`` a folder that has it and
+            its header, as onnxruntime's release archive, and ``{ml_100k}`` the data set's folder in RecBole's package.
         fits: whether a golden case is for the client.
     """
 
@@ -56,6 +58,13 @@ class Client:
     report: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
     fits: Callable[[dict[str, Any]], bool] = lambda case: True
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The variables with their values; what ``{root}`` stands for is made in an empty folder."""
+        given = {"library": str(library()), "ml_100k": str(Path(recbole.__path__[0]) / "dataset_example" / "ml-100k")}
+        if "{root}" in self.variables.values():
+            given["root"] = str(release(folder))
+        return {name: value.format(**given) for name, value in self.variables.items()}
 
 
 def programs(*names: str) -> Iterator[str]:
@@ -149,7 +158,6 @@ _NODE_TEST = (
     *("node", "--test", "--test-reporter=spec", "--test-reporter-destination=stdout"),
     *("--test-reporter=junit", "--test-reporter-destination={report}"),
 )
-_BUILD = ("cmake", "--build", "build", "--target", "test_recommend")
 CLIENTS = {
     "python": Client(_python, (("{python}", "-m", "pytest", "-q", "--junitxml={report}", "test_recommend.py"),)),
     "node": Client(_node, ((*_NODE_TEST, "recommend.test.mjs"),)),
@@ -175,7 +183,7 @@ CLIENTS = {
         _cpp,
         (
             ("cmake", "-S", ".", "-B", "build", "-U", "ONNXRUNTIME_*", "-DCMAKE_BUILD_TYPE=Debug"),
-            _BUILD,
+            ("cmake", "--build", "build", "--target", "test_recommend"),
             ("build/test_recommend", "--gtest_output=xml:{report}"),
         ),
         variables={"ONNXRUNTIME_ROOT": "{root}"},

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import recbole
 from filelock import FileLock
 
-from tests.clients.languages import CLIENTS, FOLDER, SLOW, library, release
+from tests.clients.languages import CLIENTS, FOLDER, SLOW
 
 GOLDEN = json.loads((FOLDER / "golden.json").read_text(encoding="utf-8"))
 CASES = [case for part in (GOLDEN, GOLDEN["options"], GOLDEN["ids"]) for case in part["cases"]]
@@ -61,13 +60,9 @@ def test_client(client: str, record_property: Callable[[str, object], None], tmp
     require(client)
     record_property(client, "failed")
     install(folder)
-    data = Path(recbole.__path__[0]) / "dataset_example" / "ml-100k"
-    given = {"report": str(report), "python": sys.executable, "library": str(library()), "ml_100k": str(data)}
-    if "{root}" in "".join(tested.variables.values()):
-        given["root"] = str(release(tmp_path))
-    variables = {name: value.format(**given) for name, value in tested.variables.items()}
+    variables = tested.environment(tmp_path)
     for command in tested.commands:
-        said = run(tuple(part.format(**given) for part in command), folder, **variables)
+        said = run(tuple(part.format(report=report, python=sys.executable) for part in command), folder, **variables)
     report = folder / tested.report if tested.report else report
     passed = tested.passed(report.read_text("utf-8") if report.exists() else said)
     assert passed == sum(map(tested.fits, CASES)), said

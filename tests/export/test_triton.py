@@ -92,6 +92,7 @@ def test_each_export_is_a_version(checkpoint: Path, capsys: pytest.CaptureFixtur
     ("arguments", "message"),
     [
         (["--triton", "models", "--filters"], "models/MultVAE-blocks/1/model.onnx has other inputs or outputs: export to"),
+        (["--triton", "models", "--k-default", "0"], "--k-default=0 does not fit: expected 1 or more"),
         (["--triton", "a file"], "--triton=a file is a file: expected the folder of Triton's model repository."),
         (["model.onnx", "--triton", "models"], "--triton=models names the file itself: leave out model.onnx."),
         ([], "alone is not enough: name the checkpoint, then the ONNX file to write, or --triton."),

@@ -1,0 +1,158 @@
+// What a request may ask for: its body, and the limits that it keeps to.
+package main
+
+import (
+	"encoding/json"
+	"time"
+
+	"recbole-multvae/recommend"
+)
+
+// limits bound what a request, and all of them together, may cost.
+type limits struct {
+	body    positive // Bytes of a body.
+	history positive // Items of a history.
+	list    positive // Items of a list to exclude, or to rank alone.
+	batch   positive // Histories of a request.
+	padded  positive // Histories times the longest of them; lists likewise.
+	k       positive // Items of a ranking.
+	answer  positive // Numbers of an answer: histories times k; with reasons, times the longest history.
+	working positive // Requests at work at once.
+	waiting positive // Requests that wait for those, or are being read.
+	wait    time.Duration
+}
+
+// query is a request that was understood.
+type query[T recommend.Item] struct {
+	histories [][]T
+	k         int
+	options   recommend.Options[T]
+	one       bool // It is for one person, and so is the answer.
+}
+
+// parse reads a body: a JSON object with known fields of the right types.
+func (s *service[T]) parse(body []byte) (query[T], error) {
+	q := query[T]{k: 10}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
+		return q, bad("the body is no JSON object")
+	}
+	_, q.one = fields["history"]
+	if _, many := fields["histories"]; many == q.one {
+		return q, bad("expected history, for one person, or histories, for several")
+	}
+	items := "tokens"
+	if _, ids := any(q).(query[int64]); ids {
+		items = "ids"
+	}
+	oneOrMany := "a list of " + items + ", or one for each history"
+	for name, raw := range fields {
+		var understood bool
+		var expected string
+		switch name {
+		case "history":
+			var one []T
+			one, understood = list[T](raw)
+			q.histories = [][]T{one}
+			expected = "a list of " + items
+		case "histories":
+			q.histories, understood = listOfLists[T](raw)
+			expected = "lists of " + items
+		case "k":
+			understood = string(raw) != "null" && json.Unmarshal(raw, &q.k) == nil
+			expected = "a whole number"
+		case "exclude":
+			q.options.Exclude, understood = lists[T](raw)
+			expected = oneOrMany
+		case "among":
+			q.options.Among, understood = lists[T](raw)
+			expected = oneOrMany
+		case "noise":
+			q.options.Noise, understood = lists[float32](raw)
+			expected = "a list of numbers, or one for each history"
+		default:
+			return q, bad("the field %.40q is unknown: expected history or histories, k, exclude, among, noise", name)
+		}
+		if !understood {
+			return q, bad("%s is not understood: expected %s", name, expected)
+		}
+	}
+	return q, nil
+}
+
+// list reads a list without nulls.
+func list[T any](raw json.RawMessage) ([]T, bool) {
+	var found []*T
+	if json.Unmarshal(raw, &found) != nil || found == nil {
+		return nil, false
+	}
+	values := make([]T, len(found))
+	for at, value := range found {
+		if value == nil {
+			return nil, false
+		}
+		values[at] = *value
+	}
+	return values, true
+}
+
+func listOfLists[T any](raw json.RawMessage) ([][]T, bool) {
+	rows, ok := list[json.RawMessage](raw)
+	found := make([][]T, len(rows))
+	for at, row := range rows {
+		if found[at], ok = list[T](row); !ok {
+			return nil, false
+		}
+	}
+	return found, ok
+}
+
+// lists reads one list, for all histories, or one for each.
+func lists[T any](raw json.RawMessage) ([][]T, bool) {
+	if one, ok := list[T](raw); ok {
+		return [][]T{one}, true
+	}
+	return listOfLists[T](raw)
+}
+
+// check refuses a query that would cost too much. What does not fit the model, the client refuses.
+func (s *service[T]) check(q query[T]) error {
+	if batch := len(q.histories); batch < 1 || batch > int(s.limits.batch) {
+		return bad("there are %d histories: expected 1 to %d", batch, s.limits.batch)
+	}
+	if q.k < 1 || q.k > int(s.limits.k) {
+		return bad("k is %d: expected 1 to %d", q.k, s.limits.k)
+	}
+	longest, err := s.size("history", q.histories, s.limits.history)
+	if err != nil {
+		return err
+	}
+	if _, err := s.size("exclude", q.options.Exclude, s.limits.list); err != nil {
+		return err
+	}
+	if _, err := s.size("among", q.options.Among, s.limits.list); err != nil {
+		return err
+	}
+	numbers := len(q.histories) * q.k
+	if s.reasons {
+		numbers *= max(longest, 1)
+	}
+	if numbers > int(s.limits.answer) {
+		return bad("the answer has up to %d numbers: expected %d at most, of fewer histories or a smaller k", numbers, s.limits.answer)
+	}
+	return nil
+}
+
+// size returns the length of the longest row, unless rows are too long, alone or padded together.
+func (s *service[T]) size(name string, rows [][]T, most positive) (longest int, err error) {
+	for _, row := range rows {
+		longest = max(longest, len(row))
+	}
+	if longest > int(most) {
+		return 0, bad("%s has %d items: expected %d at most", name, longest, most)
+	}
+	if padded := len(rows) * longest; padded > int(s.limits.padded) {
+		return 0, bad("%s has %d lists, the longest of %d items: expected %d at most as their product", name, len(rows), longest, s.limits.padded)
+	}
+	return longest, nil
+}
