@@ -210,8 +210,10 @@ BOMBS: dict[str, bytes] = {
     "nested tuples as an enum's value": call(MODEL_TYPE, NEST),
     "nested tuples as a factory": call("collections.defaultdict", NEST),
     "nested tuples as a logger": call("logging.getLogger", NEST),
+    "arrays of lists of arrays": _nested_arrays(DEEP),
     "nested dicts with defaults": (call("collections.defaultdict") + text("a")) * DEEP + pickle.NONE + pickle.SETITEM * DEEP,
     "nested arrays": array(shape(1), dtype("O8", "|"), array_of(array(shape(1), dtype("f4"), octets(bytes(4))))),
+    "a list of lists in an array": array(shape(1), dtype("O8", "|"), array_of(array_of(pickle.EMPTY_LIST))),
     "a dict with defaults in an array": array(shape(1), dtype("O8", "|"), array_of(call("collections.defaultdict"))),
     "a long tuple as a key": pickle.EMPTY_DICT + row(*[number(1)] * 100) + pickle.NONE + pickle.SETITEM,
     "keys that collide": pickle.EMPTY_DICT
@@ -305,7 +307,6 @@ NESTS: dict[str, bytes] = {
     "dicts": (pickle.EMPTY_DICT + text("a")) * DEEP + pickle.NONE + pickle.SETITEM * DEEP,
     "ordered dicts": (call("collections.OrderedDict") + text("a")) * DEEP + pickle.NONE + pickle.SETITEM * DEEP,
     "objects": (made(CONFIG) + pickle.EMPTY_DICT + text("a")) * DEEP + pickle.NONE + (pickle.SETITEM + pickle.BUILD) * DEEP,
-    "arrays of lists of arrays": _nested_arrays(DEEP),
     "a list of itself": pickle.EMPTY_LIST + kept(0) + again(0) + pickle.APPEND,
     "marks": pickle.MARK * MANY + pickle.NONE,
 }

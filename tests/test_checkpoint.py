@@ -42,6 +42,16 @@ def test_what_goes_deep_is_read_and_freed(name: str) -> None:
         checkpoint.load("deep.pth")
 
 
+def test_list_in_an_array_does_not_grow_later() -> None:
+    inside = hostile.array_of(hostile.array_of(hostile.number(7)) + hostile.kept(0))
+    array = hostile.array(hostile.shape(1), hostile.dtype("O8", "|"), inside) + hostile.kept(1)
+    grown = hostile.again(0) + hostile.again(1) + pickle.APPEND
+    hostile.write(hostile.array_of(array, grown), Path("grown.pth"))
+    for load in (checkpoint.load, read):
+        array, grown = load("grown.pth")
+        assert array.tolist() == [[7]] and len(grown) == 2
+
+
 @pytest.mark.parametrize("name", ["scipy.sparse._csr.csr_matrix", hostile.CONFIG])
 def test_attribute_that_hides_a_method(name: str) -> None:
     method = "check_format" if "csr" in name else "_get_model_and_dataset"

@@ -28,16 +28,32 @@ def check_keys(keys: Collection[Any]) -> None:
         raise UnsafeCheckpointError("a key in it is neither a text nor a plain number, which RecBole does not write")
 
 
-def check_nesting(parts: Iterable[Any]) -> None:
-    """Refuse arrays and dicts with defaults directly inside one another.
+def check_nesting(values: Iterable[Any]) -> None:
+    """Refuse dicts with defaults directly inside one another.
 
-    Python frees these two by recursion. A file that nests a hundred thousand of them would overflow the stack.
+    Python frees them by recursion. A file that nests a hundred thousand of them would overflow the stack.
 
     Raises:
-        UnsafeCheckpointError: a part of such a container is one itself.
+        UnsafeCheckpointError: a value of such a dict is one itself.
     """
-    if any(isinstance(part, defaultdict | np.ndarray) for part in parts):
-        raise UnsafeCheckpointError("it has arrays or dicts with defaults inside one another, which RecBole does not write")
+    if any(isinstance(value, defaultdict) for value in values):
+        raise UnsafeCheckpointError("it has dicts with defaults inside one another, which RecBole does not write")
+
+
+def check_elements(elements: Iterable[Any]) -> None:
+    """Refuse arrays of other things than texts, numbers and lists of these.
+
+    NumPy frees an array's elements by recursion, and on Python 3.13 so are lists between them.
+
+    Raises:
+        UnsafeCheckpointError: an element is something else.
+    """
+    for element in elements:
+        for kind in set(map(type, element if type(element) is list else (element,))):
+            if kind not in _PLAIN and not issubclass(kind, np.generic):
+                raise UnsafeCheckpointError(
+                    "it has an array of what is neither text nor number, which RecBole does not write"
+                )
 
 
 def _is_plain(key: Any) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from multvae_export.errors import DamagedCheckpointError, UnsafeCheckpointError
 from multvae_export.reading.allowed import STORAGES, Function, Name, look_up
 from multvae_export.reading.archive import Archive
-from multvae_export.reading.limits import Printed, check_keys, check_nesting
+from multvae_export.reading.limits import Printed, check_elements, check_keys
 
 _LONGEST_TEXT = 10**8
 _DIMENSIONS = 32  # NumPy's limit; torch's is higher.
@@ -227,8 +227,12 @@ class Maker:
             raise DamagedCheckpointError("an array does not fit its bytes")
         self.spend(len(content))
         if kind.hasobject:
-            check_nesting(content)
+            self.spend(sum(len(element) for element in content if type(element) is list))
+            check_elements(content)
+            # Copies, to which the file can add nothing later.
+            content = [element.copy() if type(element) is list else element for element in content]
             self.printed.note(array, content)
+            state = (*state[:-1], content)
         array.__setstate__(state)
 
     def encoded(self, text: Any, encoding: Any) -> bytes:
