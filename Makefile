@@ -1,11 +1,15 @@
-# Everything happens in .venv, made from constraints.txt. PYTHON may name a Python 3.10 or 3.11.
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3,$(shell $p --version >/dev/null 2>&1 && command -v $p)))
-BIN := .venv/bin
+# Everything happens in .venv, made from constraints.txt with the newest Python that is supported and can make environments.
+# PYTHON may name another. In a pyenv shim, a name answers only if that Python is chosen, so each is asked.
+VENV := .venv
+BIN := $(VENV)/bin
 DEMO := saved/demo
+SUPPORTED := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))
+newest = $(shell for python in $(1); do $$python -c '$(SUPPORTED)' 2>/dev/null && command -v $$python && break; done)
+PYTHON = $(call newest,python3.14 python3.13 python3.12 python3.11 python3.10 python3)
 
-.PHONY: demo test test-clients lint
+.PHONY: demo test test-clients test-newest test-core lint lock
 
-demo: .venv/installed
+demo: $(VENV)/installed
 	rm -rf $(DEMO)
 	$(BIN)/python run_recbole.py --model=MultVAE --dataset=ml-100k --val_interval="{'rating': '[4,inf)'}" \
 	    --checkpoint_dir=$(DEMO)
@@ -14,22 +18,45 @@ demo: .venv/installed
 	    $$($(BIN)/python -c "import recbole; print(recbole.__path__[0])")/dataset_example/ml-100k --user=1
 
 # A process for each core, four at most, of one thread each: more threads than cores are slow.
-test: .venv/installed
+test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 
 # The clients in all languages that this machine has the tools for, and which those are. `make test` does it too, but for Spark's,
 # which installs 900 MB and takes three minutes.
-test-clients: .venv/installed
+test-clients: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/clients
 
-lint: .venv/installed
+# The core of the tests with the newest Python at hand, pyenv's among them, and NumPy 2, in an environment of its own.
+CORE := tests/models tests/export $(addprefix tests/test_,registration.py checkpoint.py runner.py removed_names.py)
+test-newest:
+	$(MAKE) test-core VENV=.venv-newest PYTHON=$(call newest,$(foreach minor,14 13 12 11 10,\
+	    python3.$(minor) $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.$(minor).*/bin/python)))
+
+test-core: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet "numpy>=2" "scipy>=1.13"
+	$(BIN)/python -c "import numpy, sys; print(\"Python\", sys.version.split()[0], \"with NumPy\", numpy.__version__)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(CORE)
+
+lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The stamp is written last: an installation that was cut short is made again.
-.venv/installed: pyproject.toml constraints.txt
-	@echo "Installing into .venv: 6 GB, a few minutes."
-	$(PYTHON) -m venv .venv
+# The stamp is written last: an installation that was cut short is made again. RecBole asks for a ray that newer Pythons do not
+# have, and nothing here needs: where pyproject.toml leaves it out, it is installed without what it asks for.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "There is no Python 3.10 to 3.14 with its venv module here: install one (on Debian and Ubuntu" \
+	    "python3 and python3-venv), or name one with PYTHON=/path/to/python3." >&2; exit 1; }
+	@echo "Installing into $(VENV) with $(PYTHON): 6 GB, a few minutes."
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[test,lint]
+	$(BIN)/python -m pip install --quiet --no-deps recbole==1.2.1
 	touch $@
+
+# Newer versions for constraints.txt, with uv. NumPy 1 and what goes with it for as long as the oldest Pythons have them.
+lock:
+	printf '%s\n' torch==2.13.0 \
+	    "numpy<2; python_version < '3.12'" "numpy>=2; python_version >= '3.12'" \
+	    "scipy<1.13; python_version < '3.12'" "scipy>=1.13; python_version >= '3.12'" | \
+	uv pip compile --quiet --universal --python-version 3.10 --constraint - --extra test --extra lint --no-annotate --upgrade \
+	    --custom-compile-command "make lock" --output-file constraints.txt pyproject.toml

@@ -53,8 +53,11 @@ def _update(matrix: Any, entries: Mapping[tuple[int, int], float]) -> None:
     matrix._dict.update(entries)
 
 
-class _Absent(types.ModuleType):
-    """A module that is not installed: whatever is used of it says so."""
+class _Tune(types.ModuleType):
+    """What stands for ``ray.tune``: whatever is used of it says that ray is not installed, but for a report."""
+
+    def report(self, **metrics: float) -> None:
+        """Do what ray's does outside a trial of ray's: nothing (quick_start.py:223, which RecBole's own search calls too)."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -70,7 +73,7 @@ def import_quick_start() -> None:
     if importlib.util.find_spec("ray") is not None:
         return
     ray = types.ModuleType("ray")
-    ray.tune = _Absent("ray.tune")  # type: ignore[attr-defined]
+    ray.tune = _Tune("ray.tune")  # type: ignore[attr-defined]
     sys.modules["ray"] = ray
     try:
         importlib.import_module("recbole.quick_start")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -52,7 +53,7 @@ def environment(folder: Path, *packages: str | Path, forbidden: tuple[str, ...] 
     """The interpreter of a fresh environment with some packages in it.
 
     It borrows the installed packages through a .pth file, which does not process theirs: an editable install of the
-    checkout stays out.
+    checkout stays out. That of setuptools, which has what newer Pythons have no longer, is taken over.
 
     Args:
         folder: where to make it.
@@ -62,7 +63,9 @@ def environment(folder: Path, *packages: str | Path, forbidden: tuple[str, ...] 
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
     python = folder / "bin" / "python"
     own = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
-    (own / "borrowed.pth").write_text(f"{Path(recbole.__file__).parents[1]}\n")
+    installed = Path(recbole.__file__).parents[1]
+    (own / "borrowed.pth").write_text(f"{installed}\n")
+    shutil.copy(installed / "distutils-precedence.pth", own)
     (own / "forbidden.pth").write_text(f"import sys; sys.modules.update(dict.fromkeys({forbidden!r}))\n")
     if packages:
         run(*PIP, "--python", python, "install", *OFFLINE, "--no-build-isolation", *packages, cwd=folder)

@@ -63,13 +63,14 @@ from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.quick_start.quick_start import tune
 assert "ray" not in sys.modules
 try:
-    tune.report
+    tune.report(recall=0.5)
+    tune.run
 except ModuleNotFoundError as error:
     print(error)
 import ray
 """
     done = run(code, "ray")
-    assert done.stdout == "ray.tune.report needs the package ray, which is not installed: pip install ray\n", done.stderr
+    assert done.stdout == "ray.tune.run needs the package ray, which is not installed: pip install ray\n", done.stderr
     assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'ray'"
 
 

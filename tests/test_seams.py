@@ -101,7 +101,7 @@ def test_one_new_file_each(clone: Path) -> None:
     flags = ("--likelihood=square", "--confidence=3.0", "--mlp_hidden_size=[]", "--learning_rate=0.02", split)
     done = run(clone, "--model=ShallowVAE", *flags)
     assert done.returncode == 0, done.stderr
-    (result,) = re.findall(r"test result.*'recall@10', ([\d.]+)", done.stderr)
+    (result,) = re.findall(r"test result.*'recall@10'[,:] ([\d.]+)", done.stderr)
     assert float(result) > 0.8  # Users who are not in training are recommended their own block.
     (file,) = (clone / "saved").glob("ShallowVAE-*.pth")
     assert read(file)["other_parameter"]["spec"]["model"] == "ShallowVAE"

@@ -1,0 +1,137 @@
+"""Whether RecBole works with this Python and NumPy: each of its models is trained for one epoch on ml-100k and tested.
+
+    python benchmarks/environments.py
+
+in each environment. It keeps what it finds in benchmarks/environments/, a file for each environment, and prints the table of
+all files there, which compares the others with Python 3.11 and NumPy 1. Interrupted, it goes on. Histories are cut to ten
+items, as an epoch of the sequential models takes minutes for each on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import recbole
+import yaml
+from machine import describe
+
+from recbole_multvae.leaderboard.json_file import write_json
+
+FOLDER = Path(__file__).parent / "environments"
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")
+#: The environments are compared with this one, in which nothing of RecBole's is put back.
+REFERENCE = "python3.11-numpy1"
+KINDS = ("general", "sequential", "context_aware", "knowledge_aware")
+#: Two models are pre-trained first.
+SHORT = {"RaCT": {"pretrain_epochs": 1}, "S3Rec": {"save_step": 1}}
+
+
+def main() -> None:
+    """Train the models that this environment's file does not have, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", help="names (default: MultVAE and all of RecBole's, but its two of trees)")
+    parser.add_argument("--time_limit", type=float, default=1800, help="seconds for a model (default: %(default)s)")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        train(args.child)
+        return
+    file = FOLDER / f"{name()}.json"
+    known = json.loads(file.read_text("utf-8")) if file.exists() else {"models": {}}
+    found = {"machine": describe(), "versions": {package: version(package) for package in PACKAGES}, **known}
+    for model in args.models or ["MultVAE", *recbole_models()]:
+        if model not in found["models"]:
+            found["models"][model] = outcome(model, args.time_limit)
+            FOLDER.mkdir(exist_ok=True)
+            write_json(file, found)
+            print(model, found["models"][model], file=sys.stderr)
+    print(table({file.stem: json.loads(file.read_text("utf-8"))["models"] for file in sorted(FOLDER.glob("*.json"))}))
+
+
+def name() -> str:
+    """The environment's: its Python and its NumPy."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return f"python{python}-numpy{version('numpy').split('.')[0]}"
+
+
+def recbole_models() -> list[str]:
+    """Their names, general models first."""
+    folder = Path(recbole.__file__).parent
+    classes = {file.stem.lower(): file.stem for file in (folder / "properties" / "model").glob("*.yaml")}
+    return [
+        classes[file.stem] for kind in KINDS for file in sorted((folder / "model" / f"{kind}_recommender").glob("[!_]*.py"))
+    ]
+
+
+def outcome(model: str, time_limit: float) -> dict[str, Any]:
+    """What a process of its own finds for a model: its test metrics, or its error."""
+    command = [sys.executable, str(Path(__file__).absolute()), "--child", model]
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+                timeout=time_limit,
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"not done after {time_limit:.0f} s"}
+        file = Path(folder) / "test.json"
+        if done.returncode == 0 and file.exists():
+            return {"test": json.loads(file.read_text("utf-8")), "seconds": round(time.perf_counter() - start, 1)}
+    return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
+
+
+def train(model: str) -> None:
+    """Train a model through RecBole's own function, and write its test metrics to the working folder."""
+    sys.argv = sys.argv[:1]  # RecBole reads them.
+    from recbole.quick_start import run_recbole
+
+    quiet = {"show_progress": False, "use_gpu": False}
+    keys = {"epochs": 1, "MAX_ITEM_LIST_LENGTH": 10, "metric_decimal_place": 17, **quiet, **SHORT.get(model, {})}
+    properties = Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"
+    if properties.exists() and "CE" in str(yaml.safe_load(properties.read_text("utf-8")).get("loss_type")):
+        keys["train_neg_sample_args"] = None  # RecBole asks for it.
+    result = run_recbole(model, "ml-100k", config_dict=keys)
+    write_json(Path("test.json"), dict(result["test_result"]))
+
+
+def table(environments: dict[str, dict[str, Any]]) -> str:
+    """A row for each model, in Markdown: whether it works as in the reference, and whether its metrics are the same."""
+    reference = environments.get(REFERENCE, {})
+    others = {name: models for name, models in environments.items() if name != REFERENCE}
+    lines = [f"| | {REFERENCE} | {' | '.join(others)} |", f"|---|---|{'---|' * len(others)}"]
+    for model in reference:
+        cells = [compared(reference[model], models.get(model)) for models in others.values()]
+        lines.append(f"| {model} | {reference[model].get('error', 'works')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def compared(expected: dict[str, Any], found: dict[str, Any] | None) -> str:
+    """What an environment does with a model, beside what the reference does."""
+    if found is None:
+        return "not run"
+    if "error" in found:
+        return f"fails here only: {found['error']}" if "test" in expected else "fails, too"
+    if "error" in expected:
+        return "works"
+    difference = max(abs(found["test"][metric] - value) for metric, value in expected["test"].items())
+    return "works, equal" if difference == 0 else f"works, equal to {math.floor(-math.log10(2 * difference))} digits"
+
+
+if __name__ == "__main__":
+    main()
