@@ -26,6 +26,7 @@ import recbole
 import yaml
 from machine import describe
 
+from recbole_multvae.commands.command_line import model_names
 from recbole_multvae.leaderboard.json_file import write_json
 
 FOLDER = Path(__file__).parent / "environments"
@@ -50,7 +51,7 @@ def main() -> None:
     file = FOLDER / f"{name()}.json"
     known = json.loads(file.read_text("utf-8")) if file.exists() else {"models": {}}
     found = {"machine": describe(), "versions": {package: version(package) for package in PACKAGES}, **known}
-    for model in args.models or ["MultVAE", *recbole_models()]:
+    for model in args.models or ["MultVAE", *recbole_models(*KINDS)]:
         if model not in found["models"]:
             found["models"][model] = outcome(model, args.time_limit)
             FOLDER.mkdir(exist_ok=True)
@@ -65,13 +66,11 @@ def name() -> str:
     return f"python{python}-numpy{version('numpy').split('.')[0]}"
 
 
-def recbole_models() -> list[str]:
-    """Their names, general models first."""
-    folder = Path(recbole.__file__).parent
-    classes = {file.stem.lower(): file.stem for file in (folder / "properties" / "model").glob("*.yaml")}
-    return [
-        classes[file.stem] for kind in KINDS for file in sorted((folder / "model" / f"{kind}_recommender").glob("[!_]*.py"))
-    ]
+def recbole_models(*kinds: str) -> list[str]:
+    """Names of RecBole's models, those of a kind together."""
+    named = {model.lower(): model for model in model_names()}
+    folders = (Path(recbole.__file__).parent / "model" / f"{kind}_recommender" for kind in kinds)
+    return [named[file.stem] for folder in folders for file in sorted(folder.glob("[!_]*.py"))]
 
 
 def outcome(model: str, time_limit: float) -> dict[str, Any]:

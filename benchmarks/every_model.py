@@ -15,10 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import recbole
+from environments import recbole_models
 from machine import describe
 
-from recbole_multvae.commands.command_line import model_names
 from recbole_multvae.leaderboard.json_file import write_json
 from recbole_multvae.leaderboard.table import number
 
@@ -28,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 def main() -> None:
     """Run the leaderboard, and print and keep its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=general_models(), help="names (default: all general models)")
+    parser.add_argument("--models", nargs="+", default=recbole_models("general"), help="names (default: all general models)")
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument(
@@ -49,13 +48,6 @@ def main() -> None:
     for row in rows:
         times = [number(row[key], 2) for key in ("training_seconds", "test_seconds", "one_by_one_seconds")]
         print(f"| {row['model']} | {'yes' if row['works'] else row['error']} | {' | '.join(times)} |")
-
-
-def general_models() -> list[str]:
-    """RecBole's, in the order of their names."""
-    files = (Path(recbole.__file__).parent / "model" / "general_recommender").glob("[!_]*.py")
-    stems = {file.stem for file in files}
-    return sorted(name for name in model_names() if name.lower() in stems)
 
 
 def described(row: dict[str, Any]) -> dict[str, Any]:

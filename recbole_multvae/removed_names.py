@@ -57,7 +57,7 @@ class _Tune(types.ModuleType):
     """What stands for ``ray.tune``: whatever is used of it says that ray is not installed, but for a report."""
 
     def report(self, **metrics: float) -> None:
-        """Do what ray's does outside a trial of ray's: nothing (quick_start.py:223, which RecBole's own search calls too)."""
+        """Do nothing, as ray's outside a trial (quick_start.py:223, which RecBole's search without ray calls too)."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
