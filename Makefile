@@ -1,9 +1,10 @@
 # Everything happens in .venv, made from constraints.txt with the newest Python that is supported and can make environments.
-# PYTHON may name another. In a pyenv shim, a name answers only if that Python is chosen, so each is asked.
+# PYTHON may name another. Each name is tried, as one of pyenv's may be of a Python that is not chosen.
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := saved/demo
 SUPPORTED := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))
+NEEDED := This needs Python 3.10 to 3.14 with its module venv (on Debian and Ubuntu: python3 and python3-venv)
 newest = $(shell for python in $(1); do $$python -c '$(SUPPORTED)' 2>/dev/null && command -v $$python && break; done)
 PYTHON = $(call newest,python3.14 python3.13 python3.12 python3.11 python3.10 python3)
 
@@ -45,8 +46,8 @@ lint: $(VENV)/installed
 # The stamp is written last: an installation that was cut short is made again. RecBole asks for a ray that newer Pythons do not
 # have, and nothing here needs: where pyproject.toml leaves it out, it is installed without what it asks for.
 $(VENV)/installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "There is no Python 3.10 to 3.14 with its venv module here: install one (on Debian and Ubuntu" \
-	    "python3 and python3-venv), or name one with PYTHON=/path/to/python3." >&2; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || \
+	    { echo "$(NEEDED), and found $(or $(PYTHON),none): install one, or name one with PYTHON=/path/to/python3." >&2; exit 1; }
 	@echo "Installing into $(VENV) with $(PYTHON): 6 GB, a few minutes."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[test,lint]

@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import random
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,18 @@ def test_form_of_torch_before_version_1_6_is_refused() -> None:
     torch.save({"a": torch.arange(3)}, "old.pth", _use_new_zipfile_serialization=False)
     with pytest.raises(CheckpointError, match=r"it begins with b'\\x80.*, as they do since torch 1.6\.$"):
         checkpoint.load("old.pth")
+
+
+@pytest.mark.parametrize("package", ["numpy.core", "numpy._core"])
+def test_arrays_of_numpy_1_and_of_numpy_2(package: str) -> None:
+    content = {"numbers": np.arange(6.0), "tokens": np.array(["[PAD]", "a"], dtype=object), "score": np.float64(0.5)}
+    torch.save(content, "saved.pth", pickle_protocol=2)
+    pickled = next(value for name, value in parts_of(Path("saved.pth")).items() if name.endswith("/data.pkl"))
+    pickled, replaced = re.subn(rb"cnumpy\._?core\.", f"c{package}.".encode(), pickled)
+    assert replaced >= 2
+    with_pickle(Path("saved.pth"), pickled, Path("other.pth"))
+    for loaded in (checkpoint.load("other.pth"), read("other.pth")):
+        assert all(np.array_equal(loaded[name], value) for name, value in content.items())
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
