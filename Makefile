@@ -1,16 +1,15 @@
 # Everything happens in .venv, made from constraints.txt with the newest Python that is supported and can make environments.
 # PYTHON may name another. Each name is tried, as one of pyenv's may be of a Python that is not chosen.
-VENV := .venv
-BIN := $(VENV)/bin
+BIN := .venv/bin
 DEMO := saved/demo
 SUPPORTED := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))
 NEEDED := This needs Python 3.10 to 3.14 with its module venv (on Debian and Ubuntu: python3 and python3-venv)
 newest = $(shell for python in $(1); do $$python -c '$(SUPPORTED)' 2>/dev/null && command -v $$python && break; done)
 PYTHON = $(call newest,python3.14 python3.13 python3.12 python3.11 python3.10 python3)
 
-.PHONY: demo test test-clients test-newest test-core lint lock
+.PHONY: demo test test-clients test-newest lint lock
 
-demo: $(VENV)/installed
+demo: .venv/installed
 	rm -rf $(DEMO)
 	$(BIN)/python run_recbole.py --model=MultVAE --dataset=ml-100k --val_interval="{'rating': '[4,inf)'}" \
 	    --checkpoint_dir=$(DEMO)
@@ -19,39 +18,37 @@ demo: $(VENV)/installed
 	    $$($(BIN)/python -c "import recbole; print(recbole.__path__[0])")/dataset_example/ml-100k --user=1
 
 # A process for each core, four at most, of one thread each: more threads than cores are slow.
-test: $(VENV)/installed
+test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 
 # The clients in all languages that this machine has the tools for, and which those are. `make test` does it too, but for Spark's,
 # which installs 900 MB and takes three minutes.
-test-clients: $(VENV)/installed
+test-clients: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/clients
 
-# The core of the tests with the newest Python at hand, pyenv's among them, and NumPy 2, in an environment of its own.
+# The core of the tests with NumPy 2 and the newest Python at hand, pyenv's among them, in an environment of its own.
 CORE := tests/models tests/export $(addprefix tests/test_,registration.py checkpoint.py runner.py removed_names.py)
-test-newest:
-	$(MAKE) test-core VENV=.venv-newest PYTHON=$(call newest,$(foreach minor,14 13 12 11 10,\
-	    python3.$(minor) $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.$(minor).*/bin/python)))
+.venv-newest/installed: PYTHON = $(call newest,$(foreach minor,14 13 12 11 10,\
+    python3.$(minor) $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.$(minor).*/bin/python)))
+test-newest: .venv-newest/installed
+	.venv-newest/bin/python -m pip install --quiet "numpy>=2" "scipy>=1.13"
+	.venv-newest/bin/python -c "import numpy, sys; print('Python', sys.version.split()[0], 'with NumPy', numpy.__version__)"
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(CORE)
 
-test-core: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet "numpy>=2" "scipy>=1.13"
-	$(BIN)/python -c "import numpy, sys; print(\"Python\", sys.version.split()[0], \"with NumPy\", numpy.__version__)"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(CORE)
-
-lint: $(VENV)/installed
+lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # The stamp is written last: an installation that was cut short is made again. RecBole asks for a ray that newer Pythons do not
 # have, and nothing here needs: where pyproject.toml leaves it out, it is installed without what it asks for.
-$(VENV)/installed: pyproject.toml constraints.txt
+%/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || \
 	    { echo "$(NEEDED), and found $(or $(PYTHON),none): install one, or name one with PYTHON=/path/to/python3." >&2; exit 1; }
-	@echo "Installing into $(VENV) with $(PYTHON): 6 GB, a few minutes."
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[test,lint]
-	$(BIN)/python -m pip install --quiet --no-deps recbole==1.2.1
+	@echo "Installing into $* with $(PYTHON): 6 GB, a few minutes."
+	$(PYTHON) -m venv --clear $*
+	$*/bin/python -m pip install --quiet --constraint constraints.txt --editable .[test,lint]
+	$*/bin/python -m pip install --quiet --no-deps recbole==1.2.1
 	touch $@
 
 # Newer versions for constraints.txt, with uv. NumPy 1 and what goes with it for as long as the oldest Pythons have them.
