@@ -35,7 +35,7 @@ PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")
 REFERENCE = "python3.11-numpy1"
 KINDS = ("general", "sequential", "context_aware", "knowledge_aware")
 #: Two are pre-trained first, ConvNCF convolves for every pair that it ranks, NCL has more clusters than ml-100k has users.
-CHANGED = {
+CHANGED: dict[str, dict[str, Any]] = {
     "RaCT": {"pretrain_epochs": 1},
     "S3Rec": {"pretrain_epochs": 1},
     "ConvNCF": {"eval_args": {"mode": "uni10"}},
@@ -108,8 +108,14 @@ def train(model: str) -> None:
     sys.argv = sys.argv[:1]  # RecBole reads them.
     from recbole.quick_start import run_recbole
 
-    quiet = {"show_progress": False, "use_gpu": False}
-    keys = {"epochs": 1, "MAX_ITEM_LIST_LENGTH": 5, "metric_decimal_place": 17, **quiet, **CHANGED.get(model, {})}
+    keys: dict[str, Any] = {
+        "epochs": 1,
+        "MAX_ITEM_LIST_LENGTH": 5,
+        "metric_decimal_place": 17,
+        "show_progress": False,
+        "use_gpu": False,
+        **CHANGED.get(model, {}),
+    }
     properties = Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"
     if properties.exists() and "CE" in str((yaml.safe_load(properties.read_text("utf-8")) or {}).get("loss_type")):
         keys["train_neg_sample_args"] = None  # RecBole asks for it.
