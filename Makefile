@@ -18,8 +18,9 @@ demo: .venv/installed
 	    $$($(BIN)/python -c "import recbole; print(recbole.__path__[0])")/dataset_example/ml-100k --user=1
 
 # A process for each core, four at most, of one thread each: more threads than cores are slow.
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 # The clients in all languages that this machine has the tools for, and which those are. `make test` does it too, but for Spark's,
 # which installs 900 MB and takes three minutes.
@@ -33,7 +34,7 @@ CORE := tests/models tests/export $(addprefix tests/test_,registration.py checkp
 test-newest: .venv-newest/installed
 	.venv-newest/bin/python -m pip install --quiet "numpy>=2" "scipy>=1.13"
 	.venv-newest/bin/python -c "import numpy, sys; print('Python', sys.version.split()[0], 'with NumPy', numpy.__version__)"
-	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(CORE)
+	OMP_NUM_THREADS=1 .venv-newest/bin/python $(PYTEST) $(CORE)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -54,7 +54,7 @@ def test_empty_lines_and_empty_users_are_left_out_as_recbole_does() -> None:
         ("user_id:token\titem_id:token\n", Layout(encoding="nothing"), "unknown encoding: nothing"),
         ("user_id:token\titem_id:token\n", Layout(encoding="a\0b"), "embedded null|unknown encoding"),
         ("user_id:token\titem_id:token\n", Layout(encoding="rot13"), "is not a text encoding"),
-        ("user_id:token::item_id:token\n", Layout(separator="::"), "1-character string"),
+        ("user_id:token::item_id:token\n", Layout(separator="::"), "1-character string|unicode character"),
         ("user_id:token\titem_id:token\n", Layout(user="who"), "has no column who:token"),
         ("user_id:token\titem_id:token\nu\t007\tmore\n", Layout(), "line 2 of x.inter has 3 fields, expected 2"),
         (f"user_id:token\titem_id:token\nu\t{'x' * 200_000}\n", Layout(), "field larger than"),
