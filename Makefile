@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/python export/clients/python/demo.py $(DEMO)/model.onnx \
 	    $$($(BIN)/python -c "import recbole; print(recbole.__path__[0])")/dataset_example/ml-100k --user=1
 
-# A process for each core, four at most, of one thread each: more threads than cores are slow.
+# A process for each core, four at most, of one thread each: more threads than cores are slow. tests/conftest.py has the order.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
@@ -41,8 +41,8 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The stamp is written last: an installation that was cut short is made again. RecBole asks for a ray that newer Pythons do not
-# have, and nothing here needs: where pyproject.toml leaves it out, it is installed without what it asks for.
+# The stamp is written last: an installation that was cut short is made again. From Python 3.12 on pyproject.toml leaves RecBole
+# out, as it asks for a ray that has no wheel there: it is installed last, without its requirements.
 %/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || \
 	    { echo "$(NEEDED), and found $(or $(PYTHON),none): install one, or name one with PYTHON=/path/to/python3." >&2; exit 1; }
@@ -52,7 +52,7 @@ lint: .venv/installed
 	$*/bin/python -m pip install --quiet --no-deps recbole==1.2.1
 	touch $@
 
-# Newer versions for constraints.txt, with uv. NumPy 1 and what goes with it for as long as the oldest Pythons have them.
+# Newer versions for constraints.txt, with uv: NumPy 1 before Python 3.12, and NumPy 2 from there on.
 lock:
 	printf '%s\n' torch==2.13.0 \
 	    "numpy<2; python_version < '3.12'" "numpy>=2; python_version >= '3.12'" \

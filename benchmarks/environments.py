@@ -28,27 +28,29 @@ from machine import describe
 
 from recbole_multvae.commands.command_line import model_names
 from recbole_multvae.leaderboard.json_file import write_json
+from recbole_multvae.training.checkpoints import replaced
 
 FOLDER = Path(__file__).parent / "environments"
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")
-#: The environments are compared with this one, in which nothing of RecBole's is put back.
+#: What the others are compared with: RecBole misses nothing there.
 REFERENCE = "python3.11-numpy1"
 KINDS = ("general", "sequential", "context_aware", "knowledge_aware")
-#: Two are pre-trained first, ConvNCF convolves for every pair that it ranks, NCL has more clusters than ml-100k has users.
+#: Keys that differ: two models are pre-trained for one epoch too, ConvNCF convolves for every pair that it ranks, and NCL's
+#: default has more clusters than ml-100k has users.
 CHANGED: dict[str, dict[str, Any]] = {
     "RaCT": {"pretrain_epochs": 1},
     "S3Rec": {"pretrain_epochs": 1},
     "ConvNCF": {"eval_args": {"mode": "uni10"}},
     "NCL": {"num_clusters": 100},
 }
-#: Pre-trained models have other checkpoints than the one that RecBole's function then looks for.
+#: They save their pre-training under other names than the one that run_recbole loads for the test.
 PRE_TRAINED = ("RaCT", "S3Rec")
 
 
 def main() -> None:
     """Train the models that this environment's file does not have, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", help="names (default: MultVAE and all of RecBole's, but its two of trees)")
+    parser.add_argument("--models", nargs="+", help="names (default: MultVAE, and RecBole's but LightGBM and XGBoost)")
     parser.add_argument("--time_limit", type=float, default=1800, help="seconds for a model (default: %(default)s)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -62,7 +64,8 @@ def main() -> None:
         if model not in found["models"]:
             found["models"][model] = outcome(model, args.time_limit)
             FOLDER.mkdir(exist_ok=True)
-            write_json(file, found)
+            with replaced(file) as part:
+                write_json(part, found)
             print(model, found["models"][model], file=sys.stderr)
     print(table({file.stem: json.loads(file.read_text("utf-8"))["models"] for file in sorted(FOLDER.glob("*.json"))}))
 

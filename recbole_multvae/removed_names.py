@@ -54,10 +54,10 @@ def _update(matrix: Any, entries: Mapping[tuple[int, int], float]) -> None:
 
 
 class _Tune(types.ModuleType):
-    """What stands for ``ray.tune``: whatever is used of it says that ray is not installed, but for a report."""
+    """What stands for ``ray.tune``: ``report`` does nothing, and anything else says that ray is not installed."""
 
     def report(self, **metrics: float) -> None:
-        """Do nothing, as ray's outside a trial (quick_start.py:223, which RecBole's search without ray calls too)."""
+        """Do nothing, as ray's does outside a trial. RecBole calls it in a search without ray too (quick_start.py:223)."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -66,7 +66,7 @@ class _Tune(types.ModuleType):
 
 
 def import_quick_start() -> None:
-    """Import ``recbole.quick_start`` where ray is not installed: quick_start.py:20 imports it, for a search alone.
+    """Import ``recbole.quick_start`` where ray is not installed: quick_start.py:20 imports ray, and only a search uses it.
 
     ray is a module for as long as the import takes, so that other packages still find that it is not there.
     """

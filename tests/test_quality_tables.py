@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from quality_tables import TABLES, Row, Table
 
 from recbole_multvae.commands.configure import make_config
 from recbole_multvae.data.protocols import chosen
 from tests.conftest import QUIET
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-from quality_tables import TABLES, Row, Table  # noqa: E402
-
-sys.path.remove(str(BENCHMARKS))
 ROWS = [pytest.param(table, row, id=f"{key}: {name}") for key, table in TABLES.items() for name, row in table.rows.items()]
 
 

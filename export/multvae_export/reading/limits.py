@@ -43,7 +43,7 @@ def check_nesting(values: Iterable[Any]) -> None:
 def check_elements(elements: Iterable[Any]) -> None:
     """Refuse arrays of other things than texts, numbers and lists of these.
 
-    NumPy frees an array's elements by recursion, and on Python 3.13 so are lists between them.
+    NumPy frees the elements of an array by recursion; on Python 3.13 that goes on through lists between arrays.
 
     Raises:
         UnsafeCheckpointError: an element is something else.
