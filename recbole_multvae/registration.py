@@ -16,8 +16,8 @@ For the following RecBole has no look-up, and a function of its own is replaced:
 * the items of each user are collected in a Python loop over all interactions (``Sampler.get_used_ids``, which
   ``create_samplers`` calls on a class that it names itself): ours get a sparse matrix;
 * a script may make its ``Trainer`` itself, without ``get_trainer``: for our models it gets ours (``Trainer.__new__``);
-* metrics are those of one module (``recbole/evaluator/register.py``): those of :mod:`.evaluation.metrics` are added to its
-  three tables, for every model;
+* metrics are those of one module (``recbole/evaluator/register.py``): those of :mod:`.evaluation.metrics` are entered in its
+  four tables, some in place of RecBole's of the same name, for every model;
 * metrics are NumPy's numbers, which NumPy 2 prints with their type (``recbole/evaluator/evaluator.py``): they become
   Python's, with the same value, for every model;
 * a way to split is an ``if`` in ``Dataset.build``: under ``eval_args: {split: {NAME: ...}}`` with a name of
@@ -116,6 +116,8 @@ def _enter_metric(metric: Any) -> None:
     register.metrics_dict[name] = metric
     register.metric_information[name] = metric.metric_need
     register.metric_types[name] = metric.metric_type
+    if metric.smaller and name not in register.smaller_metrics:
+        register.smaller_metrics.append(name)
 
 
 def _wrap(owner: Any, name: str, wrapper: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from recbole.evaluator import Collector
 
-from recbole_multvae.evaluation.ranking import Ranking
+from recbole_multvae.evaluation.ranking import Ranking, only_ranked
 
 #: What RecBole's evaluator is given of a user in a row of its own.
 ROWS_OF_USERS = ("rec.items", "rec.topk", "rec.meanrank")
@@ -27,6 +27,7 @@ class RankingCollector(Collector):
         """
         if not isinstance(scores, Ranking):
             super().eval_batch_collect(scores, interaction, positive_u, positive_i)
+            self._end_lists(scores)
             return
         items, n_items = scores
         if self.register.need("rec.items"):
@@ -37,6 +38,12 @@ class RankingCollector(Collector):
             hits = torch.isin(rows * n_items + items, positives).long()
             counts = torch.bincount(positive_u, minlength=len(items)).to(items.device)
             self.data_struct.update_tensor("rec.topk", torch.cat((hits, counts.unsqueeze(1)), dim=1))
+
+    def _end_lists(self, scores: Any) -> None:
+        """End the lists of the last batch where the items to rank end: see :func:`.ranking.only_ranked`."""
+        if self.register.need("rec.items"):
+            items = self.data_struct.get("rec.items")[-len(scores) :]
+            items.copy_(only_ranked(items, scores))
 
     def get_data_struct(self) -> Any:
         """What was collected. RecBole asks each entry for its ``.cpu()``, which the number of items does not have."""

@@ -48,5 +48,6 @@ class RanksManyUsers(Trainer):
     def _full_sort_batch_eval(self, batch: Any) -> Any:
         interaction, scores, *positives = super()._full_sort_batch_eval(batch)
         if self._k:
-            scores = ranking.Ranking(ranking.top_k(scores, self._k), self.tot_item_num)
+            items = ranking.only_ranked(ranking.top_k(scores, self._k), scores)
+            scores = ranking.Ranking(items, self.tot_item_num)
         return interaction, scores, *positives

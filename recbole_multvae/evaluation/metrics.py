@@ -1,7 +1,16 @@
-"""Metrics that RecBole does not have, for ``metrics: [...]`` of any model.
+"""Metrics for ``metrics: [...]`` of any model: one that RecBole does not have, and those of RecBole that are mended here.
 
 The paper (Liang et al., WWW 2018, section 4.2) has two. Its NDCG@R is RecBole's ``NDCG``: both divide by the best that is
 possible with min(R, |I_u|) items. Its Recall@R is not RecBole's ``Recall``: it is ``CappedRecall`` here.
+
+The other classes have the names of RecBole's and give what RecBole documents (``recbole/evaluator/metrics.py``), where
+RecBole 1.2.1 gives something else. In all of them:
+
+* the catalogue ``I`` is the items of the data set, without RecBole's padding item;
+* a list ends where the items end that may be recommended to the user. RecBole fills it up to k with items that the user has
+  already, and with the padding item. Here its places hold 0, the padding item, and count for nothing.
+
+``U`` users, ``k`` places of the longest list, ``S`` records of a labeled evaluation.
 """
 
 from __future__ import annotations
@@ -9,7 +18,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from recbole.evaluator.base_metric import TopkMetric
+from recbole.evaluator import metrics as recbole_s
+from recbole.evaluator.base_metric import LossMetric, TopkMetric
+
+from recbole_multvae.errors import ConfigurationError, DataError
 
 
 class CappedRecall(TopkMetric):
@@ -24,14 +36,207 @@ class CappedRecall(TopkMetric):
         return self.topk_result("cappedrecall", self.metric_info(*self.used_info(dataobject)))
 
     def metric_info(self, pos_index: np.ndarray, pos_len: np.ndarray) -> np.ndarray:
-        """The recall of every user at 1, 2, ..., float [users, k].
+        """The recall of every user at 1, 2, ..., float [U, k].
 
         Args:
-            pos_index: whether the item at each place of the ranking is one to be found, bool [users, k].
-            pos_len: how many are to be found, at least 1, int [users].
+            pos_index: whether the item at each place of the ranking is one to be found, bool [U, k].
+            pos_len: how many are to be found, at least 1, int [U].
         """
         places = np.arange(1, pos_index.shape[1] + 1)
         return pos_index.cumsum(axis=1) / np.minimum(places, pos_len[:, None])
 
 
-METRICS = (CappedRecall,)
+class ItemCoverage(recbole_s.ItemCoverage):
+    """RecBole's ``ItemCoverage``: the share of the catalogue that is in a list. RecBole 1.2.1 counts the padding item."""
+
+    def get_coverage(self, item_matrix: np.ndarray, num_items: int) -> float:
+        """The share for the lists ``item_matrix``, int [U, k]; ``num_items`` counts the padding item."""
+        return np.count_nonzero(_counts(item_matrix, num_items)) / (num_items - 1)
+
+
+class ShannonEntropy(recbole_s.ShannonEntropy):
+    """RecBole's ``ShannonEntropy``, in nats. RecBole 1.2.1 divides it by the number of different items in the lists."""
+
+    def get_entropy(self, item_matrix: np.ndarray) -> float:
+        """The entropy of the items in the lists ``item_matrix``, int [U, k]."""
+        counts = _counts(item_matrix)
+        shares = counts[counts > 0] / counts.sum()
+        return float((shares * np.log(1 / shares)).sum())
+
+
+class GiniIndex(recbole_s.GiniIndex):
+    """RecBole's ``GiniIndex`` of how often each item of the catalogue is listed. RecBole 1.2.1 counts the padding item."""
+
+    def get_gini(self, item_matrix: np.ndarray, num_items: int) -> float:
+        """The index for the lists ``item_matrix``, int [U, k]; ``num_items`` counts the padding item."""
+        counts = np.sort(_counts(item_matrix, num_items))
+        weights = 2 * np.arange(1, len(counts) + 1) - len(counts) - 1
+        return float((weights * counts).sum() / (len(counts) * counts.sum()))
+
+
+class AveragePopularity(recbole_s.AveragePopularity):
+    """RecBole's ``AveragePopularity``. RecBole 1.2.1 counts the items that fill up a list that is shorter than k."""
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """The values at each k of ``topk``, by names such as ``averagepopularity@20``."""
+        items, counts = self.used_info(dataobject)
+        return self.topk_result("averagepopularity", _means(self.get_pop(items, counts), items))
+
+    def get_pop(self, item_matrix: np.ndarray, item_count: dict[int, int]) -> np.ndarray:
+        """The records of training of each item in the lists, int [U, k]."""
+        items, places = np.unique(item_matrix, return_inverse=True)
+        return np.array([item_count.get(item, 0) for item in items.tolist()])[places].reshape(item_matrix.shape)
+
+
+class TailPercentage(recbole_s.TailPercentage):
+    """RecBole's ``TailPercentage``. RecBole 1.2.1 counts the items that fill up a list that is shorter than k.
+
+    The tail is made of the items of training: the share ``tail_ratio`` of those with the fewest records, or all with at most
+    ``tail_ratio`` records where that is an integer above 1.
+
+    Raises:
+        ConfigurationError: ``tail_ratio`` is neither a share nor a number of records.
+    """
+
+    def __init__(self, config: Any) -> None:
+        given = config["tail_ratio"]
+        if given is not None and not _is_tail_ratio(given):
+            raise ConfigurationError(
+                f"tail_ratio={given!r} is not allowed: expected a number above 0 and up to 1, the share of the items of "
+                "training, or an integer above 1, the most records that an item of the tail has in training."
+            )
+        super().__init__(config)
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """The values at each k of ``topk``, by names such as ``tailpercentage@20``."""
+        items, counts = self.used_info(dataobject)
+        return self.topk_result("tailpercentage", _means(self.get_tail(items, counts), items))
+
+    def get_tail(self, item_matrix: np.ndarray, count_items: dict[int, int]) -> np.ndarray:
+        """Whether each item in the lists is of the tail, bool [U, k]."""
+        rarest_first = sorted(count_items, key=lambda item: (count_items[item], item))
+        if self.tail > 1:
+            tail = [item for item in rarest_first if count_items[item] <= self.tail]
+        else:
+            tail = rarest_first[: max(1, int(len(rarest_first) * self.tail))]
+        return np.isin(item_matrix, tail)
+
+
+class GAUC(recbole_s.GAUC):
+    """RecBole's ``GAUC``, in float64.
+
+    Raises:
+        DataError: there is no user with both items to be found and others.
+    """
+
+    def metric_info(self, pos_rank_sum: np.ndarray, user_len_list: np.ndarray, pos_len_list: np.ndarray) -> float:
+        """The value, from the sum of the ranks of each user's items to be found, [U, 1], and how many items the user has to
+        rank and to find, [U] each.
+        """
+        if not ((pos_len_list > 0) & (pos_len_list < user_len_list)).any():
+            raise DataError(
+                "GAUC compares the items to be found with the other items, and no user has both: take another metric, such "
+                "as Recall."
+            )
+        values = (pos_rank_sum, user_len_list, pos_len_list)
+        return float(super().metric_info(*(value.astype(np.float64) for value in values)))
+
+
+class _OfScores(LossMetric):
+    """A metric of a labeled evaluation, computed in float64."""
+
+    def used_info(self, dataobject: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The scores and the labels, float64 [S] each."""
+        scores, labels = (dataobject.get(name).numpy().astype(np.float64).ravel() for name in self.metric_need)
+        return scores, labels
+
+    def output_metric(self, metric: str, dataobject: Any) -> dict[str, float]:
+        """The value by the name ``metric``."""
+        return {metric: round(float(self.metric_info(*self.used_info(dataobject))), self.decimal_place)}
+
+
+class _OfTwoClasses(_OfScores):
+    """A metric that takes label 1 for a positive and 0 for a negative.
+
+    Raises:
+        ConfigurationError: there are other labels. RecBole 1.2.1 takes a rating of 1 for a positive, and a 5 for a negative.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def used_info(self, dataobject: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The scores and the labels, float64 [S] each."""
+        scores, labels = super().used_info(dataobject)
+        if len(others := labels[~np.isin(labels, (0, 1))]):
+            raise ConfigurationError(
+                f"{type(self).__name__} reads labels of 0 and 1, and the column {self.config['LABEL_FIELD']} has "
+                f"{others[0]:g}: let RecBole make labels with threshold={{'rating': 4}}, where rating is a column of "
+                "numbers, or take RMSE or MAE."
+            )
+        return scores, labels
+
+
+class MAE(_OfScores, recbole_s.MAE):
+    """RecBole's ``MAE``, in float64."""
+
+
+class RMSE(_OfScores, recbole_s.RMSE):
+    """RecBole's ``RMSE``, in float64."""
+
+
+class AUC(_OfTwoClasses, recbole_s.AUC):
+    """RecBole's ``AUC``, in float64, of labels that are 0 or 1.
+
+    Raises:
+        DataError: all records have the same label.
+    """
+
+    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
+        """The value, from the scores and the labels, float64 [S] each."""
+        if (trues == trues[0]).all():
+            raise DataError(
+                f"AUC compares records of label 1 with records of label 0, and all {len(trues)} that are evaluated have "
+                f"{trues[0]:g}: change threshold, or the split, or take another metric."
+            )
+        return super().metric_info(preds, trues)
+
+
+class LogLoss(_OfTwoClasses, recbole_s.LogLoss):
+    """RecBole's ``LogLoss``, of labels that are 0 or 1 and scores that are probabilities.
+
+    Raises:
+        ConfigurationError: there is another score. RecBole 1.2.1 takes 1 in place of 3.2, and 0 in place of -3.2.
+    """
+
+    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
+        """The value, from the scores and the labels, float64 [S] each."""
+        if len(others := preds[~((preds >= 0) & (preds <= 1))]):
+            raise ConfigurationError(
+                f"LogLoss reads probabilities, and a score of {self.config['model']} is {others[0]:.4g}: take AUC, or a "
+                "model that predicts probabilities, such as NeuMF."
+            )
+        return super().metric_info(preds, trues)
+
+
+def _counts(lists: np.ndarray, num_items: int = 0) -> np.ndarray:
+    """How often each item of the catalogue is in the lists, int [num_items - 1]; without ``num_items``, up to the last."""
+    return np.bincount(lists.ravel(), minlength=num_items)[1:]
+
+
+def _means(values: np.ndarray, lists: np.ndarray) -> np.ndarray:
+    """The mean of the values of the first 1, 2, ... places of each list, float [U, k]. Places after its end do not count."""
+    listed = lists > 0
+    return (values * listed).cumsum(axis=1) / np.maximum(1, listed.cumsum(axis=1))
+
+
+def _is_tail_ratio(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and (0 < value <= 1 or (value > 1 and value == int(value)))
+
+
+METRICS = (
+    CappedRecall, ItemCoverage, ShannonEntropy, GiniIndex, AveragePopularity, TailPercentage,
+    GAUC, AUC, MAE, RMSE, LogLoss,
+)  # fmt: skip

@@ -43,7 +43,10 @@ def users_per_batch(config: Any, n_items: int) -> int:
 
 
 class Ranking(NamedTuple):
-    """What a :class:`Ranker` returns in place of the scores: ``items``, int64 [B, k], best first, out of ``n_items``."""
+    """What a :class:`Ranker` returns in place of the scores: ``items``, int64 [B, k], best first, out of ``n_items``.
+
+    A list that is shorter than k ends with zeros, the padding item.
+    """
 
     items: Tensor
     n_items: int
@@ -67,7 +70,7 @@ class Ranker:
         self.model.score_into(*self.model.histories(interaction), scores=scores[:, 1:])
         scores[:, 0] = -torch.inf
         scores[history] = -torch.inf
-        return Ranking(top_k(scores, self.k), self.model.n_items)
+        return Ranking(only_ranked(top_k(scores, self.k), scores), self.model.n_items)
 
     def _scores(self, rows: int) -> Tensor:
         """An uninitialised matrix [rows, I] in which the first item after the padding begins on a boundary in each row."""
@@ -76,6 +79,18 @@ class Ranker:
         if len(self._memory) < (rows + 1) * stride:
             self._memory = torch.empty((rows + 1) * stride, device=self.model.device)
         return self._memory.as_strided((rows, n_items), (stride, 1), ALIGNMENT - 1)
+
+
+def only_ranked(items: Tensor, scores: Tensor) -> Tensor:
+    """The lists without the items that are not to be ranked, whose score is -inf: 0, the padding item, takes their place.
+
+    A user with fewer than k items to rank has such items in the list, and metrics of the lists must not count them.
+
+    Args:
+        items: the lists, int64 [B, k].
+        scores: float [B, I].
+    """
+    return items.masked_fill(scores.gather(1, items) == -torch.inf, 0)
 
 
 def top_k(scores: Tensor, k: int) -> Tensor:

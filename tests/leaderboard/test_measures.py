@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from recbole_multvae.commands.configure import make_config
 from recbole_multvae.commands.experiment import Experiment, prepare
@@ -16,6 +17,7 @@ from recbole_multvae.leaderboard.one_by_one import one_by_one
 from recbole_multvae.leaderboard.significance import OfUsers, bootstrap_rows, compare, holm
 from recbole_multvae.leaderboard.split_digest import digest
 from tests.conftest import QUIET, uneven_pairs, write_inter
+from tests.metrics_reference import masked_as_by_recbole, reference
 
 KEYS = {**QUIET, "data_path": ".", "metric_decimal_place": 17, "topk": [1, 5, 10], "embedding_size": 8}
 
@@ -39,7 +41,7 @@ def test_digest_is_that_of_the_split(uneven: str) -> None:
 
 def test_digest_does_not_know_the_order_of_the_file(uneven: str) -> None:
     pairs = uneven_pairs()
-    parts = {"a": pairs[:300], "b": pairs[300:350], "c": pairs[350:]}
+    parts = {"a": pairs[::2], "b": pairs[1::4], "c": pairs[3::4]}
     found = set()
     for order in (1, -1):
         for name, rows in parts.items():
@@ -63,6 +65,20 @@ def test_metrics_of_users_average_to_recbole_s(uneven: str, model: str) -> None:
         assert values.mean() == pytest.approx(metrics[name], abs=1e-15)
     assert sum(group.users for group in details.activity) == len(values)
     assert [name.partition("@")[0] for name in details.lists][:: len(KEYS["topk"])] == [name.lower() for name in OF_LISTS]
+
+
+def test_lists_are_those_of_the_documented_formulas(uneven: str) -> None:
+    experiment = prepared("MultVAE", topk=[3], valid_metric="Recall@3")
+    details, _ = details_of(experiment)
+    loaders = (experiment.train_data, experiment.valid_data, experiment.test_data)
+    train, valid, positives = (loader.dataset.inter_matrix(form="csr").toarray()[1:, 1:] for loader in loaders)
+    users = {"user_id": torch.arange(1, len(train) + 1)}
+    with torch.no_grad():
+        scores = experiment.trainer.model.full_sort_predict(users).view(len(train), -1)[:, 1:].numpy()
+    masked = masked_as_by_recbole((train + valid) > 0, positives > 0)
+    for name in OF_LISTS:
+        expected = reference(name, scores, masked, positives > 0, train.sum(axis=0), 3)
+        assert details.lists[f"{name.lower()}@3"] == pytest.approx(expected), name
 
 
 def test_head_and_tail_by_hand(uneven: str) -> None:
