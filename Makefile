@@ -1,13 +1,20 @@
 # Everything happens in .venv, made from constraints.txt with the newest Python that is supported and can make environments.
-# PYTHON may name another. Each name is tried, as one of pyenv's may be of a Python that is not chosen.
+# PYTHON, in the environment or after make, may name another. Each name is tried, as one of pyenv's may be of a Python that is
+# not chosen. A path that is named may hold spaces: its quotes close and open those of a message.
 BIN := .venv/bin
 DEMO := saved/demo
 SUPPORTED := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))
 NEEDED := This needs Python 3.10 to 3.14 with its module venv (on Debian and Ubuntu: python3 and python3-venv)
 newest = $(shell for python in $(1); do $$python -c '$(SUPPORTED)' 2>/dev/null && command -v $$python && break; done)
-PYTHON = $(call newest,python3.14 python3.13 python3.12 python3.11 python3.10 python3)
+NEWEST = $(call newest,python3.14 python3.13 python3.12 python3.11 python3.10 python3)
+CHOSEN = $(if $(strip $(PYTHON)),"$(PYTHON)",$(NEWEST))
+# An environment has the standard library of the Python that made it. Where PYTHON names another one, the environment in $(1) is
+# made again.
+library = $(shell $(1) -c 'import os; print(os.path.realpath(os.__file__))' 2>/dev/null)
+same = $(and $(call library,$(CHOSEN)),$(findstring :$(call library,$(CHOSEN)):,:$(call library,$(1)/bin/python):))
+other = $(if $(strip $(PYTHON)),$(if $(wildcard $(1)/installed),$(if $(call same,$(1)),,other-python)))
 
-.PHONY: demo test test-clients test-newest lint lock
+.PHONY: demo test test-clients test-newest lint lock other-python
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -29,7 +36,7 @@ test-clients: .venv/installed
 
 # The core of the tests with NumPy 2 and the newest Python at hand, pyenv's among them, in an environment of its own.
 CORE := tests/models tests/export $(addprefix tests/test_,registration.py checkpoint.py runner.py removed_names.py)
-.venv-newest/installed: PYTHON = $(call newest,$(foreach minor,14 13 12 11 10,\
+.venv-newest/installed: NEWEST = $(call newest,$(foreach minor,14 13 12 11 10,\
     python3.$(minor) $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.$(minor).*/bin/python)))
 test-newest: .venv-newest/installed
 	.venv-newest/bin/python -m pip install --quiet "numpy>=2" "scipy>=1.13"
@@ -43,11 +50,13 @@ lint: .venv/installed
 
 # The stamp is written last: an installation that was cut short is made again. From Python 3.12 on pyproject.toml leaves RecBole
 # out, as it asks for a ray that has no wheel there: it is installed last, without its requirements.
-%/installed: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || \
-	    { echo "$(NEEDED), and found $(or $(PYTHON),none): install one, or name one with PYTHON=/path/to/python3." >&2; exit 1; }
-	@echo "Installing into $* with $(PYTHON): 6 GB, a few minutes."
-	$(PYTHON) -m venv --clear $*
+.SECONDEXPANSION:
+%/installed: pyproject.toml constraints.txt $$(call other,$$*)
+	@test -n '$(CHOSEN)' && $(CHOSEN) -c '$(SUPPORTED)' 2>/dev/null || \
+	    { echo "$(NEEDED), and found "$(or $(CHOSEN),none)": install one, or name one with PYTHON=/path/to/python3." >&2; exit 1; }
+	$(if $(filter other-python,$^),@echo "The environment in $* is of another Python than "$(CHOSEN)": it is made again.")
+	@echo "Installing into $* with "$(CHOSEN)": 6 GB, a few minutes."
+	$(CHOSEN) -m venv --clear $*
 	$*/bin/python -m pip install --quiet --constraint constraints.txt --editable .[test,lint]
 	$*/bin/python -m pip install --quiet --no-deps recbole==1.2.1
 	touch $@

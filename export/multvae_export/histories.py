@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Layout:
 
     Attributes:
         user, item: the names of the two columns, without their type.
-        separator: what stands between the fields of a line, one character.
+        separator: what stands between the fields of a line, of one or more characters.
         encoding: of the text.
     """
 
@@ -67,8 +67,9 @@ class Layout:
 def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[np.ndarray]:
     """The histories of the users of RecBole's atomic file of interactions, in order of the file.
 
-    The file is read as RecBole reads it: quotes may surround a field, and double within one; empty lines and lines without a
-    user are left out. Items that the model does not know are left out.
+    A line is a row; it ends with a line feed, or with a carriage return and a line feed. Blank lines are left out. A field
+    in quotes loses them, as in CSV, where they are in pairs; any other quote is a character of its token. Items that the
+    model does not know are left out.
 
     Args:
         path: an ``.inter`` file.
@@ -79,18 +80,19 @@ def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[
         The known item ids of each user who has any, distinct and in order, int64 [length] each.
 
     Raises:
-        HistoriesError: the file cannot be read, or lacks a column or a field.
+        HistoriesError: the file cannot be read or lacks a column, or a line has another number of fields than the header, an
+            empty user or item, or a character inside that no token has.
     """
     ids = {token: n for n, token in enumerate(tokens) if n}
     users: dict[str, set[int]] = {}
     try:
-        with Path(path).open(encoding=layout.encoding, newline="") as file:
+        with Path(path).open(encoding=layout.encoding, newline="\n") as file:
             for user, item in _pairs(file, path, layout):
-                if user and item in ids:
+                if item in ids:
                     users.setdefault(user, set()).add(ids[item])
     except OSError as error:
         raise HistoriesError(f"cannot read the histories in {path}: {error}") from error
-    except (LookupError, ValueError, TypeError, csv.Error) as error:
+    except (LookupError, ValueError, TypeError) as error:
         raise HistoriesError(
             f"{path} is not as the checkpoint's encoding={layout.encoding} and field_separator={layout.separator!r} say: "
             f"{str(error).splitlines()[0]}"
@@ -98,20 +100,50 @@ def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[
     return [np.array(sorted(items)) for items in users.values()]
 
 
-def _pairs(file: Any, path: str | Path, layout: Layout) -> Iterator[tuple[str, str]]:
-    # What pandas' engine "python", which RecBole reads with, does too.
-    lines = csv.reader(file, delimiter=layout.separator, strict=True)
-    header = next(lines, [])
-    if header:
-        header[0] = header[0].removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+def _pairs(file: Iterable[str], path: str | Path, layout: Layout) -> Iterator[tuple[str, str]]:
+    lines = _lines(file, path)
+    header = split_row(next(lines, "").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), layout.separator)
     columns = [f"{name}:token" for name in (layout.user, layout.item)]
     if missing := [name for name in columns if name not in header]:
         found = layout.separator.join(header)[:80]
         raise HistoriesError(f"{path} has no column {missing[0]}: expected a RecBole .inter file, found {found!r}.")
-    user_at, item_at = (header.index(name) for name in columns)
-    for fields in lines:
-        if not fields:
-            continue
-        if len(fields) != len(header):
-            raise HistoriesError(f"line {lines.line_num} of {path} has {len(fields)} fields, expected {len(header)}.")
-        yield fields[user_at], fields[item_at]
+    width, user_at, item_at = len(header), *map(header.index, columns)
+    for number, line in enumerate(lines, 2):
+        fields = line.split(layout.separator) if '"' not in line else split_row(line, layout.separator, width)
+        if len(fields) != width:
+            if len(fields) == 1 and not line.strip(" "):
+                continue
+            raise HistoriesError(f"line {number} of {path} has {len(fields)} fields, expected {width}.")
+        user, item = fields[user_at], fields[item_at]
+        if not user or not item:
+            raise HistoriesError(
+                f"line {number} of {path} has nothing for {columns[bool(user)]}: expected a token in every row."
+            )
+        yield user, item
+
+
+def _lines(file: Iterable[str], path: str | Path) -> Iterator[str]:
+    """The lines without their ends, line feeds; where the file has none of those, they are carriage returns."""
+    for number, text in enumerate(file, 1):
+        line = text.rstrip("\n")
+        if "\r" in line and text.endswith("\r\n"):
+            line = line[:-1]
+        if "\r" not in line and "\0" not in line:
+            yield line
+        elif number == 1 and not text.endswith("\n") and "\r" in text:
+            yield from _lines((f"{line}\n" for line in text.split("\r")), path)
+        else:
+            found = "a carriage return" if "\r" in line else "the character NUL"
+            raise HistoriesError(f"line {number} of {path} has {found} inside: take it out of the file.")
+
+
+def split_row(line: str, separator: str, width: int | None = None) -> list[str]:
+    """The fields of a line, without the quotes around them where these are in pairs and so there are ``width`` fields."""
+    if '"' in line and len(separator) == 1:
+        try:
+            (fields,) = csv.reader([line], delimiter=separator, strict=True)
+        except csv.Error:
+            return line.split(separator)
+        if len(fields) == (width or len(fields)):
+            return fields
+    return line.split(separator)

@@ -10,6 +10,7 @@ import yaml
 from recbole.config import Config
 
 from recbole_multvae import shipped
+from recbole_multvae.commands import yaml_files
 from recbole_multvae.commands.values import check_values
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.many_users import scores_users
@@ -81,20 +82,20 @@ class _CheckedConfig(Config):
 
 
 def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
-    """Read the keys and values of a YAML file.
+    """Read the keys and values of a YAML file; the text ``None`` is None, as on the command line.
 
     Args:
         file: its path; where there is no such file, the name of one of the package's, with or without ``.yaml``.
         loader: PyYAML's.
 
     Raises:
-        ConfigurationError: there is no such file, or it is not YAML of keys and values.
+        ConfigurationError: there is no such file, it is not YAML of keys and values, or it names a key twice.
     """
     path = Path(file)
     if not path.exists():
         path = shipped.configurations().get(str(file).removesuffix(".yaml"), path)
     try:
-        keys = yaml.load(path.read_text("utf-8"), loader)
+        keys = yaml_files.parse(path.read_text("utf-8"), loader)
     except OSError:
         raise ConfigurationError(
             f"--config_files names {str(file)!r}, but there is no such file, and the files that come with this package are "
@@ -107,6 +108,8 @@ def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1} of" if mark else ""
         raise ConfigurationError(f"Cannot read{line} the configuration file {file} as YAML: {reason}.") from error
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(f"Cannot read the configuration file {file} as YAML: {error}.") from error
     if not (isinstance(keys, dict) and all(isinstance(key, str) for key in keys)):
         raise ConfigurationError(
             f"The configuration file {file} {'is empty' if keys is None else 'holds something else than keys and values'}: "

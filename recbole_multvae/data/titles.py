@@ -11,9 +11,10 @@ from typing import Any
 def read_titles(dataset: Any) -> dict[str, str]:
     """Read a title for every item: the first column of text beside the item's own, of the data set's ``.item`` file.
 
-    The encoding, the separator and the item column are those of the data set's configuration. A line is a row: a quote that
-    is not closed reaches to the end of its line, where RecBole's parser would go on into the next lines. A line that has
-    another number of values than the header is left out, and a warning tells how many there are.
+    The encoding, the separator and the item column are those of the data set's configuration. A line is a row, as in the
+    other files: a quote that is not closed reaches to the end of its line, where RecBole's parser would go on into the next
+    lines. A line that has another number of values than the header, or a carriage return or NUL inside, is left out, and a
+    warning tells how many there are.
 
     Args:
         dataset: RecBole's data set.
@@ -25,18 +26,27 @@ def read_titles(dataset: Any) -> dict[str, str]:
     if not path.is_file():
         return {}
     separator, encoding = dataset.config["field_separator"], dataset.config["encoding"] or "utf-8"
-    with path.open(encoding=encoding, errors="replace") as file:
-        header = file.readline().removeprefix("\ufeff").rstrip("\n").split(separator)
-        item = f"{dataset.iid_field}:token"
-        text = [column for column in header if column.endswith((":token", ":token_seq")) and column != item]
-        if item not in header or not text:
-            return {}
-        rows = [split_row(line.rstrip("\n"), separator, len(header)) for line in file if line.strip()]
+    first, *lines = _lines(path.read_bytes().decode(encoding, errors="replace"))
+    header = first.removeprefix("\ufeff").split(separator)
+    item = f"{dataset.iid_field}:token"
+    text = [column for column in header if column.endswith((":token", ":token_seq")) and column != item]
+    if item not in header or not text:
+        return {}
+    rows = [
+        None if "\r" in line or "\0" in line else split_row(line, separator, len(header))
+        for line in lines
+        if line.strip(" ")
+    ]
     titles: dict[str, str] = {}
     for row in filter(None, rows):
         titles.setdefault(row[header.index(item)], row[header.index(text[0])])
     _warn(path, rows.count(None), any("\ufffd" in title for title in titles.values()), encoding)
     return {token: title for token, title in titles.items() if title}
+
+
+def _lines(text: str) -> list[str]:
+    """The lines without their ends, line feeds; where the text has none of those, they are carriage returns."""
+    return text.replace("\r\n", "\n").split("\n") if "\n" in text else text.split("\r")
 
 
 def split_row(line: str, separator: str, width: int) -> list[str] | None:
@@ -58,8 +68,8 @@ def split_row(line: str, separator: str, width: int) -> list[str] | None:
 def _warn(path: Path, damaged: int, replaced: bool, encoding: str) -> None:
     if damaged:
         getLogger().warning(
-            f"{damaged} lines of {path} are left out: the number of their values is not that of the header. "
-            "Their items are shown by their tokens."
+            f"{damaged} lines of {path} are left out: the number of their values is not that of the header, or they hold a "
+            "carriage return or NUL. Their items are shown by their tokens."
         )
     if replaced:
         getLogger().warning(

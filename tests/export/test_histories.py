@@ -1,8 +1,10 @@
-"""The file of --histories is read as RecBole reads it."""
+"""The file of --histories: a line is a row, whatever its tokens hold."""
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from multvae_export import histories
 from multvae_export.cli import main
 from multvae_export.errors import HistoriesError
@@ -18,8 +22,8 @@ from multvae_export.histories import Layout, read_inter
 
 from tests.archive import changed
 
-TOKENS = ("[PAD]", "caf\u00e9", 'say "hi"', "a\tb", "two\nlines", "007")
-ROWS = [("u", "caf\u00e9"), ("u", 'say "hi"'), ("u", "a\tb"), ("v", "two\nlines"), ("v", "007"), ("v", "007")]
+TOKENS = ("[PAD]", "caf\u00e9", 'say "hi"', "a\tb", "a,b;c", "007")
+ROWS = [("u", "caf\u00e9"), ("u", 'say "hi"'), ("u", "a\tb"), ("v", "a,b;c"), ("v", "007"), ("v", "007")]
 EXPECTED = [[1, 2, 3], [4, 5]]
 
 
@@ -41,30 +45,122 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
     assert rows_of(read_inter("x.inter", TOKENS, Layout())) == [[5]]
 
 
-def test_empty_lines_and_empty_users_are_left_out_as_recbole_does() -> None:
-    Path("x.inter").write_text("user_id:token\titem_id:token\n\nu\t007\n\t007\n\n")
-    assert rows_of(read_inter("x.inter", TOKENS, Layout())) == [[5]]
+HEADER = "user_id:token\titem_id:token\n"
 
 
 @pytest.mark.parametrize(
     ("text", "layout", "message"),
     [
-        ('user_id:token\titem_id:token\nu\t"007\nv\t007\n', Layout(), "is not as .*: unexpected end of data"),
         ("user_id:token\titem_id:token\nu\t\u00e9\n", Layout(encoding="ascii"), "encoding=ascii .*: 'ascii' codec can't"),
-        ("user_id:token\titem_id:token\n", Layout(encoding="nothing"), "unknown encoding: nothing"),
-        ("user_id:token\titem_id:token\n", Layout(encoding="a\0b"), "embedded null|unknown encoding"),
-        ("user_id:token\titem_id:token\n", Layout(encoding="rot13"), "is not a text encoding"),
-        ("user_id:token::item_id:token\n", Layout(separator="::"), "1-character string|unicode character"),
-        ("user_id:token\titem_id:token\n", Layout(user="who"), "has no column who:token"),
-        ("user_id:token\titem_id:token\nu\t007\tmore\n", Layout(), "line 2 of x.inter has 3 fields, expected 2"),
-        (f"user_id:token\titem_id:token\nu\t{'x' * 200_000}\n", Layout(), "field larger than"),
+        (HEADER, Layout(encoding="nothing"), "unknown encoding: nothing"),
+        (HEADER, Layout(encoding="a\0b"), "embedded null|unknown encoding"),
+        (HEADER, Layout(encoding="rot13"), "is not a text encoding"),
+        ("", Layout(), "has no column user_id:token"),
+        (HEADER, Layout(separator="::"), "has no column user_id:token"),
+        (HEADER, Layout(user="who"), "has no column who:token"),
+        (HEADER + "u\t007\tmore\n", Layout(), "line 2 of x.inter has 3 fields, expected 2"),
+        (HEADER + "u\t007\n\n \nu\n", Layout(), "line 5 of x.inter has 1 fields, expected 2"),
+        (HEADER + 'u\t"00\t7\n', Layout(), "line 2 of x.inter has 3 fields, expected 2"),
+        (HEADER + "u\t007\n\t007\n", Layout(), "line 3 of x.inter has nothing for user_id:token: expected a token"),
+        (HEADER + 'u\t""\n', Layout(), "line 2 of x.inter has nothing for item_id:token"),
+        (HEADER + "u\t0\r7\n", Layout(), "line 2 of x.inter has a carriage return inside"),
+        (HEADER + "u\t007\r\r\n", Layout(), "line 2 of x.inter has a carriage return inside"),
+        (HEADER + "u\t007\r", Layout(), "line 2 of x.inter has a carriage return inside"),
+        (HEADER + "u\t007\nu\t0\0007\n", Layout(), "line 3 of x.inter has the character NUL inside"),
+        ((HEADER + "u\t007\nu\t0\0007\n").replace("\n", "\r"), Layout(), "line 3 of x.inter has the character NUL inside"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(text: str, layout: Layout, message: str) -> None:
-    Path("x.inter").write_text(text, encoding="utf-8")
+    Path("x.inter").write_bytes(text.encode())
     with pytest.raises(HistoriesError, match=message) as caught:
         read_inter("x.inter", TOKENS, layout)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_and_blank_lines(end: str, last: bool) -> None:
+    text = f"{HEADER}\nu\t007\n  \n\nu\ta b\nv\t007" + "\n" * last
+    Path("x.inter").write_bytes(text.replace("\n", end).encode())
+    assert rows_of(read_inter("x.inter", ("[PAD]", "a b", "007"), Layout())) == [[1, 2], [2]]
+
+
+def test_tokens_are_what_the_file_has() -> None:
+    words = [
+        "NA",
+        "null",
+        "nan",
+        "None",
+        "n/a",
+        "1_000",
+        " 7 ",
+        '12"',
+        '"12',
+        'a"b"',
+        "1\u20282",
+        "1\x852",
+        "1\x0b2",
+        "x" * 200_000,
+    ]
+    Path("x.inter").write_text(HEADER + "".join(f"{word}\t{word}\n" for word in words), encoding="utf-8")
+    assert rows_of(read_inter("x.inter", ("[PAD]", *words), Layout())) == [[n + 1] for n in range(len(words))]
+
+
+@pytest.mark.parametrize("separator", ["||", "$$", "::", ".*", ", ", "\N{SNOWMAN}"])
+def test_separator_is_taken_literally(separator: str) -> None:
+    words = ("[PAD]", 'say "hi"', '"quoted"' if len(separator) > 1 else "quoted", "a|b", "a$b", ":x")
+    Path("x.inter").write_text(
+        separator.join(("item_id:token", "user_id:token", "rating:float"))
+        + "".join(f"\n{word}{separator}u{separator}1" for word in words[1:]),
+        encoding="utf-8",
+    )
+    assert rows_of(read_inter("x.inter", words, Layout(separator=separator))) == [[1, 2, 3, 4, 5]]
+
+
+#: What a parser of CSV or of lines could trip over, few enough to meet often.
+ODD = st.text('"a,|\t \u2028\x85\x0b\x0c\x1c\N{ZERO WIDTH NO-BREAK SPACE}\u00e9', max_size=6)
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@MANY
+@given(
+    st.lists(st.tuples(ODD.filter(bool), ODD.filter(bool)), max_size=5),
+    st.sampled_from(["\t", ",", "|"]),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_what_csv_writes_comes_back(rows: list[tuple[str, str]], separator: str, end: str, quoting: Any) -> None:
+    with Path("x.inter").open("w", encoding="utf-8", newline="") as file:
+        write = csv.writer(file, delimiter=separator, lineterminator=end, quoting=quoting)
+        write.writerows([("user_id:token", "item_id:token"), *rows])
+    items = sorted({item for _, item in rows})
+    users = dict.fromkeys(user for user, _ in rows)
+    expected = [sorted({items.index(item) + 1 for user, item in rows if user == one}) for one in users]
+    assert rows_of(read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))) == expected
+
+
+def fields_of(line: str, separator: str) -> list[str]:
+    """Two fields, or others if the line cannot be read so: as CSV, here by its grammar, or else literally."""
+    field = f'"(?:[^"]|"")*"|(?!")[^{separator}]*'
+    quoted = re.fullmatch(f"({field}){separator}({field})", line) if len(separator) == 1 else None
+    if quoted is None:
+        return line.split(separator)
+    return [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in quoted.groups()]
+
+
+@MANY
+@given(st.lists(st.text('"a,|\t \u2028\x85', max_size=9), max_size=4), st.sampled_from([",", "\t", "||"]))
+def test_any_lines_are_read_or_refused_by_these_rules(lines: list[str], separator: str) -> None:
+    Path("x.inter").write_text("\n".join([f"user_id:token{separator}item_id:token", *lines]), encoding="utf-8", newline="")
+    rows = [(n, fields_of(line, separator)) for n, line in enumerate(lines, 2) if line.strip(" ")]
+    items = sorted({row[-1] for _, row in rows} - {""})
+    if wrong := [n for n, row in rows if len(row) != 2 or not all(row)]:
+        with pytest.raises(HistoriesError, match=f"^line {wrong[0]} of x.inter has "):
+            read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))
+        return
+    found = read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))
+    expected = {user: sorted({items.index(i) + 1 for _, (u, i) in rows if u == user}) for _, (user, _) in rows}
+    assert rows_of(found) == list(expected.values())
 
 
 def test_the_layout_is_the_checkpoint_s(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,8 +133,10 @@ inline std::string name_of(ONNXTensorElementDataType type) {
   return type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT ? "float" : "other";
 }
 
-// A string tensor is made of C strings.
-inline const char* cell(const std::string& token) { return token.c_str(); }
+// A string tensor is made of C strings. A token with a zero byte, which would be cut there, is no item: it becomes padding.
+inline const char* cell(const std::string& token) {
+  return token.find('\0') == std::string::npos ? token.c_str() : "";
+}
 inline std::int64_t cell(std::int64_t id) { return id; }
 inline float cell(float number) { return number; }
 
@@ -229,8 +231,8 @@ class Recommender {
 
   /// Rank k items for histories of tokens, or of ids where takes_ids(): one history a row, of any length.
   ///
-  /// Throws Error for items of the other type, for an option the file lacks, and for lists or noise of other shapes
-  /// than Options says.
+  /// Throws Error for items of the other type, for k below 1, for an option the file lacks, and for lists or noise of
+  /// other shapes than Options says.
   template <typename Item>
   [[nodiscard]] Ranking<Item> recommend(const Rows<Item>& histories, std::int64_t k,
                                         const Options<Item>& options = {}) const {
@@ -240,6 +242,7 @@ class Recommender {
       throw Error(ids ? "the model takes item tokens: give it std::string."
                       : "the model takes RecBole's item ids: give it std::int64_t.");
     }
+    if (k < 1) throw Error("k is " + std::to_string(k) + ": expected 1 or more.");
     Feed feed;
     feed.add("history", detail::padded(histories));
     feed.add("k", detail::tensor(std::vector<std::int64_t>{k}, {1}));

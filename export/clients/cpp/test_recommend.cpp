@@ -127,6 +127,11 @@ TEST(Recommend, HistoriesArePadded) {
 
 TEST(Recommend, NoHistories) { EXPECT_TRUE(Recommender(model).recommend<std::string>({}, 3).items.empty()); }
 
+TEST(Recommend, ATokenIsNotCutAtAZeroByte) {
+  const auto ranking = Recommender(model).recommend<std::string>({{std::string("42\0x", 4)}}, 8);
+  EXPECT_EQ(std::count(ranking.items.at(0).begin(), ranking.items.at(0).end(), "42"), 1);
+}
+
 TEST(Recommend, ThreadsShareARecommender) {
   const Recommender recommender(options_model);
   const auto& cases = golden["options"]["cases"];
@@ -168,6 +173,8 @@ TEST(Recommend, Errors) {
             "the model has no input noise: export it with --posterior.");
   EXPECT_EQ(error_of([&] { (void)Recommender(options_model).recommend<std::string>({{"42"}}, 3, noise); }),
             "noise has a row of 2 numbers: the model takes 3.");
+  EXPECT_EQ(error_of([&] { (void)tokens.recommend<std::string>({{"42"}}, 0); }), "k is 0: expected 1 or more.");
+  EXPECT_EQ(error_of([&] { (void)ids.recommend<std::int64_t>({}, -3); }), "k is -3: expected 1 or more.");
   EXPECT_EQ(error_of([&] { (void)tokens.recommend<std::int64_t>({{42}}, 3); }),
             "the model takes item tokens: give it std::string.");
   EXPECT_EQ(error_of([&] { (void)ids.recommend<std::string>({{"42"}}, 3); }),

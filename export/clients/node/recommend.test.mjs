@@ -48,6 +48,48 @@ test("histories are padded", async () => {
   assert.deepEqual(await recommend(session, [], 3), { items: [], scores: [] });
 });
 
+test("rows may be of any kind that has items", async () => {
+  const session = await loadModel(options);
+  const expected = await recommend(session, [["42", "7"]], 3, { exclude: [["café"]] });
+  const found = await recommend(session, new Set([new Set(["42", "7"])]), 3n, { exclude: [["café"].values()], among: [] });
+  assert.deepEqual(found, expected);
+  assert.deepEqual((await recommend(await loadModel(ids), [BigInt64Array.of(2n)], 1)).items, [[3]]);
+});
+
+test("a token is not cut at a zero byte", async () => {
+  for (const token of ["42\0x", "42\0", "\x0042"]) assert.ok((await recommend(session, [[token]], 8)).items[0].includes("42"));
+});
+
+test("k is a whole number of 1 or more, and no larger than the catalogue", async () => {
+  for (const [k, shown] of [[0, "0"], [-3, "-3"], [2.5, "2.5"], [NaN, "NaN"], [true, "true"], ["3", '"3"'], [0n, "0"], [undefined, "undefined"]]) {
+    const refused = { message: `k is ${shown}: expected a whole number of 1 or more.` };
+    await assert.rejects(recommend(session, [["42"]], k), refused);
+    await assert.rejects(recommend(session, [], k), refused);
+  }
+  for (const k of [8, 2 ** 60, 1e300, 2n ** 70n]) assert.equal((await recommend(session, [[]], k)).items[0].length, 8);
+});
+
+test("what is no list of lists of items is refused", async () => {
+  const [tokens, numbers] = [await loadModel(options), await loadModel(ids)];
+  const lists = 'expected a list of items for each row, as in [["a", "b"], ["c"]].';
+  for (const name of ["histories", "exclude", "among"]) {
+    for (const [session, given, problem] of [
+      [tokens, "abc", `is or holds "abc": ${lists}`],
+      [tokens, ["abc"], `is or holds "abc": ${lists}`],
+      [tokens, 5, `is or holds 5: ${lists}`],
+      [tokens, [null], `is or holds null: ${lists}`],
+      [tokens, [["7", 42]], "holds 42: the model takes tokens, texts."],
+      [numbers, [2], `is or holds 2: ${lists}`],
+      [numbers, [["2"]], 'holds "2": the model takes item ids, whole numbers.'],
+      [numbers, [[1, 1.9]], "holds 1.9: the model takes item ids, whole numbers."],
+      [numbers, [[2n ** 64n + 1n]], "holds 18446744073709551617: the model takes item ids, whole numbers."],
+    ]) {
+      const { histories, ...given_ } = { histories: [[]], [name]: given };
+      await assert.rejects(recommend(session, histories, 3, given_), { message: `${name} ${problem}` });
+    }
+  }
+});
+
 test("8 requests at once share a session", async () => {
   const session = await loadModel(options);
   const cases = golden.options.cases;

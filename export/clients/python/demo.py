@@ -15,31 +15,60 @@ from pathlib import Path
 from recommend import because, load_model, recommend
 
 
-def read(folder: str, suffix: str) -> list[dict[str, str]]:
-    """The rows of an atomic file, by column name without its type."""
+def read(folder: str, suffix: str, *wanted: str) -> list[dict[str, str]]:
+    """The rows of an atomic file, by column name without its type; a ValueError where it is none or lacks a wanted column.
+
+    A line is a row: it ends with a line feed, or a carriage return and a line feed.
+    """
     path = next(Path(folder).glob(f"*.{suffix}"), None)
     if path is None:
         raise ValueError(f"{folder} has no .{suffix} file: expected the folder of a data set of RecBole.")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        columns = [column.split(":")[0] for column in next(rows)]
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+    text = path.read_bytes().decode("utf-8-sig")
+    header, *lines = text.replace("\r\n", "\n").split("\n") if "\n" in text else text.split("\r")
+    columns = [column.split(":")[0] for column in header.split("\t")]
+    for column in wanted:
+        if column not in columns:
+            raise ValueError(f"{path} has no column {column}: it has {', '.join(columns)}.")
+    rows = []
+    for number, line in enumerate(lines, 2):
+        if line.strip(" "):
+            values = fields(line, len(columns))
+            if len(values) != len(columns) or "\r" in line or "\0" in line:
+                raise ValueError(f"line {number} of {path} is no row of {len(columns)} values: mend the line.")
+            rows.append(dict(zip(columns, values, strict=True)))
+    return rows
+
+
+def fields(line: str, width: int) -> list[str]:
+    """The values of a line, without the quotes around them where these are in pairs and so there are ``width`` values."""
+    if '"' in line:
+        try:
+            (values,) = csv.reader([line], delimiter="\t", strict=True)
+        except csv.Error:
+            return line.split("\t")
+        if len(values) == width:
+            return values
+    return line.split("\t")
 
 
 def show(model: str, folder: str, user: str, k: int) -> None:
     """Print the films a user rated 4 or better, and the k that the model recommends."""
-    titles = {row["item_id"]: row["movie_title"] for row in read(folder, "item")}
-    liked = [row["item_id"] for row in read(folder, "inter") if row["user_id"] == user and float(row["rating"]) >= 4]
+    titles = {row["item_id"]: row["movie_title"] for row in read(folder, "item", "item_id", "movie_title")}
+    ratings = read(folder, "inter", "user_id", "item_id", "rating")
+    liked = [row["item_id"] for row in ratings if row["user_id"] == user and float(row["rating"]) >= 4]
     if not liked:
         raise ValueError(f"user {user} rated nothing 4 or better in {folder}: expected another user.")
     items, scores, reasons = recommend(load_model(model), [liked], k)
     print(f"\nUser {user} of {Path(folder).name} liked {len(liked)} films, among them")
     for item in liked[:k]:
-        print(f"       {titles[item]}")
+        print(f"       {titles.get(item, item)}")
     print(f"\n{model} recommends")
     for rank, (item, score) in enumerate(zip(items[0], scores[0], strict=True)):
+        if not item:  # No more remain.
+            break
         reason = because(liked, reasons[0][rank]) if reasons is not None else None
-        print(f"  {rank + 1:>3}  {titles[item]:<60} {score:7.3f}" + (f"  because of {titles[reason]}" if reason else ""))
+        cause = f"  because of {titles.get(reason, reason)}" if reason else ""
+        print(f"  {rank + 1:>3}  {titles.get(item, item):<60} {score:7.3f}{cause}")
 
 
 def main() -> None:

@@ -6,10 +6,11 @@ python recommend.py MODEL.onnx TOKEN... [-k 10] [--exclude ITEMS] [--among ITEMS
 from __future__ import annotations
 
 import argparse
+import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -20,7 +21,10 @@ TOKENS, IDS = "tensor(string)", "tensor(int64)"
 #: What a file may take besides, by the option of multvae-export.
 OPTIONS = {"exclude": "--filters", "among": "--filters", "noise": "--posterior"}
 Item = TypeVar("Item", str, int)
-Rows = Sequence[Sequence[str]] | Sequence[Sequence[int]]
+#: Lists of items; tuples, sets, arrays and generators do as well.
+Rows = Iterable[Iterable[str]] | Iterable[Iterable[int]]
+#: A larger k is as large as any catalogue.
+LARGEST = int(np.iinfo(np.int64).max)
 
 
 class Ranking(NamedTuple):
@@ -84,27 +88,53 @@ def recommend(
         noise: float32 [batch or 1, K], standard normal for a sample; None for none. Of a file with a posterior.
 
     Raises:
-        ValueError: the file lacks an option that is asked for.
+        ValueError: the file lacks an option that is asked for, k is no whole number of 1 or more, something else than lists
+            of the file's items is given, or an option has neither one row nor a row for each history.
     """
     inputs = _inputs(session)
     ids = inputs["history"].type == IDS
-    if not len(histories):  # Up to 1.30, onnxruntime ends the process at a batch of none.
-        reasons = np.empty((0, k, 0), np.float32) if len(session.get_outputs()) == 3 else None
-        return Ranking(np.empty((0, k), object), np.empty((0, k), np.float32), reasons)
-    feed = {"history": _padded(histories, ids), "k": np.array([k], np.int64)}
     for name, given in (("exclude", exclude), ("among", among), ("noise", noise)):
         if name not in inputs and given is not None:
             raise ValueError(f"the model has no input {name}: export it with {OPTIONS[name]}.")
+    feed = {"history": _padded("histories", histories, ids), "k": np.array([_count(k)], np.int64)}
     if "exclude" in inputs:
-        feed |= {"exclude": _padded(exclude or [[]], ids), "among": _padded(among or [[]], ids)}
+        feed |= {name: _padded(name, rows, ids) for name, rows in (("exclude", exclude), ("among", among))}
     if "noise" in inputs:
-        zeros = np.zeros((1, inputs["noise"].shape[1]))
-        feed["noise"] = np.asarray(zeros if noise is None else noise, np.float32)
+        feed["noise"] = _noise(noise, inputs["noise"].shape[1])
+    batch = len(feed["history"])
+    for name, rows in feed.items():
+        if name not in ("history", "k") and len(rows) not in (1, batch):
+            raise ValueError(f"{name} has {len(rows)} rows: expected one, or one for each of {batch} histories.")
+    if not batch:  # Up to 1.30, onnxruntime ends the process at a batch of none.
+        items, scores, reasons = recommend(session, [[]], k)
+        return Ranking(items[:0], scores[:0], None if reasons is None else reasons[:0])
     items, scores, *reasons = session.run(None, feed)
     return Ranking(items, scores, reasons[0] if reasons else None)
 
 
-def _padded(rows: Rows, ids: bool) -> np.ndarray:
+def _count(k: Any) -> int:
+    try:
+        count = 0 if isinstance(k, bool) else operator.index(k)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"k is {k!r}: expected a whole number of 1 or more.")
+    return min(count, LARGEST)
+
+
+def _noise(given: Any, length: int) -> np.ndarray:
+    noise = np.zeros((1, length), np.float32) if given is None else np.asarray(given, np.float32)
+    if noise.ndim != 2 or noise.shape[1] != length:
+        raise ValueError(f"noise has the shape {list(noise.shape)}: expected rows of {length} numbers, the model's.")
+    return noise
+
+
+def _padded(name: str, given: Any, ids: bool) -> np.ndarray:
+    """The rows as one array; 0 or "" pads. No rows of an option are one empty row."""
+    optional = name != "histories"
+    rows = [_row(name, row, ids) for row in _list(name, [] if optional and given is None else given, "is")]
+    if optional and not rows:
+        rows = [[]]
     shape = len(rows), max(map(len, rows), default=0)
     padded = np.zeros(shape, np.int64) if ids else np.full(shape, "", dtype=object)
     for row, items in zip(padded, rows, strict=True):
@@ -112,17 +142,47 @@ def _padded(rows: Rows, ids: bool) -> np.ndarray:
     return padded
 
 
-def because(history: Sequence[Item], reasons: np.ndarray) -> Item | None:
+def _row(name: str, given: Any, ids: bool) -> list[Any]:
+    """A row as a list; a ValueError for items of another type, such as 1.9, which NumPy would take for the id 1."""
+    items, wanted = _list(name, given, "holds"), (int, np.integer) if ids else (str,)
+    for kind in set(map(type, items)):
+        if kind is bool or not issubclass(kind, wanted):
+            found = next(item for item in items if type(item) is kind)
+            raise ValueError(f"{name} holds {_shown(found)}: the model takes {'item ids, int' if ids else 'tokens, str'}.")
+    if ids and items and not -LARGEST <= min(items) <= max(items) <= LARGEST:
+        raise ValueError(f"{name} holds {max(items, key=abs)}: the model takes item ids of 64 bits.")
+    return items
+
+
+def _list(name: str, given: Any, where: str) -> list[Any]:
+    """What is given as a list; a ValueError for a text, whose characters are no items, and for what has none."""
+    if not isinstance(given, str | bytes):
+        try:
+            return list(given)
+        except TypeError:  # A number, None, or an array of no dimension.
+            pass
+    raise ValueError(f"{name} {where} {_shown(given)}: expected a list of items for each row, as in [['a', 'b'], ['c']].")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(repr(value).split())[:60]
+
+
+def because(history: Iterable[Item], reasons: np.ndarray) -> Item | None:
     """The item of a history that raised a score most, by its reasons [length]; None where none did."""
-    return history[int(reasons.argmax())] if len(history) and reasons.max() > 0 else None
+    items = list(history)
+    return items[int(reasons.argmax())] if items and reasons.max() > 0 else None
 
 
 def read_items(text: str | None) -> list[list[str]] | None:
     """One list for all rows: the tokens of a file, one a line, or those of a text, with commas between."""
     if text is None:
         return None
-    lines = Path(text).read_text(encoding="utf-8").splitlines() if Path(text).is_file() else text.split(",")
-    return [[token for token in lines if token]]
+    if not Path(text).is_file():
+        return [[token for token in text.split(",") if token]]
+    # A token may hold what Python takes for the end of a line, such as U+2028.
+    lines = Path(text).read_bytes().decode("utf-8").split("\n")
+    return [[token for line in lines if (token := line.removesuffix("\r"))]]
 
 
 def read_id(text: str) -> int:

@@ -6,13 +6,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from recommend import load_model, recommend
+from recommend import because, load_model, read_items, recommend
 
 CLIENTS = Path(__file__).parent.parent
 GOLDEN = json.loads((CLIENTS / "golden.json").read_text(encoding="utf-8"))
@@ -52,6 +53,91 @@ def test_threads_share_a_session() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(items, cases * 100)) == [case["items"] for case in cases] * 100
+
+
+@pytest.mark.parametrize("model", [OPTIONS, IDS])
+@pytest.mark.parametrize(
+    "made", [tuple, set, np.array, iter, lambda row: np.array(row, object), lambda row: dict.fromkeys(row)]
+)
+def test_lists_may_be_of_any_kind(model: str, made: Callable[[list[Any]], Any]) -> None:
+    session, items = load_model(model), [3, 1, 2] if model == IDS else ["café", "7", "42"]
+    history, excluded = items[:1], items[1:]
+    expected = recommend(session, [history], 3, exclude=[excluded], among=[items])
+    found = recommend(session, iter([made(history)]), np.int64(3), exclude=[made(excluded)], among=(made(items),))
+    assert [part.tolist() for part in found] == [part.tolist() for part in expected]
+    whole = recommend(session, np.array([history]), 3, exclude=np.array([excluded]), among=np.array([items]))
+    assert [part.tolist() for part in whole] == [part.tolist() for part in expected]
+    assert because(made(history), np.array([1.0])) == history[0]
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.array([]), np.empty((1, 0)), [[]], iter([])])
+def test_empty_lists_ask_for_nothing(nothing: Any) -> None:
+    session = load_model(OPTIONS)
+    expected = recommend(session, [["42"]], 3).items.tolist()
+    assert recommend(session, [["42"]], 3, exclude=nothing, among=np.empty((1, 0))).items.tolist() == expected
+
+
+@pytest.mark.parametrize("histories", [[], [["42"]]])
+@pytest.mark.parametrize("k", [0, -3, 2.5, 3.0, True, "3", None, np.float64(3), np.array([3]), float("nan")])
+def test_k_is_a_whole_number_of_1_or_more(k: Any, histories: list[list[str]]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"k is {k!r}: expected a whole number of 1 or more.")):
+        recommend(load_model(OPTIONS), histories, k)
+
+
+@pytest.mark.parametrize("k", [np.int32(8), np.uint8(8), np.array(8), 9, 2**63, 2**70])
+def test_k_above_the_catalogue_is_the_catalogue(k: Any) -> None:
+    assert recommend(load_model(OPTIONS), [[]], k).items.shape == (1, 8)
+    assert recommend(load_model(OPTIONS), [], k).items.shape == (0, 8)
+
+
+@pytest.mark.parametrize("name", ["histories", "exclude", "among"])
+@pytest.mark.parametrize(
+    ("model", "given", "message"),
+    [
+        (OPTIONS, "abc", "is 'abc': expected a list of items for each row, as in [['a', 'b'], ['c']]."),
+        (OPTIONS, b"abc", "is b'abc': expected a list of items"),
+        (OPTIONS, 5, "is 5: expected a list of items"),
+        (OPTIONS, np.array("abc"), "is array('abc', dtype='<U3'): expected a list of items"),
+        (OPTIONS, ["abc"], "holds 'abc': expected a list of items"),
+        (OPTIONS, np.array(["abc"]), "holds 'abc': expected a list of items"),
+        (OPTIONS, [None], "holds None: expected a list of items"),
+        (OPTIONS, [["7", 42]], "holds 42: the model takes tokens, str."),
+        (OPTIONS, [[None]], "holds None: the model takes tokens, str."),
+        (OPTIONS, np.zeros((1, 2, 2)), "holds array([0., 0.]): the model takes tokens, str."),
+        (IDS, [2], "holds 2: expected a list of items"),
+        (IDS, [["2"]], "holds '2': the model takes item ids, int."),
+        (IDS, [[1.9]], "holds 1.9: the model takes item ids, int."),
+        (IDS, [[1, True]], "holds True: the model takes item ids, int."),
+        (IDS, [[2**63]], "holds 9223372036854775808: the model takes item ids of 64 bits."),
+    ],
+)
+def test_what_is_no_list_of_lists_of_items_is_refused(name: str, model: str, given: Any, message: str) -> None:
+    arguments = {"histories": [[]], "k": 3, name: given}
+    with pytest.raises(ValueError, match=re.escape(f"{name} {message}")) as caught:
+        recommend(load_model(model), **arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"exclude": [[], [], []]}, "exclude has 3 rows: expected one, or one for each of 2 histories."),
+        ({"among": [["7"], [], []]}, "among has 3 rows"),
+        ({"noise": np.zeros((3, 3))}, "noise has 3 rows"),
+        ({"noise": np.zeros(3)}, "noise has the shape [3]: expected rows of 3 numbers, the model's."),
+        ({"noise": np.zeros((1, 2))}, "noise has the shape [1, 2]"),
+    ],
+)
+def test_options_have_a_row_or_a_row_for_each_history(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        recommend(load_model(OPTIONS), [["7"], ["42"]], 3, **given)
+
+
+def test_a_file_has_a_token_a_line_exactly(tmp_path: Path) -> None:
+    path, tokens = tmp_path / "items.txt", ["x,y", " a b ", "1\u20282", "1\x0b2", "1\x852", "1\r2"]
+    for end in ("\n", "\r\n"):
+        path.write_bytes(end.join([*tokens, "", ""]).encode())
+        assert read_items(str(path)) == [tokens]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

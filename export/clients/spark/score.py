@@ -190,10 +190,16 @@ def score(spark: SparkSession, job: Job) -> int:
 
 
 def check_options(session: ort.InferenceSession, job: Job) -> None:
-    """A ValueError where the job asks for what the file lacks."""
+    """A ValueError where the job asks for what the file lacks, or its k or lists are not of their types."""
+    if isinstance(job.k, bool) or not isinstance(job.k, int) or job.k < 1:
+        raise ValueError(f"k is {job.k!r}: expected a whole number of 1 or more.")
     for name in ("exclude", "among"):
-        if getattr(job, name) is not None and name not in inputs_of(session):
+        given = getattr(job, name)
+        if given is not None and name not in inputs_of(session):
             raise ValueError(f"the model has no input {name}: export it with {OPTIONS[name]}.")
+        kind = int if takes_ids(session) else str
+        if given is not None and not (isinstance(given, list) and all(isinstance(item, kind) for item in given)):
+            raise ValueError(f"{name} is {str(given)[:60]!r}: expected a list of items, each of type {kind.__name__}.")
     if job.reasons and "reasons" not in [output.name for output in session.get_outputs()]:
         raise ValueError("the model has no output reasons: export it with --reasons.")
 
@@ -293,7 +299,9 @@ def read_items(path: str | None, ids: bool) -> list[str] | list[int] | None:
     if path is None:
         return None
     try:
-        items = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
+        # A token may hold what Python takes for the end of a line, such as U+2028.
+        lines = Path(path).read_bytes().decode("utf-8").split("\n")
+        items = [item for line in lines if (item := line.removesuffix("\r"))]
         return list(map(int, items)) if ids else items
     except (OSError, ValueError) as error:
         kind = "an item id" if ids else "an item token"

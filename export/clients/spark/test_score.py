@@ -240,6 +240,12 @@ def test_wrong_inputs(spark: SparkSession, tmp_path: Path) -> None:
         ({"user": "history"}, "the user's column cannot be named history"),
         ({"among": ["42"]}, "the model has no input among: export it with --filters."),
         ({"reasons": True}, "the model has no output reasons: export it with --reasons."),
+        ({"k": 0}, "k is 0: expected a whole number of 1 or more."),
+        ({"k": -3}, "k is -3: expected"),
+        ({"k": 2.5}, "k is 2.5: expected"),
+        ({"k": True}, "k is True: expected"),
+        ({"model": OPTIONS, "exclude": "42"}, "exclude is '42': expected a list of items, each of type str."),
+        ({"model": OPTIONS, "among": [42]}, r"among is '\[42\]': expected a list of items, each of type str."),
     ]:
         with pytest.raises(ValueError, match=message):
             score.score(spark, job._replace(**change))

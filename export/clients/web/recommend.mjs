@@ -96,10 +96,14 @@ const inputsOf = (session) => new Map(session.inputMetadata.map((input) => [inpu
  *
  * Items and scores are [batch][k], best first; a row with fewer items ends in "" (of ids: 0) with score -Infinity. Of a file
  * with reasons, `reasons` [batch][k][length] says by how much each item of the history raises each score.
+ *
+ * A k that is no whole number of 1 or more, and rows that are no lists of the file's items, are an Error.
  */
 export async function recommend(session, histories, k, { exclude, among, noise } = {}) {
   const inputs = inputsOf(session);
   const ids = inputs.get("history").type === "int64";
+  const count = new ort.Tensor("int64", [countOf(k)], [1]);
+  histories = listsOf("histories", histories, ids);
   // Up to 1.30, onnxruntime ends the process at a batch of none.
   if (!histories.length) return { items: [], scores: [], ...(session.outputNames.includes("reasons") && { reasons: [] }) };
   for (const [name, given] of Object.entries({ exclude, among, noise })) {
@@ -108,8 +112,10 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   const length = Math.max(0, ...histories.map((history) => history.length));
   // WebGPU takes no history of length 0: one padding stands for it.
   const filled = length ? histories : histories.map(() => [ids ? 0 : ""]);
-  const feeds = { history: padded(filled, ids), k: new ort.Tensor("int64", [BigInt(k)], [1]) };
-  if (inputs.has("exclude")) Object.assign(feeds, { exclude: padded(exclude ?? [[]], ids), among: padded(among ?? [[]], ids) });
+  const feeds = { history: padded(filled, ids), k: count };
+  for (const [name, given] of Object.entries({ exclude, among })) {
+    if (inputs.has(name)) feeds[name] = padded(listsOf(name, given ?? [[]], ids), ids);
+  }
   if (inputs.has("noise")) {
     const rows = noise ?? [Array(inputs.get("noise").shape[1]).fill(0)];
     feeds.noise = new ort.Tensor("float32", Float32Array.from(rows.flat(), (part) => part ?? NaN), [rows.length, rows[0].length]);
@@ -126,11 +132,38 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   return found;
 }
 
-/** The rows as one tensor; "" pads, or 0. */
+/** k for a tensor. What is above any catalogue is as large as that. */
+function countOf(k) {
+  const number = typeof k === "bigint" ? Number(k) : k;
+  if (!Number.isInteger(number) || number < 1) throw new Error(`k is ${shown(k)}: expected a whole number of 1 or more.`);
+  return BigInt(Math.min(number, Number.MAX_SAFE_INTEGER));
+}
+
+/** The rows as arrays. A text is no list, though its characters could be taken for items. */
+function listsOf(name, rows, ids) {
+  const isItem = ids ? (item) => ["number", "bigint"].includes(typeof item) && Number.isSafeInteger(Number(item)) : isText;
+  return listOf(name, rows).map((row) => {
+    const items = listOf(name, row);
+    const wrong = items.findIndex((item) => !isItem(item));
+    if (wrong < 0) return items;
+    throw new Error(`${name} holds ${shown(items[wrong])}: the model takes ${ids ? "item ids, whole numbers" : "tokens, texts"}.`);
+  });
+}
+
+function listOf(name, rows) {
+  if (!isText(rows) && typeof rows?.[Symbol.iterator] === "function") return [...rows];
+  throw new Error(`${name} is or holds ${shown(rows)}: expected a list of items for each row, as in [["a", "b"], ["c"]].`);
+}
+
+const isText = (value) => typeof value === "string";
+const shown = (value) => (isText(value) ? JSON.stringify(value) : String(value)).slice(0, 60);
+
+/** The rows as one tensor; "" pads, or 0. No rows are one empty row. A token with a zero byte, where C cuts it, is no item. */
 function padded(rows, ids) {
+  if (!rows.length) return padded([[]], ids);
   const length = Math.max(0, ...rows.map((row) => row.length));
   const items = rows.flatMap((row) => [...row, ...Array(length - row.length).fill(ids ? 0 : "")]);
-  const data = ids ? BigInt64Array.from(items, BigInt) : items;
+  const data = ids ? BigInt64Array.from(items, BigInt) : items.map((token) => (token.includes("\0") ? "" : token));
   return new ort.Tensor(ids ? "int64" : "string", data, [rows.length, length]);
 }
 

@@ -108,6 +108,19 @@ test("golden cases", async (t) => {
   await page.close();
 });
 
+test("a k below 1 and a text for a list are refused", async () => {
+  const page = await open();
+  for (const [given, message] of [
+    [{ history: [["42"]], k: 0 }, /k is 0: expected a whole number of 1 or more\./],
+    [{ history: [["42"]], k: -3 }, /k is -3: expected a whole number/],
+    [{ history: ["42"], k: 3 }, /histories is or holds "42": expected a list of items for each row/],
+    [{ history: [["42"]], k: 3, exclude: "7" }, /exclude is or holds "7": expected a list of items for each row/],
+  ]) {
+    await assert.rejects(ask(page, golden.options.model, false, [given]), message);
+  }
+  await page.close();
+});
+
 test("8 requests at once share a session", async () => {
   const page = await open();
   for (let round = 0; round < 20; round++) await checkAtOnce(page, false);

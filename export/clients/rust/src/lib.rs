@@ -114,7 +114,7 @@ impl<T: Item> Model<T> {
 
     /// Rank `k` items for each history; histories may differ in length.
     ///
-    /// It is an error if the file lacks an option that is asked for.
+    /// It is an error if the file lacks an option that is asked for, or `k` is 0.
     pub fn recommend(
         &self,
         histories: &[Vec<T>],
@@ -143,6 +143,10 @@ impl<T: Item> Model<T> {
         k: usize,
         options: &Options<T>,
     ) -> Result<Vec<(&'static str, DynTensor)>, Error> {
+        if k == 0 {
+            let problem = "k is 0: expected 1 or more.".to_string();
+            return Err(Error::new(problem, None));
+        }
         let Options {
             exclude,
             among,

@@ -1,0 +1,75 @@
+"""YAML as people write it in configuration files."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+_TAG = "tag:yaml.org,2002:"
+#: The numbers with a point or an exponent: PyYAML takes 1e-3 and -.5 for text, as YAML 1.1 does.
+_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$")
+#: YAML 1.1 counts the digits of 010 by 8, and those of 1:30 by 60.
+_OTHER_BASE = re.compile(r"[-+]?(?:0[0-9_]+|[0-9_]+:[0-9_:.]+)$")
+
+
+def parse(text: str, loader: Any) -> Any:
+    """What a text in YAML holds, where ``1e-3`` is a number and the text ``None`` is Python's None, as on the command line.
+
+    Args:
+        text: of one document.
+        loader: a class of PyYAML's.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, names a key twice, or has a number whose digits YAML does not count by 10.
+        ValueError: it has a date that is none.
+    """
+    kind: Any = type(loader.__name__, (loader,), {})  # A resolver that is added to PyYAML's own class holds for everyone.
+    kind.add_implicit_resolver(f"{_TAG}float", _NUMBER, list("-+.0123456789"))
+    reading = kind(text)
+    try:
+        node = reading.get_single_node()
+        _check(node, set())
+        return None if node is None else reading.construct_document(node)
+    finally:
+        reading.dispose()
+
+
+def _check(node: yaml.Node | None, seen: set[int]) -> None:
+    """Refuse what would be read as something else than is written, and let the text None be the value None."""
+    if id(node) in seen:  # An alias may stand inside of what it names.
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        _check_keys(node)
+        for _, value in node.value:
+            _check(value, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _check(value, seen)
+    elif isinstance(node, yaml.ScalarNode):
+        _check_value(node)
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != f"{_TAG}merge":
+            name = key.tag, key.value
+            if name in lines:
+                raise _error(key, f"it names the key {key.value} again, after line {lines[name]}: keep one of the two")
+            lines[name] = key.start_mark.line + 1
+
+
+def _check_value(node: yaml.ScalarNode) -> None:
+    if node.tag in (f"{_TAG}int", f"{_TAG}float") and _OTHER_BASE.match(node.value):
+        raise _error(
+            node, f"{node.value} is no decimal number there: write it without leading zeros and colons, or in quotes"
+        )
+    if node.tag == f"{_TAG}str" and node.value == "None":
+        node.tag, node.value = f"{_TAG}null", ""
+
+
+def _error(node: yaml.Node, problem: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
