@@ -31,6 +31,30 @@ KEYS_IN_NO_LIST = frozenset({
     "encoding", "tail_ratio", "eta", "token_num_threshold", "xgb_early_stopping_rounds",
 })  # fmt: skip
 
+#: Keys of RecBole's first versions, which it ignores since: where their meaning is now.
+FORMER_KEYS = {
+    "min_user_inter_num": "user_inter_num_interval='[5,inf)'",
+    "max_user_inter_num": "user_inter_num_interval='[0,100]'",
+    "min_item_inter_num": "item_inter_num_interval='[5,inf)'",
+    "max_item_inter_num": "item_inter_num_interval='[0,100]'",
+    "lowest_val": "val_interval={'rating': '[4,inf)'}",
+    "highest_val": "val_interval={'rating': '[0,3]'}",
+    "equal_val": "val_interval={'rating': '[5,5]'}",
+    "not_equal_val": "val_interval={'rating': '[0,3);(3,5]'}",
+    "fields_in_same_space": "alias_of_item_id=['other_id']",
+    "eval_setting": "eval_args={'split': {'RS': [8, 1, 1]}, 'order': 'RO', 'mode': 'full'}",
+    "split_ratio": "eval_args={'split': {'RS': [8, 1, 1]}}",
+    "leave_one_num": "eval_args={'split': {'LS': 'valid_and_test'}}",
+    "group_by_user": "eval_args={'group_by': 'user'}",
+    "split": "eval_args={'split': {'RS': [8, 1, 1]}}",
+    "order": "eval_args={'order': 'TO'}",
+    "group_by": "eval_args={'group_by': 'user'}",
+    "mode": "eval_args={'mode': 'full'}",
+    "neg_sampling": "train_neg_sample_args={'distribution': 'uniform', 'sample_num': 1}",
+    "training_neg_sample_num": "train_neg_sample_args={'sample_num': 1}",
+    "training_neg_sample_distribution": "train_neg_sample_args={'distribution': 'uniform'}",
+}
+
 _PROPERTIES = Path(recbole.__file__).parent / "properties"
 
 
@@ -59,6 +83,22 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = ".", cutoff: 
     folded = {name.lower(): name for name in sorted(known)}
     similar = get_close_matches(word.lower(), folded, n=1, cutoff=cutoff)
     return f": did you mean {folded[similar[0]]}?" if similar else otherwise
+
+
+def check_former_keys(given: Mapping[str, Any], own: Iterable[str]) -> None:
+    """Refuse keys that RecBole read once, or that it reads within another key only.
+
+    Args:
+        given: the user's keys and values.
+        own: the keys of the model.
+
+    Raises:
+        ConfigurationError: names the key of today.
+    """
+    for key in sorted(given.keys() & FORMER_KEYS.keys() - set(own)):
+        raise ConfigurationError(
+            f"{key}={given[key]!r} has no effect in RecBole 1.2: write {FORMER_KEYS[key]}, for example."
+        )
 
 
 def check_keys(given: Mapping[str, Any], own: Iterable[str]) -> None:

@@ -20,6 +20,10 @@ For the following RecBole has no look-up, and a function of its own is replaced:
   four tables, some in place of RecBole's of the same name, for every model;
 * metrics are NumPy's numbers, which NumPy 2 prints with their type (``recbole/evaluator/evaluator.py``): they become
   Python's, with the same value, for every model;
+* files are read by :mod:`.data.loading`, in which no line, token or number is lost or becomes another
+  (``Dataset._load_feat``); the log says how many interactions each filter leaves out (:mod:`.data.accounting`);
+* times stay exact until the data are split (:mod:`.data.exact_times`), for every model;
+* a saved data set or loader is used only where everything that made it is the same (:mod:`.data.saved`), for every model;
 * a way to split is an ``if`` in ``Dataset.build``: under ``eval_args: {split: {NAME: ...}}`` with a name of
   :mod:`.data.protocols` the protocol splits, for every model;
 * under such a protocol, which may show the model histories of users who are not in training, RecBole's models get our
@@ -30,7 +34,7 @@ For the following RecBole has no look-up, and a function of its own is replaced:
   :func:`.checkpoint.load`. This one reaches the whole process; ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the environment leaves
   ``torch.load`` as it is.
 
-Other models take RecBole's own path through each of these, but for protocols of ours and the safe loading of checkpoints.
+Other models take RecBole's own path through each of these, but where it says "for every model".
 """
 
 from __future__ import annotations
@@ -45,7 +49,9 @@ from typing import Any
 
 import numpy as np
 import recbole
+import recbole.data
 import recbole.data.dataset
+import recbole.data.utils
 import recbole.evaluator.register
 import recbole.trainer
 import torch
@@ -58,7 +64,7 @@ from recbole.trainer import Trainer
 
 from recbole_multvae import checkpoint, shipped
 from recbole_multvae.configuration import check_keys
-from recbole_multvae.data import csr
+from recbole_multvae.data import accounting, csr, exact_times, saved
 from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
@@ -67,7 +73,9 @@ from recbole_multvae.data.loaders import (
     UsersWithHistories,
     WholeRowsEvalDataLoader,
 )
+from recbole_multvae.data.loading import load_features
 from recbole_multvae.data.protocols import chosen
+from recbole_multvae.data.protocols.base import Protocol
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.many_users import scores_users
@@ -94,7 +102,7 @@ def register() -> None:
         _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
     _wrap(Evaluator, "evaluate", _plain_numbers)
     _wrap(Sampler, "get_used_ids", _family_used_ids)
-    _wrap(Dataset, "build", _protocol_s_split)
+    _mend_data_sets()
     _wrap(Trainer, "_full_sort_batch_eval", _histories_of_the_batch)
     for metric in METRICS:
         _enter_metric(metric)
@@ -102,6 +110,21 @@ def register() -> None:
     if os.environ.get("RECBOLE_MULTVAE_TORCH_LOAD") != "0":
         _wrap(torch.serialization, "load", _safe_load)
         torch.load = torch.serialization.load
+
+
+def _mend_data_sets() -> None:
+    """Read, filter, order, split and save data as RecBole means to."""
+    _wrap(Dataset, "_load_feat", _load_feat)
+    _wrap(Dataset, "_data_processing", _data_processing)
+    _wrap(Dataset, "_change_feat_format", exact_times.change_format)
+    for name, keys in accounting.FILTERS.items():
+        _wrap(Dataset, name, functools.partial(_filter, name, keys))
+    _wrap(Dataset, "time_based_split", exact_times.time_based_split)
+    _wrap(Dataset, "build", _build)
+    for module in (recbole.data.utils, recbole.data):
+        _wrap(module, "create_dataset", saved.create_dataset)
+    _wrap(recbole.data.utils, "save_split_dataloaders", saved.save_loaders)
+    _wrap(recbole.data.utils, "load_split_dataloaders", saved.load_loaders)
 
 
 def _enter(model: type[ClickRecommender]) -> None:
@@ -219,10 +242,33 @@ def _family_used_ids(original: Any, sampler: Any) -> Any:
     return csr.used_items(sampler) if ours else original(sampler)
 
 
-def _protocol_s_split(original: Any, dataset: Dataset) -> Any:
+def _load_feat(_: Any, dataset: Dataset, filepath: str, source: Any) -> Any:
+    return load_features(dataset, filepath, source)
+
+
+def _data_processing(original: Any, dataset: Dataset) -> None:
+    exact_times.settle_order(dataset.config)
+    exact_times.check_times(dataset)
+    original(dataset)
+    accounting.say_what_is_left(dataset)
+
+
+def _filter(name: str, keys: tuple[str, ...], original: Any, dataset: Dataset) -> None:
+    step = functools.partial(original, dataset)
+    if name == "_remove_duplication":
+        step = functools.partial(exact_times.remove_duplication, original, dataset)
+    accounting.counted(keys, step, dataset)
+
+
+def _build(original: Any, dataset: Dataset) -> Any:
     protocol = chosen(dataset.config)
-    if protocol is None:
-        return original(dataset)
+    parts = original(dataset) if protocol is None else _split_by(protocol, dataset)
+    exact_times.as_recbole_s([dataset, *parts])
+    accounting.say_parts(parts)
+    return parts
+
+
+def _split_by(protocol: type[Protocol], dataset: Dataset) -> list[Any]:
     dataset._change_feat_format()
     dataset._drop_unused_col()
     return protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])

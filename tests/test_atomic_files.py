@@ -41,7 +41,12 @@ def read(content: str | bytes, kind: str = "inter", **keys: object) -> object:
         ),
         ("user_id:token\tuser_id:token\n" + ROWS, "names the column user_id twice"),
         (HEADER + "u1\ti1\tx\n" + ROWS, "Line 2 of made/made.inter has 3 values, and its header names 2 columns."),
-        (HEADER + 'u1\t"i1\n' + ROWS, "unexpected end of data; look for a quote .*that is not closed."),
+        (HEADER + ROWS + "u1\n", "Line 322 of made/made.inter has 1 value, and its header names 2 columns: write every"),
+        (HEADER + ROWS + "\ti1\n", "Line 322 of made/made.inter has no user_id: name every user and every item"),
+        (HEADER + ROWS + "u1\t\n", "Line 322 of made/made.inter has no item_id"),
+        (HEADER + ROWS + "u1\t[PAD]\n", "Line 322 of .* the item_id '.PAD.', which is RecBole's name for padding: rename"),
+        (HEADER + ROWS + "u1\ti\0\n", "Line 322 of .* the character NUL inside"),
+        (HEADER + ROWS + "u1\ti\r1\n", "Line 322 of .* a carriage return inside"),
         ((HEADER + ROWS + "u1\tcaf\u00e9\n").encode("latin-1"), "can't decode .*; name the encoding of its files"),
     ],
 )

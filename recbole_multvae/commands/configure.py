@@ -12,7 +12,9 @@ from recbole.config import Config
 from recbole_multvae import shipped
 from recbole_multvae.commands import yaml_files
 from recbole_multvae.commands.values import check_values
+from recbole_multvae.configuration import check_former_keys, check_keys
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.settings import RecommenderSettings
 from recbole_multvae.training.processes import join_group
@@ -66,6 +68,12 @@ class _CheckedConfig(Config):
             return value
         return value if key in _NAMES and not isinstance(converted, str) else converted
 
+    def _set_default_parameters(self) -> None:
+        folder = Path(self.final_config_dict["data_path"]) / self.dataset
+        super()._set_default_parameters()
+        if (folder / f"{self.dataset}.inter").is_file():  # RecBole takes its own ml-100k, whatever data_path says.
+            self.final_config_dict["data_path"] = str(folder)
+
     def _init_device(self) -> None:
         if "local_rank" in self.final_config_dict:
             join_group(self)
@@ -78,6 +86,9 @@ class _CheckedConfig(Config):
         if settings is None and scores_users(model_class):
             self.internal_config_dict |= RecommenderSettings().model_dump()
             RecommenderSettings.from_config(self.external_config_dict)
+        if settings is None:
+            check_keys(self.external_config_dict, {*self.internal_config_dict, *ActivitySettings.model_fields})
+        check_former_keys(self.external_config_dict, self.internal_config_dict)
         check_values(self.external_config_dict, self.internal_config_dict, settings.model_fields if settings else ())
 
 

@@ -15,11 +15,12 @@ from recbole_multvae.commands.leaderboard_export import check_export, export_bes
 from recbole_multvae.commands.leaderboard_rows import Row, configure
 from recbole_multvae.commands.leaderboard_run import measure, validate
 from recbole_multvae.commands.leaderboard_tune import Tuning, read_trials, tune, tunings
+from recbole_multvae.data.content import short_digest
 from recbole_multvae.errors import ConfigurationError, LeaderboardError
 from recbole_multvae.leaderboard.entries import read_entries
 from recbole_multvae.leaderboard.forms import write_all
 from recbole_multvae.leaderboard.report import make_report
-from recbole_multvae.leaderboard.runs import Run, Runner, short_digest
+from recbole_multvae.leaderboard.runs import Run, Runner
 from recbole_multvae.leaderboard.space import Params
 from recbole_multvae.leaderboard.table import text_table
 

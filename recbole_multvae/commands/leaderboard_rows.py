@@ -10,15 +10,17 @@ from typing import Any
 from recbole.config import Config
 from recbole.data.dataloader import UserDataLoader
 from recbole.data.utils import get_dataloader
-from recbole.utils import ModelType, get_model
+from recbole.utils import EvaluatorType, ModelType, get_model
 
 from recbole_multvae import shipped
 from recbole_multvae.commands.configure import make_config, read_keys
+from recbole_multvae.commands.values import empty_parts
+from recbole_multvae.data.content import files_of
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.leaderboard.entries import Entry
 from recbole_multvae.leaderboard.report import PROTOCOL
-from recbole_multvae.leaderboard.runs import files_of, fingerprint
+from recbole_multvae.leaderboard.runs import fingerprint
 from recbole_multvae.leaderboard.space import Params
 from recbole_multvae.leaderboard.task import Task
 
@@ -57,7 +59,9 @@ class Row:
                 "leaderboard takes general recommenders."
             )
         defaults = _protocol_of(dataset, entry.files) | (params or {})
-        return cls(entry, dataset, keys, make_config(entry.model, dataset, entry.files, defaults, keys))
+        config = make_config(entry.model, dataset, entry.files, defaults, keys)
+        check_compares(config)
+        return cls(entry, dataset, keys, config)
 
     def task(self, folder: Path, seed: int, params: Params, keys: Mapping[str, str]) -> Task:
         """What a run is told.
@@ -92,6 +96,24 @@ class Row:
         if self.config["MODEL_TYPE"] == ModelType.TRADITIONAL:
             defaults["epochs"] = 1
         return {key: value for key, value in defaults.items() if key not in self.config.external_config_dict}
+
+
+def check_compares(config: Config) -> None:
+    """Refuse what a leaderboard has no columns for, and a test that will be empty, before anything is trained.
+
+    Raises:
+        ConfigurationError: says what to change.
+    """
+    if config["eval_type"] == EvaluatorType.VALUE:
+        raise ConfigurationError(
+            f"metrics={config['metrics']!r} compare predictions with labels, and a leaderboard compares rankings: take "
+            "metrics such as ['NDCG', 'Recall'], or run one model without --seeds."
+        )
+    if "test" in empty_parts(config):
+        raise ConfigurationError(
+            f"eval_args split={config['eval_args']['split']!r} leaves no test, which a leaderboard needs: hold some out, "
+            "for example with {'RS': [8, 1, 1]}."
+        )
 
 
 def configure(entries: list[Entry], dataset: str, keys: Mapping[str, str]) -> tuple[dict[str, Row], dict[str, str]]:

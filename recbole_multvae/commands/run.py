@@ -58,6 +58,7 @@ def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[s
     trainer = experiment.trainer
     by_activity = None
     if quantiles:
+        experiment.check_test(f"activity_quantiles={quantiles}")
         by_activity = ActivityEvaluator(trainer.evaluator, quantiles, experiment.train_data, experiment.test_data)
     announce(trainer.saved_model_file)
     best_score, best_result = experiment.fit(saved)
@@ -68,6 +69,8 @@ def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[s
     logger.info(f"The running environment of this training is as follows:\n{get_environment(config).draw()}")
     logger.info(set_color("best valid ", "yellow") + f": {best_result}")
     logger.info(set_color("test result", "yellow") + f": {test_result}")
+    if test_result is None:
+        logger.warning("There is no test result, as the split leaves no interaction for the test.")
     if by_activity and config["local_rank"] == 0:
         _show_activity(by_activity.groups, trainer.saved_model_file)
     if not config["single_spec"]:

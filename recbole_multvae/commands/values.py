@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from recbole.evaluator import metric_types
@@ -50,6 +50,10 @@ _Switch = Annotated[bool | int, Field(description="True or False")]
 _Text = Annotated[str, Field(min_length=1, description="a text of one character or more")]
 _Columns = Annotated[
     dict[str, Any] | None, Field(description="a dictionary by file or by column, such as {'inter': ['user_id', 'item_id']}")
+]
+_Loaded = Annotated[
+    dict[str, list[str] | Literal["*"]] | None,
+    Field(description="a dictionary by file of lists of columns, or '*' for all, such as {'inter': ['user_id', 'item_id']}"),
 ]
 _Names = Annotated[list[str] | None, Field(description="a list of names of columns")]
 _Interval = Annotated[Any, AfterValidator(_interval), Field(description="an interval of numbers, such as '[5,inf)'")]
@@ -113,8 +117,8 @@ class RecBoleValues(BaseModel):
     )
     field_separator: _Text
     seq_separator: _Text
-    load_col: _Columns
-    unload_col: _Columns
+    load_col: _Loaded
+    unload_col: _Loaded
     unused_col: _Columns
     threshold: _Columns
     discretization: _Columns
@@ -157,7 +161,9 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], own: Ite
     if "local_rank" in given and "nproc" not in given:
         raise ConfigurationError("local_rank is set for each process of several: leave it out, and start them with --nproc.")
     _check_eval_args(keys)
+    _check_order(keys["eval_args"], given)
     _check_metrics(keys)
+    _check_mode(keys)
 
 
 def _not_allowed(key: str, value: Any, expected: str) -> ConfigurationError:
@@ -195,6 +201,32 @@ def _check_split(split: dict[str, Any]) -> None:
             parts,
             "a list of three numbers for training, validation and testing, such as [8, 1, 1]",
         )
+    if way == "TS" and not 0 < parts[2] < sum(parts):
+        raise _not_allowed(
+            "eval_args split TS", parts, "a share of the test above 0 and below that of all, such as [8, 1, 1]"
+        )
+
+
+def _check_order(args: Any, given: Mapping[str, Any]) -> None:
+    """Only the records before a time may be in training: an order that the user names has to be that of time."""
+    split, order = args.get("split"), (given.get("eval_args") or {}).get("order")
+    if isinstance(split, dict) and "TS" in split and order not in (None, "TO"):
+        raise _not_allowed("eval_args order", order, "TO with split TS, which cuts at a time, or no order at all")
+
+
+def _check_mode(keys: Mapping[str, Any]) -> None:
+    """Labels are predicted, and items are ranked: no metric is of both."""
+    mode, metrics = keys["eval_args"].get("mode"), keys["metrics"]
+    ranking = [name for name in _listed(metrics) if metric_types[name.lower()] == EvaluatorType.RANKING]
+    if ranking and "labeled" in (mode.values() if isinstance(mode, dict) else [mode]):
+        raise ConfigurationError(
+            f"eval_args mode={mode!r} compares predictions with labels and ranks nothing, and metrics={metrics!r} has "
+            f"{ranking[0]}, which is of rankings: take metrics=['AUC'] and valid_metric=AUC, or mode full."
+        )
+
+
+def _listed(metrics: str | list[str]) -> list[str]:
+    return [metrics] if isinstance(metrics, str) else metrics
 
 
 def _three_parts(value: Any) -> bool:
@@ -203,7 +235,7 @@ def _three_parts(value: Any) -> bool:
 
 
 def _check_metrics(keys: Mapping[str, Any]) -> None:
-    metrics = [keys["metrics"]] if isinstance(keys["metrics"], str) else keys["metrics"]
+    metrics = _listed(keys["metrics"])
     for metric in metrics:
         if metric.lower() not in metric_types:
             names = [cls.__name__ for cls in metrics_dict.values()]
@@ -227,7 +259,14 @@ def _results(metrics: Iterable[str], topk: int | list[int]) -> Iterable[str]:
 
 def _validates(keys: Mapping[str, Any]) -> bool:
     """Whether there is a validation: RecBole reads ``valid_metric`` for nothing else."""
+    return "validation" not in empty_parts(keys) and keys["eval_step"] > 0 and keys["epochs"] > 0
+
+
+def empty_parts(keys: Mapping[str, Any]) -> set[str]:
+    """Which of ``validation`` and ``test`` the split leaves empty, whatever the data."""
     split = None if keys["benchmark_filename"] else keys["eval_args"].get("split")
-    if isinstance(split, dict) and (split.get("LS") == "test_only" or split.get("RS", [1, 1, 1])[1] == 0):
-        return False
-    return keys["eval_step"] > 0 and keys["epochs"] > 0
+    if not isinstance(split, dict):
+        return set()
+    by_leaving_one = {"test_only": {"validation"}, "valid_only": {"test"}}.get(str(split.get("LS")), set())
+    shares = split.get("RS", [1, 1, 1])
+    return by_leaving_one | {name for name, share in zip(("validation", "test"), shares[1:], strict=True) if share == 0}

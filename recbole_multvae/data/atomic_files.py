@@ -6,19 +6,17 @@ RecBole trusts the header: what is wrong in it ends in a traceback, or in column
 
 from __future__ import annotations
 
-import codecs
-import re
 from pathlib import Path
 from typing import Any
 
-from pandas.errors import ParserError
-from recbole.data import create_dataset
+import recbole.data.utils
 from recbole.utils import FeatureType
 
+from recbole_multvae.data.atomic_table import AtomicFile
+from recbole_multvae.data.exact_times import settle_order
+from recbole_multvae.data.loading import file_of
+from recbole_multvae.data.unread import check_unread, interaction_files, load_what_is_read
 from recbole_multvae.errors import DataError, MultVAEError
-
-#: The marks that programs write at the beginning of a file, and the encoding that removes them.
-_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def read_dataset(config: Any) -> Any:
@@ -31,12 +29,16 @@ def read_dataset(config: Any) -> Any:
         RecBole's data set, filtered, and not yet split.
 
     Raises:
+        ConfigurationError: a key would have no effect on these data.
         DataError: a file is missing or is not an atomic file, a column is missing, or RecBole cannot read the rest.
     """
     downloads = config["single_spec"] and not Path(config["data_path"]).exists()
     try:
+        settle_order(config)
         check_headers(config)
-        return create_dataset(config)
+        check_unread(config)
+        load_what_is_read(config)
+        return recbole.data.utils.create_dataset(config)
     except MultVAEError:
         raise
     except (ValueError, OSError) as error:
@@ -50,8 +52,6 @@ def read_dataset(config: Any) -> Any:
 def _advice(error: Exception) -> str:
     if isinstance(error, UnicodeError):
         return "; name the encoding of its files, for example encoding=ISO-8859-1."
-    if isinstance(error, ParserError) and re.search("end of data|inside string|expected after", str(error)):
-        return '; look for a quote (") that is not closed.'
     return ""
 
 
@@ -61,63 +61,25 @@ def check_headers(config: Any) -> None:
     Raises:
         DataError: a header is not one of an atomic file, or lacks the user or the item column.
     """
-    folder, name, selected = Path(config["data_path"]), config["dataset"], config["load_col"]
-    parts = [f".{part}" for part in config["benchmark_filename"] or []] or [""]
     needed = [field for field in (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]) if field]
-    for path in (folder / f"{name}{part}.inter" for part in parts):
+    for path in interaction_files(config):
         if path.is_file():
-            _check_columns(path, _columns(path, config), needed, config)
+            _check_columns(file_of(path, config), needed, config)
     for kind in ("user", "item"):
-        path = folder / f"{name}.{kind}"
-        if path.is_file() and (selected is None or kind in selected):
-            _columns(path, config)
+        path = Path(config["data_path"], f"{config['dataset']}.{kind}")
+        if path.is_file() and (config["load_col"] is None or kind in config["load_col"]):
+            _ = file_of(path, config).columns
 
 
-def _columns(path: Path, config: Any) -> dict[str, FeatureType]:
-    """The types of the columns by name, from the header of an atomic file."""
-    encoding, separator = config["encoding"], config["field_separator"]
-    header, first_row = _first_lines(path, encoding)
-    columns: dict[str, FeatureType] = {}
-    for column in header.split(separator):
-        name, _, kind = column.partition(":")
-        if kind not in {known.value for known in FeatureType}:
-            raise DataError(
-                f"The header of {path} has the column {column!r}: expected a name and a type, such as user_id:token, and "
-                f"{separator!r} (field_separator) between columns."
-            )
-        if name in columns:
-            raise DataError(f"The header of {path} names the column {name} twice: name every column once.")
-        columns[name] = FeatureType(kind)
-    values = first_row.split(separator)
-    if len(values) > len(columns) and '"' not in first_row:  # RecBole's parser would take the first values for an index.
-        raise DataError(f"Line 2 of {path} has {len(values)} values, and its header names {len(columns)} columns.")
-    return columns
-
-
-def _first_lines(path: Path, encoding: str | None) -> tuple[str, str]:
-    with path.open("rb") as file:
-        start = file.read(3)
-    for mark, removing in _BYTE_ORDER_MARKS.items():
-        if start.startswith(mark) and (encoding or "utf-8").lower().replace("_", "-") not in (removing, "utf-16"):
-            raise DataError(f"{path} begins with a byte order mark, which RecBole takes for text: set encoding={removing}.")
-    with path.open(encoding=encoding) as file:
-        header, row = file.readline().rstrip("\n"), file.readline().rstrip("\n")
-    if not header:
-        raise DataError(f"{path} is empty: expected a header, such as user_id:token and item_id:token, and rows.")
-    if not row:
-        raise DataError(f"{path} has a header and no rows.")
-    return header, row
-
-
-def _check_columns(path: Path, columns: dict[str, FeatureType], needed: list[str], config: Any) -> None:
+def _check_columns(file: AtomicFile, needed: list[str], config: Any) -> None:
     selected, left_out = config["load_col"], config["unload_col"] or {}
     for field in needed:
-        if columns.get(field) != FeatureType.TOKEN:
-            header = " ".join(f"{name}:{kind.value}" for name, kind in columns.items())
+        if file.columns.get(field) != FeatureType.TOKEN:
+            header = " ".join(f"{name}:{kind.value}" for name, kind in file.columns.items())
             raise DataError(
-                f"{path} lacks the column {field}:token, it has {header}: rename the column, or name it with USER_ID_FIELD "
-                "and ITEM_ID_FIELD."
+                f"{file.path} lacks the column {field}:token, it has {header}: rename the column, or name it with "
+                "USER_ID_FIELD and ITEM_ID_FIELD."
             )
         wanted = selected is None or selected.get("inter") == "*" or field in selected.get("inter", [])
         if not wanted or field in left_out.get("inter", []):
-            raise DataError(f"load_col and unload_col leave the column {field} of {path} out: a data set needs it.")
+            raise DataError(f"load_col and unload_col leave the column {field} of {file.path} out: a data set needs it.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import json
 import multiprocessing
 import os
@@ -21,10 +19,11 @@ from typing import Any
 import recbole
 
 import recbole_multvae
+from recbole_multvae.data.content import short_digest
 from recbole_multvae.errors import MultVAEError, TrainingInterrupted
+from recbole_multvae.files import replaced
 from recbole_multvae.leaderboard.json_file import write_json
 from recbole_multvae.leaderboard.task import Task
-from recbole_multvae.training.checkpoints import replaced
 
 Run = dict[str, Any]
 Measure = Callable[[Task], dict[str, Any]]
@@ -32,11 +31,6 @@ Measure = Callable[[Task], dict[str, Any]]
 _CONTEXT: Any = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 )
-
-
-def short_digest(value: Any) -> str:
-    """Eight hexadecimal digits that tell values of a configuration apart, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def fingerprint(task: Task, files: list[Any], data: Mapping[str, Any]) -> str:
@@ -50,24 +44,6 @@ def fingerprint(task: Task, files: list[Any], data: Mapping[str, Any]) -> str:
     said = asdict(replace(task, result="", entry="")) | {"files": files}
     versions = [recbole.__version__, recbole_multvae.__version__]
     return short_digest([said, data, versions])
-
-
-def files_of(dataset: str, data_path: str) -> dict[str, str]:
-    """A digest of each file of a data set, by name; none for one that RecBole has not downloaded yet."""
-    folder = Path(data_path)
-    folder = folder if folder.name == dataset else folder / dataset
-    found = {file.name: file for file in sorted(folder.glob(f"{dataset}*")) if file.is_file()}
-    return {name: _content(file, file.stat().st_size, file.stat().st_mtime_ns) for name, file in found.items()}
-
-
-@functools.cache
-def _content(file: Path, size: int, time_ns: int) -> str:
-    """A digest of what a file holds, read again when its size or time is another: a copy of it counts as the same."""
-    whole = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while block := stream.read(2**20):
-            whole.update(block)
-    return whole.hexdigest()
 
 
 def known(task: Task) -> Run | None:

@@ -1,0 +1,47 @@
+"""What becomes of the interactions of a file, a line of the log for each step that leaves some out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from logging import getLogger
+from typing import Any
+
+import pandas as pd
+
+#: RecBole's filters, and the keys that say what each leaves out.
+FILTERS = {
+    "_remove_duplication": ("rm_dup_inter",),
+    "_filter_by_field_value": ("val_interval",),
+    "_filter_inter_by_user_or_item": ("filter_inter_by_user_or_item",),
+    "_filter_by_inter_num": ("user_inter_num_interval", "item_inter_num_interval"),
+}
+#: What an interval of numbers of interactions is where it leaves nothing out.
+_ALL = "[0,inf)"
+
+
+def counted(keys: tuple[str, ...], step: Callable[[], None], dataset: Any) -> None:
+    """Run a step of RecBole's filtering, and log how many interactions it leaves out."""
+    before = len(dataset.inter_feat)
+    step()
+    left = len(dataset.inter_feat)
+    if left < before:
+        given = " and ".join(f"{key}={dataset.config[key]!r}" for key in keys if dataset.config[key] not in (None, _ALL))
+        getLogger().info(f"{given} leaves out {before - left:,} of {before:,} interactions: {left:,} are left.")
+
+
+def say_what_is_left(dataset: Any) -> None:
+    """Log how many interactions repeat an earlier one's user and item, once users and items have their ids."""
+    feat, user, item = dataset.inter_feat, dataset.uid_field, dataset.iid_field
+    if user is None or user not in feat or item not in feat:
+        return
+    pairs = feat[user].to_numpy() * dataset.item_num + feat[item].to_numpy()
+    if repeated := int(pd.Series(pairs).duplicated().sum()):
+        getLogger().info(
+            f"{repeated:,} of {len(feat):,} interactions repeat a user and an item: rm_dup_inter=first keeps one."
+        )
+
+
+def say_parts(parts: list[Any]) -> None:
+    """Log how many interactions each part of the split has."""
+    sizes = [f"{len(part):,} for {name}" for part, name in zip(parts, ("training", "validation", "test"), strict=True)]
+    getLogger().info(f"The split makes of the interactions {', '.join(sizes)}.")

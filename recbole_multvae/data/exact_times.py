@@ -1,0 +1,98 @@
+"""Times in the order of the file's own numbers, for every model and every split by time.
+
+RecBole makes them float32 before it sorts (``recbole/data/dataset/dataset.py:_dataframe_to_interaction``), which cannot tell
+apart seconds that are less than two minutes from each other. Here the column stays exact until the data are split. Where
+times are equal, the file's order decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from logging import getLogger
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.utils import FeatureType
+
+from recbole_multvae.errors import DataError
+
+
+def orders_by_time(dataset: Any) -> bool:
+    """Whether times decide what a data set's parts are."""
+    config = dataset.config
+    by_time = config["eval_args"]["order"] == "TO" and not config["benchmark_filename"]
+    return by_time or (config["rm_dup_inter"] is not None and not config["benchmark_filename"])
+
+
+def check_times(dataset: Any) -> None:
+    """Refuse times that are missing or no numbers where they decide: RecBole takes a mean, or the order of the file.
+
+    Raises:
+        DataError: says how many there are, or their type.
+    """
+    feat, time = dataset.inter_feat, dataset.time_field
+    if time not in feat or not orders_by_time(dataset):
+        return
+    if dataset.field2type[time] is not FeatureType.FLOAT:
+        raise DataError(
+            f"The column {time} of {dataset.dataset_name} is of type {dataset.field2type[time].value}, and the order of "
+            f"time decides: make it numbers, {time}:float."
+        )
+    if missing := int(feat[time].isna().sum()):
+        raise DataError(
+            f"{missing:,} interactions of {dataset.dataset_name} have no {time}, and the order of time decides: fill the "
+            "column, or take eval_args order RO and no rm_dup_inter."
+        )
+
+
+def change_format(original: Any, dataset: Any) -> None:
+    """RecBole's ``Dataset._change_feat_format`` that leaves the times exact, float64 or int64."""
+    feat, time = dataset.inter_feat, dataset.time_field
+    exact = _exact(feat[time]) if time in feat else None
+    if exact is not None and exact.dtype == np.int64:
+        feat[time] = exact.astype(np.float64)
+    original(dataset)
+    if exact is not None:
+        dataset.inter_feat.interaction[time] = torch.from_numpy(exact)
+
+
+def _exact(times: pd.Series) -> np.ndarray | None:
+    """The numbers of the column, [N]; [N, 2] where it is among ``numerical_features``; None where it holds no numbers."""
+    values = np.array(times.tolist()) if times.dtype == object else times.to_numpy(copy=True)
+    return values if values.dtype in (np.float64, np.int64) else None
+
+
+def as_recbole_s(parts: Iterable[Any]) -> None:
+    """Make the times of data sets that are split float32, as RecBole's models expect them."""
+    for part in parts:
+        columns = part.inter_feat.interaction
+        for name in (part.time_field, f"{part.time_field}{part.config['LIST_SUFFIX']}"):
+            if name in columns and part.field2type[name] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                columns[name] = columns[name].float()
+
+
+def remove_duplication(original: Any, dataset: Any) -> None:
+    """RecBole's ``Dataset._remove_duplication``, whose sort leaves the order of equal times open."""
+    keep, feat, time = dataset.config["rm_dup_inter"], dataset.inter_feat, dataset.time_field
+    if keep is None or time not in feat:
+        original(dataset)
+        return
+    dataset._check_field("uid_field", "iid_field")
+    feat.sort_values(by=[time], kind="stable", inplace=True)
+    feat.drop_duplicates(subset=[dataset.uid_field, dataset.iid_field], keep=keep, inplace=True)
+
+
+def time_based_split(original: Any, dataset: Any, *args: Any, **kwargs: Any) -> list[Any]:
+    """RecBole's ``Dataset.time_based_split``, which is right for rows in order of time only."""
+    dataset.sort(by=dataset.time_field)
+    return original(dataset, *args, **kwargs)
+
+
+def settle_order(config: Any) -> None:
+    """Let ``split: {TS: ...}`` order by time: RecBole's default, RO, would mix what was before with what came after."""
+    args = config["eval_args"]
+    if "TS" in (args["split"] or {}) and args["order"] != "TO" and not config["benchmark_filename"]:
+        args["order"] = "TO"
+        getLogger().info("eval_args split TS orders the interactions by time, as order TO does.")

@@ -1,0 +1,127 @@
+"""What a data set makes of its files: RecBole's ``Dataset._load_feat`` over :mod:`.atomic_table`, for every model."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_multvae.data.atomic_table import EXACT, AtomicFile, Table
+from recbole_multvae.errors import DataError
+
+#: RecBole's token of padding. It gives it the id 0, and a token of this name another one.
+PADDING = "[PAD]"
+
+
+def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
+    """Read an atomic file. See RecBole's ``Dataset._load_feat``.
+
+    Args:
+        dataset: RecBole's, whose properties of fields are set.
+        path: of the file.
+        source: RecBole's ``FeatureSource``, or the suffix of the file.
+
+    Returns:
+        The columns that ``load_col`` and ``unload_col`` leave; None where they leave none.
+
+    Raises:
+        DataError: a row, a number or a user's or item's token is wrong; the message names the line.
+    """
+    load, unload = dataset._get_load_and_unload_col(source)
+    if load == set():
+        return None
+    file = file_of(path, dataset.config)
+    wanted = [name for name in file.columns if (load is None or name in load) and name not in (unload or ())]
+    if not wanted:
+        dataset.logger.warning(f"No columns has been loaded from [{source}]")
+        return None
+    if source != "link":
+        _set_properties(dataset, file, wanted, source)
+    table = file.read(wanted)
+    frame = table.frame
+    _check_tokens(table, [field for field in (dataset.uid_field, dataset.iid_field) if field in frame])
+    for name in wanted:
+        _finish(dataset, table, name)
+    if source == FeatureSource.INTERACTION and dataset.time_field in frame:
+        frame[dataset.time_field] = _exact_times(table, dataset.time_field)
+    _say(table, source)
+    return frame
+
+
+def file_of(path: str | Path, config: Any) -> AtomicFile:
+    """An atomic file as a configuration says that it is written."""
+    return AtomicFile(Path(path), config["field_separator"], config["encoding"])
+
+
+def _set_properties(dataset: Any, file: AtomicFile, wanted: list[str], source: Any) -> None:
+    for name in wanted:
+        kind = file.columns[name]
+        dataset.field2source[name], dataset.field2type[name] = source, kind
+        if not kind.value.endswith("seq"):
+            dataset.field2seqlen[name] = 1
+        if "float" in kind.value:
+            dataset.field2bucketnum[name] = 2
+
+
+def _check_tokens(table: Table, fields: list[str]) -> None:
+    for field in fields:
+        if line := table.first(table.frame[field] == ""):
+            raise DataError(f"{line} has no {field}: name every user and every item, or take the line out of the file.")
+        if line := table.first(table.frame[field] == PADDING):
+            raise DataError(f"{line} has the {field} {PADDING!r}, which is RecBole's name for padding: rename it.")
+
+
+def _finish(dataset: Any, table: Table, name: str) -> None:
+    """Make of a column what RecBole does: sequences are cut into parts, and an empty token is a missing one."""
+    frame, kind = table.frame, table.file.columns[name]
+    if kind is FeatureType.TOKEN:
+        frame[name] = frame[name].where(frame[name] != "", np.nan) if (frame[name] == "").any() else frame[name]
+    elif kind is FeatureType.FLOAT:
+        if missing := int(frame[name].isna().sum()):
+            getLogger().warning(
+                f"{missing:,} values of {name} in {table.file.path} are missing: RecBole takes the mean of the others."
+            )
+    else:
+        frame[name] = _sequences(dataset, table, name)
+
+
+def _sequences(dataset: Any, table: Table, name: str) -> list[np.ndarray]:
+    parts = [[part for part in text.split(dataset.config["seq_separator"]) if part] for text in table.frame[name]]
+    longest = max(map(len, parts))
+    limit = (dataset.config["seq_len"] or {}).get(name, longest)
+    dataset.field2seqlen[name] = min(limit, longest)
+    if table.file.columns[name] is FeatureType.TOKEN_SEQ:
+        return [np.array(part[:limit]) for part in parts]
+    return [_floats(table, name, row, part)[:limit] for row, part in enumerate(parts)]
+
+
+def _floats(table: Table, name: str, row: int, part: list[str]) -> np.ndarray:
+    try:
+        return np.array([float(text) for text in part])
+    except ValueError:
+        raise DataError(
+            f"Line {table.line(row)} of {table.file.path} has {' '.join(part)!r} as {name}: expected numbers, as the "
+            "column's type is float_seq."
+        ) from None
+
+
+def _exact_times(table: Table, name: str) -> Any:
+    """The times as they are in the file: whole numbers that float64 cannot tell apart, such as nanoseconds, as int64."""
+    times = table.frame[name]
+    if table.file.columns[name] is not FeatureType.FLOAT or not (times.abs() >= EXACT).any():
+        return times
+    try:
+        return table.file.read([name], as_text=True).frame[name].map(int).astype(np.int64)
+    except (ValueError, OverflowError):
+        return times
+
+
+def _say(table: Table, source: Any) -> None:
+    rows = len(table.frame)
+    what = "interactions" if source == FeatureSource.INTERACTION else "rows"
+    blank = f", {table.blank:,} blank lines" if table.blank else ""
+    getLogger().info(f"{table.file.path}: {rows + table.blank + 1:,} lines are a header{blank} and {rows:,} {what}.")

@@ -1,0 +1,146 @@
+"""``save_dataset`` and ``save_dataloaders``: what is saved is used only where everything that made it is the same.
+
+RecBole compares some keys of the configuration, and neither the data's files nor the split
+(``recbole/data/utils.py:create_dataset``, ``load_split_dataloaders``). Here a digest of the files' content and of the
+configuration stands behind the pickle, where RecBole does not look. Without the same digest nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import pickle
+from collections.abc import Iterable
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import recbole
+import recbole.data.dataset
+import torch
+from recbole.utils import ModelType, argument_list
+
+import recbole_multvae
+from recbole_multvae import automatic
+from recbole_multvae.data.content import digest, files_of
+from recbole_multvae.files import replaced
+
+#: The keys that RecBole's list of those of a data set leaves out.
+_MORE_KEYS = ("seed", "repeatable", "encoding", "numerical_features", "discretization", "alias_of_user_id",
+              "kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval")  # fmt: skip
+#: The keys that make no difference to the loaders.
+_NO_MATTER = frozenset({
+    "data_path", "checkpoint_dir", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path",
+    "show_progress", "state", "log_wandb", "wandb_project", "device", "gpu_id", "use_gpu",
+})  # fmt: skip
+_MARK = b"recbole-multvae made this of "
+
+
+def create_dataset(original: Any, config: Any) -> Any:
+    """RecBole's ``create_dataset``."""
+    kind = _class_of(config)
+    file = Path(config["dataset_save_path"] or Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth")
+    keys = {key: config[key] for key in (*argument_list.dataset_arguments, *_MORE_KEYS)}
+    made_of = _digest(config, [kind, keys])
+    if _is_of(file, made_of, "data set"):
+        dataset = _unpickled(file)
+        dataset.config, dataset.dataset_path = config, config["data_path"]
+        return dataset
+    dataset = _made_anew(original, config)
+    if config["save_dataset"]:
+        _save(dataset, Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth", made_of)
+    return dataset
+
+
+def _class_of(config: Any) -> str:
+    own = f"{config['model']}Dataset"
+    if hasattr(recbole.data.dataset, own):
+        return getattr(recbole.data.dataset, own).__name__
+    by_type = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
+    return by_type.get(config["MODEL_TYPE"], "Dataset")
+
+
+def _made_anew(original: Any, config: Any) -> Any:
+    """The data set from its files: RecBole finds no saved one, and saves none."""
+    given = {key: config[key] for key in ("dataset_save_path", "save_dataset")}
+    config["dataset_save_path"], config["save_dataset"] = os.path.join(os.devnull, "nothing"), False
+    try:
+        return original(config)
+    finally:
+        for key, value in given.items():
+            config[key] = value
+
+
+def save_loaders(_: Any, config: Any, dataloaders: Iterable[Any]) -> None:
+    """RecBole's ``save_split_dataloaders``, after which the loaders are what they were."""
+    generators = [(loader, loader.generator) for loader in dataloaders]
+    try:
+        for loader, _ in generators:
+            _set_generator(loader, None)
+        saved = [(loader, generator.get_state()) for loader, generator in generators]
+        _save(saved, _loaders_file(config), _digest(config, _all_keys(config)))
+    finally:
+        for loader, generator in generators:
+            _set_generator(loader, generator)
+
+
+def load_loaders(_: Any, config: Any) -> tuple[Any, ...] | None:
+    """RecBole's ``load_split_dataloaders``: those of training, validation and test, or None."""
+    file = Path(config["dataloaders_save_path"] or _loaders_file(config))
+    if not _is_of(file, _digest(config, _all_keys(config)), "data loaders"):
+        return None
+    loaders = []
+    for loader, state in _unpickled(file):
+        loader.config = loader._dataset.config = config
+        _set_generator(loader, torch.Generator())
+        loader.generator.set_state(state)
+        loaders.append(loader)
+    automatic.settle(config, loaders[0]._dataset)
+    return tuple(loaders)
+
+
+def _loaders_file(config: Any) -> Path:
+    return Path(config["checkpoint_dir"]) / f"{config['dataset']}-for-{config['model']}-dataloader.pth"
+
+
+def _set_generator(loader: Any, generator: torch.Generator | None) -> None:
+    loader.generator = loader.sampler.generator = generator
+
+
+def _all_keys(config: Any) -> dict[str, Any]:
+    # What was chosen for a key left at auto follows from the others, and is not known before the data are split.
+    chosen = {key: automatic.AUTO for key in automatic.RULES if key not in config.external_config_dict}
+    return {key: value for key, value in {**config.final_config_dict, **chosen}.items() if key not in _NO_MATTER}
+
+
+def _digest(config: Any, said: Any) -> str:
+    versions = [recbole.__version__, recbole_multvae.__version__]
+    return digest([said, files_of(glob.escape(config["dataset"]), config["data_path"]), versions])
+
+
+def _is_of(file: Path, made_of: str, what: str) -> bool:
+    """Whether a file of ours is of this digest; one that is not, or is not ours, is told."""
+    if not file.is_file():
+        return False
+    end = _MARK + made_of.encode()
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - len(end)))
+        same = stream.read() == end
+    if same:
+        getLogger().info(f"The {what} saved in {file} are used: files and configuration are the same.")
+    else:
+        getLogger().warning(f"The {what} saved in {file} are of other files or another configuration, and are made again.")
+    return same
+
+
+def _unpickled(file: Path) -> Any:
+    with file.open("rb") as stream:
+        return pickle.load(stream)
+
+
+def _save(value: Any, file: Path, made_of: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(file) as part, open(part, "wb") as stream:
+        pickle.dump(value, stream)
+        stream.write(_MARK + made_of.encode())
+    getLogger().info(f"Saved for the next run: {file}")

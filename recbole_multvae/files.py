@@ -1,0 +1,20 @@
+"""Files that are whole at every moment: the old one or the new one, whatever ends the process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replaced(file: str | Path) -> Iterator[str]:
+    """A path to write to in place of ``file``, which takes its place once it is written without an error."""
+    part = f"{file}.{secrets.token_hex(4)}.part"  # Machines that train together may share the folder.
+    try:
+        yield part
+        os.replace(part, file)
+    finally:
+        Path(part).unlink(missing_ok=True)
