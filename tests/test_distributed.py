@@ -10,18 +10,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from multvae_export.exporter import export
+from recbole.config import Config
 from recbole.quick_start import load_data_and_model
 
 from recbole_multvae import checkpoint
 from recbole_multvae.commands.configure import make_config
 from recbole_multvae.commands.train import main, run_processes
 from recbole_multvae.errors import ConfigurationError
-from tests.conftest import Experiment, block_pairs
+from recbole_multvae.training.processes import SeveralProcesses
+from tests.conftest import QUICK, Experiment, block_pairs
+from tests.data.made import clicks, write
 
 ROOT = Path(__file__).parent.parent
 #: The command line, but every rank also writes the weights it ends with, and can be told to die.
@@ -95,6 +99,26 @@ def test_two_processes_train_test_and_save_one_model(write_dataset: Any) -> None
     assert str(alone.trainer.evaluate(valid_data, model_file=file)) == logged("best valid", done.stderr)
     assert str(alone.trainer.evaluate(test_data, model_file=file)) == logged("test result", done.stderr)
     assert [name for name, _ in export(file, "model.onnx").checks][:2] == ["well formed", "equals torch"]
+
+
+def test_metrics_of_labels_are_those_of_one_process() -> None:
+    """RecBole averages the ranks' AUC, which is no AUC."""
+    write("blocks", clicks()[:-1])  # Odd: the shares are padded.
+    keys = {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args": {"mode": "labeled"}, "threshold": {"rating": 4}}
+    keys |= {"load_col": {"inter": ["user_id", "item_id", "rating"]}}
+    flags = [f"--{key}={value}" for key, value in keys.items()]
+    done = two_processes("--model=MultVAE", "--epochs=1", "--mlp_hidden_size=[6]", *flags)
+    assert done.returncode == 0, done.stderr
+    (file,) = Path("saved").iterdir()
+    alone = Experiment("MultVAE", decoder_hidden_size=[], **keys)
+    assert str(alone.trainer.evaluate(alone.test_data, model_file=file)) == logged("test result", done.stderr)
+
+
+def test_sampled_items_and_labels_take_one_process(blocks: str) -> None:
+    keys = {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args": {"mode": "uni10"}}
+    trainer = SimpleNamespace(config=Config("MultVAE", "blocks", config_dict={**QUICK, **keys}))
+    with pytest.raises(ConfigurationError, match=r"metrics=.'AUC'. with eval_args mode='uni10' need one process: leave out"):
+        SeveralProcesses.evaluate(trainer, [1])
 
 
 def test_update_is_that_of_one_process_on_the_union_of_the_batches(blocks: str, command: Callable[..., int]) -> None:

@@ -13,6 +13,7 @@ from recbole_multvae import shipped
 from recbole_multvae.commands import yaml_files
 from recbole_multvae.commands.values import check_values
 from recbole_multvae.configuration import check_former_keys, check_keys
+from recbole_multvae.data.exact_times import settle_order
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.many_users import scores_users
@@ -40,6 +41,7 @@ def make_config(
         ConfigurationError: a file is not YAML of keys and values, a key is misspelt, or a value is not allowed.
     """
     config = _CheckedConfig(model, dataset, files, keys, command_line)
+    settle_order(config)
     config.__class__ = Config  # A checkpoint holds it, and must load without this module.
     return config
 

@@ -170,9 +170,15 @@ def _check_parts(train_data: Any, test_data: Any, config: Config) -> None:
     """What a split leaves: items, and test users of whom something is known."""
     train, test = train_data._dataset, test_data._dataset
     _check_topk(train, config)
-    user = train.uid_field
+    user, item = train.uid_field, train.iid_field
     if user is None or config["MODEL_TYPE"] == ModelType.SEQUENTIAL or hasattr(test, "fold_in") or not len(test):
         return
+    pairs = [part.inter_feat[user].numpy() * train.item_num + part.inter_feat[item].numpy() for part in (train, test)]
+    if known := int(np.isin(pairs[1], pairs[0]).sum()):
+        getLogger().warning(
+            f"{known:,} of {len(test):,} interactions of the test repeat a user and an item of training, and may be found "
+            "again: rm_dup_inter=first keeps one of each."
+        )
     tested = np.unique(test.inter_feat[user].numpy())
     unknown = len(np.setdiff1d(tested, train.inter_feat[user].numpy()))
     if unknown == len(tested):

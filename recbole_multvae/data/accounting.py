@@ -19,6 +19,11 @@ FILTERS = {
 _ALL = "[0,inf)"
 
 
+def amount(count: int, what: str) -> str:
+    """A number with its noun: ``1 row``, ``2,000 rows``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def counted(keys: tuple[str, ...], step: Callable[[], None], dataset: Any) -> None:
     """Run a step of RecBole's filtering, and log how many interactions it leaves out."""
     before = len(dataset.inter_feat)

@@ -13,7 +13,6 @@ import recbole.data.utils
 from recbole.utils import FeatureType
 
 from recbole_multvae.data.atomic_table import AtomicFile
-from recbole_multvae.data.exact_times import settle_order
 from recbole_multvae.data.loading import file_of
 from recbole_multvae.data.unread import check_unread, interaction_files, load_what_is_read
 from recbole_multvae.errors import DataError, MultVAEError
@@ -34,7 +33,6 @@ def read_dataset(config: Any) -> Any:
     """
     downloads = config["single_spec"] and not Path(config["data_path"]).exists()
     try:
-        settle_order(config)
         check_headers(config)
         check_unread(config)
         load_what_is_read(config)

@@ -66,7 +66,8 @@ class AtomicFile:
             OSError, UnicodeError: it cannot be read.
         """
         columns: dict[str, FeatureType] = {}
-        for column in self._header().split(self.separator):
+        header = self._header()
+        for column in split_row(header, self.separator, header.count(self.separator) + 1) or []:
             name, _, kind = column.partition(":")
             if kind not in {known.value for known in FeatureType}:
                 raise DataError(

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureType
 
+from recbole_multvae.data.accounting import amount
 from recbole_multvae.errors import DataError
 
 
@@ -42,8 +43,8 @@ def check_times(dataset: Any) -> None:
         )
     if missing := int(feat[time].isna().sum()):
         raise DataError(
-            f"{missing:,} interactions of {dataset.dataset_name} have no {time}, and the order of time decides: fill the "
-            "column, or take eval_args order RO and no rm_dup_inter."
+            f"{dataset.dataset_name} lacks the {time} of {amount(missing, 'interaction')}, and the order of time decides: "
+            "fill the column, or take eval_args order RO and no rm_dup_inter."
         )
 
 
@@ -86,6 +87,9 @@ def remove_duplication(original: Any, dataset: Any) -> None:
 
 def time_based_split(original: Any, dataset: Any, *args: Any, **kwargs: Any) -> list[Any]:
     """RecBole's ``Dataset.time_based_split``, which is right for rows in order of time only."""
+    getLogger().info(
+        "eval_args split TS takes the interactions in order of time, and cuts the test off at one time for all."
+    )
     dataset.sort(by=dataset.time_field)
     return original(dataset, *args, **kwargs)
 
@@ -95,4 +99,3 @@ def settle_order(config: Any) -> None:
     args = config["eval_args"]
     if "TS" in (args["split"] or {}) and args["order"] != "TO" and not config["benchmark_filename"]:
         args["order"] = "TO"
-        getLogger().info("eval_args split TS orders the interactions by time, as order TO does.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_multvae.data.accounting import amount
 from recbole_multvae.data.atomic_table import EXACT, AtomicFile, Table
 from recbole_multvae.errors import DataError
 
@@ -49,12 +51,14 @@ def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
     if source == FeatureSource.INTERACTION and dataset.time_field in frame:
         frame[dataset.time_field] = _exact_times(table, dataset.time_field)
     _say(table, source)
+    _say_repeated(table, {FeatureSource.USER: dataset.uid_field, FeatureSource.ITEM: dataset.iid_field}.get(source))
     return frame
 
 
 def file_of(path: str | Path, config: Any) -> AtomicFile:
     """An atomic file as a configuration says that it is written."""
-    return AtomicFile(Path(path), config["field_separator"], config["encoding"])
+    # RecBole spells the path of its ml-100k with "..".
+    return AtomicFile(Path(os.path.normpath(path)), config["field_separator"], config["encoding"])
 
 
 def _set_properties(dataset: Any, file: AtomicFile, wanted: list[str], source: Any) -> None:
@@ -83,7 +87,7 @@ def _finish(dataset: Any, table: Table, name: str) -> None:
     elif kind is FeatureType.FLOAT:
         if missing := int(frame[name].isna().sum()):
             getLogger().warning(
-                f"{missing:,} values of {name} in {table.file.path} are missing: RecBole takes the mean of the others."
+                f"{table.file.path} lacks {amount(missing, 'value')} of {name}: RecBole takes the mean of the others."
             )
     else:
         frame[name] = _sequences(dataset, table, name)
@@ -122,6 +126,12 @@ def _exact_times(table: Table, name: str) -> Any:
 
 def _say(table: Table, source: Any) -> None:
     rows = len(table.frame)
-    what = "interactions" if source == FeatureSource.INTERACTION else "rows"
-    blank = f", {table.blank:,} blank lines" if table.blank else ""
-    getLogger().info(f"{table.file.path}: {rows + table.blank + 1:,} lines are a header{blank} and {rows:,} {what}.")
+    what = amount(rows, "interaction" if source == FeatureSource.INTERACTION else "row")
+    blank = f", {amount(table.blank, 'blank line')}" if table.blank else ""
+    getLogger().info(f"{table.file.path}: {rows + table.blank + 1:,} lines are a header{blank} and {what}.")
+
+
+def _say_repeated(table: Table, field: str | None) -> None:
+    if field in table.frame and (repeated := int(table.frame[field].duplicated().sum())):
+        said = f"{amount(repeated, 'row')} of {table.file.path} {'is' if repeated == 1 else 'are'} left out"
+        getLogger().warning(f"{said}: an earlier one has its {field}.")

@@ -15,6 +15,7 @@ from typing import Any
 from recbole.utils import FeatureType, InputType, ModelType
 
 from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.data.atomic_table import AtomicFile
 from recbole_multvae.data.loading import file_of
 from recbole_multvae.errors import ConfigurationError, DataError
 
@@ -40,11 +41,15 @@ def check_unread(config: Any) -> None:
     files = [file_of(path, config) for path in interaction_files(config) if path.is_file()]
     _check_loaded(config, files)
     _check_filters(config)
+    _check_negatives(config)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         _check_lists(config, files)
-    if not _reads_labels(config):
-        _check_threshold(config)
-        _check_labels(config, files)
+    if not _learns_from_labels(config):
+        refusal = _threshold(config) or next(filter(None, (_labels(config, file) for file in files)), None)
+        if refusal and "labeled" in config["eval_args"]["mode"].values():
+            getLogger().warning(f"The labels count in the evaluation only: {config['model']} takes every row for a click.")
+        elif refusal:
+            raise refusal
 
 
 def _given(config: Any, key: str) -> Any:
@@ -65,12 +70,22 @@ def _check_loaded(config: Any, files: list[Any]) -> None:
 def _check_filters(config: Any) -> None:
     if not config["benchmark_filename"]:
         return
+    if unread := {"split", "order"} & (_given(config, "eval_args") or {}).keys():
+        getLogger().warning(f"eval_args {' and '.join(sorted(unread))} have no effect with benchmark_filename.")
     for key in FILTERS:
         if (value := _given(config, key)) is not None and value not in ("[0,inf)", True):
             raise ConfigurationError(
                 f"{key}={value!r} has no effect with benchmark_filename, whose files RecBole takes as they are: filter the "
                 "files themselves, or leave it out."
             )
+
+
+def _check_negatives(config: Any) -> None:
+    drawn = (_given(config, "train_neg_sample_args") or {}).get("distribution", "none")
+    if drawn != "none" and hasattr(config.model_class, "settings_class"):
+        getLogger().warning(
+            f"train_neg_sample_args has no effect on {config['model']}, which learns from all items of a user at once."
+        )
 
 
 def _check_lists(config: Any, files: list[Any]) -> None:
@@ -90,11 +105,8 @@ def _left_out(config: Any, name: str) -> bool:
     return name in unload or (isinstance(load, list) and name not in load)
 
 
-def _reads_labels(config: Any) -> bool:
-    """Whether labels decide what is learnt, or what is tested."""
+def _learns_from_labels(config: Any) -> bool:
     if config["MODEL_TYPE"] in (ModelType.CONTEXT, ModelType.DECISIONTREE):
-        return True
-    if "labeled" in config["eval_args"]["mode"].values():
         return True
     # Negatives that RecBole draws bring labels of their own.
     own_labels = (config["train_neg_sample_args"] or {}).get("distribution") == "none"
@@ -106,31 +118,30 @@ def _has_labels(model_class: Any) -> bool:
     return "LABEL_FIELD" in inspect.getsource(model_class)
 
 
-def _check_threshold(config: Any) -> None:
+def _threshold(config: Any) -> ConfigurationError | None:
     if (threshold := _given(config, "threshold")) is None:
-        return
+        return None
     column, least = next(iter(threshold.items()), ("rating", 4))
-    raise ConfigurationError(
+    return ConfigurationError(
         f"threshold={threshold!r} has no effect on {config['model']}, which takes every row for a click: keep the rows of "
         f"{least} and more with val_interval={{{column!r}: '[{least},inf)'}}."
     )
 
 
-def _check_labels(config: Any, files: list[Any]) -> None:
+def _labels(config: Any, file: AtomicFile) -> DataError | None:
     """A column of labels that says of some rows that they are no clicks."""
     label = config["LABEL_FIELD"]
-    for file in files:
-        kept = label in (config["val_interval"] or {}) or _left_out(config, label)
-        if kept or file.columns.get(label) is not FeatureType.FLOAT:
-            continue
-        labels = file.read([label]).frame[label]
-        if (labels <= 0).any():
-            raise DataError(
-                f"{file.path} has the column {label}, which is 0 in {int((labels <= 0).sum()):,} of {len(labels):,} rows, "
-                f"and {config['model']} takes every row for a click: keep those of 1 with "
-                f"val_interval={{{label!r}: '[1,inf)'}}, or take all with load_col=None and unload_col={{'inter': "
-                f"[{label!r}]}}."
-            )
+    if label not in file.columns or label in (config["val_interval"] or {}) or _left_out(config, label):
+        return None
+    labels = file.read([label]).frame[label]
+    negative = labels <= 0 if file.columns[label] is FeatureType.FLOAT else labels == "0"
+    if not negative.any():
+        return None
+    return DataError(
+        f"{file.path} has the column {label}, which is 0 in {int(negative.sum()):,} of {len(labels):,} rows, and "
+        f"{config['model']} takes every row for a click: keep those of 1 with val_interval={{{label!r}: '[1,inf)'}}, or "
+        f"take all with load_col=None and unload_col={{'inter': [{label!r}]}}."
+    )
 
 
 def load_what_is_read(config: Any) -> None:

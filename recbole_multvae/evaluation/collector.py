@@ -11,6 +11,8 @@ from recbole_multvae.evaluation.ranking import Ranking, only_ranked
 
 #: What RecBole's evaluator is given of a user in a row of its own.
 ROWS_OF_USERS = ("rec.items", "rec.topk", "rec.meanrank")
+#: The same of a record, in a labeled evaluation.
+ROWS_OF_RECORDS = ("rec.score", "data.label")
 
 
 class RankingCollector(Collector):

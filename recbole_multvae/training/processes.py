@@ -24,7 +24,7 @@ from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.evaluation.collector import ROWS_OF_USERS
+from recbole_multvae.evaluation.collector import ROWS_OF_RECORDS, ROWS_OF_USERS
 from recbole_multvae.training.checkpoints import WholeCheckpoints
 
 #: The keys of a configuration that only make sense in a group of processes.
@@ -103,9 +103,19 @@ class SeveralProcesses(WholeCheckpoints):
         return super().fit(train_data, *args, **kwargs)
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate. See RecBole's ``Trainer.evaluate``. The metrics are those of one process, not an average over ranks."""
-        if not eval_data or self.eval_type != EvaluatorType.RANKING:
+        """Evaluate. See RecBole's ``Trainer.evaluate``. The metrics are those of one process, not an average over ranks.
+
+        Raises:
+            ConfigurationError: metrics of labels with sampled items, of which the ranks have different numbers.
+        """
+        if not eval_data:
             return super().evaluate(eval_data, *args, **kwargs)
+        modes = set(self.config["eval_args"]["mode"].values())
+        if self.config["eval_type"] == EvaluatorType.VALUE and modes != {"labeled"}:
+            raise ConfigurationError(
+                f"metrics={self.config['metrics']!r} with eval_args mode={modes.pop()!r} need one process: leave out "
+                "--nproc, or take mode labeled."
+            )
         evaluator = self.evaluator
         self.evaluator = WholeEvaluator(evaluator, eval_data.sample_size, self.device)
         try:
@@ -145,7 +155,7 @@ class WholeEvaluator:
 
     def evaluate(self, collected: Any) -> dict[str, float]:
         """Evaluate what the ranks have collected. ``collected`` is RecBole's ``DataStruct`` of this rank."""
-        for name in ROWS_OF_USERS:
+        for name in (*ROWS_OF_USERS, *ROWS_OF_RECORDS):
             if name in collected:
                 collected.set(name, self._gather(collected.get(name)))
         return self.evaluator.evaluate(collected)

@@ -49,8 +49,10 @@ def test_repeated_interactions_are_told(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_items_that_are_not_in_their_file_are_told(caplog: pytest.LogCaptureFixture) -> None:
     write("made", clicks())
-    Path("made/made.item").write_text("item_id:token\tyear:float\n" + "".join(f"i{n}\t{1990 + n}\n" for n in range(10)))
+    rows = [*(f"i{n}\t{1990 + n}\n" for n in range(10)), "i3\t1\n"]
+    Path("made/made.item").write_text("item_id:token\tyear:float\n" + "".join(rows))
     with caplog.at_level(logging.INFO):
         prepared("EASE", "made", load_col={"inter": ["user_id", "item_id"], "item": "*"})
+    assert "1 row of made/made.item is left out: an earlier one has its item_id." in caplog.text
     lost = sum(row[1] in ("i10", "i11") for row in clicks())
     assert f"filter_inter_by_user_or_item=True leaves out {lost} of 120 interactions: {120 - lost} are left." in caplog.text

@@ -102,6 +102,11 @@ def test_ends_of_lines(end: str, rows: int) -> None:
     assert len(AtomicFile(Path("made.inter")).read(["user_id"]).frame) == rows
 
 
+def test_quotes_around_the_names_of_columns_are_none_of_theirs() -> None:
+    Path("made.inter").write_text('"user_id:token"\t"item_id:token"\n"a"\tb\n')
+    assert AtomicFile(Path("made.inter")).read(["user_id", "item_id"]).frame.to_numpy().tolist() == [["a", "b"]]
+
+
 def read(text: str, load_feat: Any = None, **keys: Any) -> Any:
     Path("odd").mkdir(exist_ok=True)
     Path("odd/odd.inter").write_text(text, "utf-8")
@@ -150,8 +155,8 @@ def test_sequences_and_missing_values(caplog: pytest.LogCaptureFixture) -> None:
     assert [list(tags) for tags in table["tags"]] == [["NA", "x"], []]
     assert [list(sizes) for sizes in table["sizes"]] == [[1, 2.5], []]
     assert table["shop"].isna().tolist() == [True, False] and table["shop"][1] == "NA"
-    assert "1 values of price in odd/odd.inter are missing: RecBole takes the mean of the others." in caplog.text
-    assert "odd/odd.inter: 4 lines are a header, 1 blank lines and 2 interactions." in caplog.text
+    assert "odd/odd.inter lacks 1 value of price: RecBole takes the mean of the others." in caplog.text
+    assert "odd/odd.inter: 4 lines are a header, 1 blank line and 2 interactions." in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_repeated_clicks_keep_the_first_or_the_last(keep: str) -> None:
 @pytest.mark.parametrize(
     ("column", "time", "args", "message"),
     [
-        ("timestamp:float", "", BY_TIME, "1 interactions of made have no timestamp, and the order of time decides"),
+        ("timestamp:float", "", BY_TIME, "made lacks the timestamp of 1 interaction, and the order of time decides"),
         (
             "timestamp:token",
             "5",

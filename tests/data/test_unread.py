@@ -49,6 +49,39 @@ def test_a_column_of_labels_is_refused(model: str) -> None:
     assert everything(prepared(model, "made", **left_out)) == {row[:2] for row in labeled()}
 
 
+def test_labels_may_be_tokens() -> None:
+    write("made", labeled(), (*LABELED[:2], "label:token"))
+    with pytest.raises(DataError, match="has the column label, which is 0 in"):
+        prepared("MultVAE", "made")
+
+
+def test_labels_of_the_evaluation_only_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    write("made", clicks())
+    load = {"inter": ["user_id", "item_id", "rating"]}
+    keys = {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args": {"mode": "labeled"}, "load_col": load}
+    prepared("MultVAE", "made", threshold={"rating": 4}, **keys)
+    assert "The labels count in the evaluation only: MultVAE takes every row for a click." in caplog.text
+
+
+def test_negatives_that_are_not_drawn_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    write("made", clicks())
+    prepared("MultVAE", "made", train_neg_sample_args={"distribution": "popularity"})
+    assert "train_neg_sample_args has no effect on MultVAE, which learns from all items of a user at once." in caplog.text
+
+
+def test_splits_of_files_that_are_split_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    for number, part in enumerate("abc"):
+        write("made", clicks()[number::3], part=f".{part}")
+    prepared("EASE", "made", benchmark_filename=["a", "b", "c"], eval_args={"split": {"RS": [8, 1, 1]}, "mode": "full"})
+    assert "eval_args split have no effect with benchmark_filename." in caplog.text
+
+
+def test_a_test_that_repeats_training_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    write("made", clicks() * 2)
+    prepared("EASE", "made")
+    assert "interactions of the test repeat a user and an item of training, and may be found again" in caplog.text
+
+
 def test_labels_that_are_all_1_say_nothing() -> None:
     write("made", [(*row[:2], 1) for row in labeled()], LABELED)
     prepared("MultVAE", "made")
