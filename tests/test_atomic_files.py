@@ -77,6 +77,14 @@ def test_item_file_is_looked_at_where_it_is_read() -> None:
         read("item_id:token\ttitle\ni1\tOne\n", "item", load_col={"inter": "*", "item": "*"})
 
 
+def test_a_column_in_two_files_is_refused() -> None:
+    both, content = {"inter": "*", "item": "*"}, "item_id:token\tyear:float\ni1\t1\n"
+    assert read(content, "item", load_col=both).item_num == 2  # The others are not in the file of items.
+    Path("made/made.inter").write_text("user_id:token\titem_id:token\tyear:float\nu1\ti1\t2\n")
+    with pytest.raises(DataError, match=r"made.inter and made/made.item both have the column year: rename one of them"):
+        read_dataset(Config("MultVAE", "made", config_dict={**QUICK, "load_col": both}))
+
+
 def test_item_file_is_not_looked_at_where_it_is_not_read() -> None:
     read("item_id:token\ttitle\ni1\tOne\n", "item")
 

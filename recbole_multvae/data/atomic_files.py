@@ -57,20 +57,34 @@ def check_headers(config: Any) -> None:
     """Look for mistakes in the headers of the files that RecBole will read. A missing file is left to RecBole.
 
     Raises:
-        DataError: a header is not one of an atomic file, or lacks the user or the item column.
+        DataError: a header is not one of an atomic file, or lacks the user or the item column, or a column is in two files.
     """
-    needed = [field for field in (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]) if field]
-    for path in interaction_files(config):
-        if path.is_file():
-            _check_columns(file_of(path, config), needed, config)
+    ids = [field for field in (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]) if field]
+    files = {"inter": [file_of(path, config) for path in interaction_files(config) if path.is_file()]}
+    for file in files["inter"]:
+        _check_columns(file, ids, config)
     for kind in ("user", "item"):
         path = Path(config["data_path"], f"{config['dataset']}.{kind}")
-        if path.is_file() and (config["load_col"] is None or kind in config["load_col"]):
-            _ = file_of(path, config).columns
+        files[kind] = [file_of(path, config)] if path.is_file() and _loads(config, kind) else []
+    owners: dict[str, AtomicFile] = {}
+    for kind, own in files.items():
+        names = {name for file in own for name in file.columns if name not in ids and _loads(config, kind, name)}
+        if twice := min(names & owners.keys(), default=None):  # RecBole would filter, and read, the last one only.
+            raise DataError(
+                f"{owners[twice].path} and {own[0].path} both have the column {twice}: rename one of them, or leave it out "
+                "with load_col."
+            )
+        owners |= {name: own[0] for name in names}
+
+
+def _loads(config: Any, kind: str, name: str | None = None) -> bool:
+    """Whether a column of a kind of file is loaded; without a name, whether any is."""
+    load = "*" if config["load_col"] is None else config["load_col"].get(kind, [])
+    unload = (config["unload_col"] or {}).get(kind, [])
+    return load != [] if name is None else (load == "*" or name in load) and name not in unload
 
 
 def _check_columns(file: AtomicFile, needed: list[str], config: Any) -> None:
-    selected, left_out = config["load_col"], config["unload_col"] or {}
     for field in needed:
         if file.columns.get(field) != FeatureType.TOKEN:
             header = " ".join(f"{name}:{kind.value}" for name, kind in file.columns.items())
@@ -78,6 +92,5 @@ def _check_columns(file: AtomicFile, needed: list[str], config: Any) -> None:
                 f"{file.path} lacks the column {field}:token, it has {header}: rename the column, or name it with "
                 "USER_ID_FIELD and ITEM_ID_FIELD."
             )
-        wanted = selected is None or selected.get("inter") == "*" or field in selected.get("inter", [])
-        if not wanted or field in left_out.get("inter", []):
+        if not _loads(config, "inter", field):
             raise DataError(f"load_col and unload_col leave the column {field} of {file.path} out: a data set needs it.")
