@@ -73,7 +73,7 @@ class TestTwoRuns:
     def test_checkpoint_is_a_run_with_the_cap_and_knows_its_evaluations(self, chosen: Experiment) -> None:
         config = checkpoint.load(chosen.trainer.saved_model_file)["config"]
         assert (config["choose_beta"], config["anneal_epochs"]) == (False, None)
-        keys = {key: config[key] for key in ("anneal_cap", "total_anneal_steps", "decoder_hidden_size")}
+        keys = {key: config[key] for key in ("anneal_cap", "total_anneal_steps", "decoder_hidden_size", "seed")}
         resumed = Experiment("MultVAE", **keys)
         resumed.trainer.resume_checkpoint(chosen.trainer.saved_model_file)
         assert resumed.model.beta == config["anneal_cap"]

@@ -26,7 +26,7 @@ from torch import Tensor
 from multvae_export import checkpoint as checkpoints
 from multvae_export.architectures import Architecture
 from multvae_export.console import run_command
-from multvae_export.dataset import rebuild
+from multvae_export.dataset import DataSet
 from multvae_export.errors import OptionError
 from multvae_export.served import CPU, CUDA, TOP, Call, Served
 from multvae_export.trained_model import architecture_of
@@ -161,9 +161,8 @@ def _opened(paths: Sequence[str], provider: str) -> list[Served]:
     return files
 
 
-def _model(checkpoint: str, dataset_path: str | None, file: Served) -> Architecture:
-    rebuilt = (lambda: rebuild(checkpoint, str(dataset_path))) if dataset_path else None
-    model = architecture_of(checkpoints.load(checkpoint, rebuilt))
+def _model(checkpoint: str, data: DataSet | None, file: Served) -> Architecture:
+    model = architecture_of(checkpoints.load(checkpoint, data))
     if (model.spec(), model.n_items) != (file.spec, file.n_items):
         raise OptionError(f"{checkpoint} is a model of {model.spec()}, and {file.path} one of {file.spec}: name its own.")
     return model
@@ -178,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", metavar="MODEL.onnx", nargs="+", help="files of one model; they take turns")
     parser.add_argument("--checkpoint", metavar="MODEL.pth", help="measure eager torch too; it is never executed")
     parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, as for multvae-export")
+    parser.add_argument("--trust-dataset", action="store_true", help="vouch for this data set, as for multvae-export")
     parser.add_argument(
         "--batch-size", type=int, nargs="+", metavar="B", help="users in a request (default: 1 16 256; on CUDA 1 256 4096)"
     )
@@ -199,9 +199,10 @@ def run(args: argparse.Namespace) -> Iterator[list[str]]:
     for name, values in (("--batch-size", args.batch_size or [1]), ("--requests", [args.requests])):
         if min(values) < 1:
             raise OptionError(f"{name}={min(values)} is not allowed: expected 1 or more.")
+    data = DataSet.named(args.checkpoint, args.dataset_path, args.trust_dataset)
     for provider in _providers(args.provider):
         files = _opened(args.files, provider)
-        model = _model(args.checkpoint, args.dataset_path, files[0]) if args.checkpoint else None
+        model = _model(args.checkpoint, data, files[0]) if args.checkpoint else None
         for batch in args.batch_size or BATCHES.get(provider, DEFAULT_BATCHES):
             yield from measure(files, model, batch, args.requests)
 

@@ -104,12 +104,10 @@ class Checkpoint:
         return check_tokens(tokens, n_items, "item")
 
     def _tokens_of_recbole_s_own(self) -> Any:
-        """What the training command added, or what the data set has; both must say the same, as ids come from the order."""
+        """What the training command added, or what the data set has, which is refused if it does not have the same."""
         added = self.added.get("item_tokens") if isinstance(self.added, dict) else None
-        found = self.rebuild().item_tokens if self.rebuild else None
-        if added is not None and found is not None and added != found:
-            raise TokensError("the data set in --dataset-path has other items, or in another order, than the model's.")
-        return found if added is None else added
+        rebuilt = self.rebuild() if self.rebuild else None
+        return rebuilt.item_tokens if added is None and rebuilt else added
 
 
 def load(path: Any, rebuild: Callable[[], Any] | None = None) -> Checkpoint:

@@ -16,6 +16,7 @@ from multvae_export.onnx_file import CONTRACT_VERSION, OPSETS, OPTIONS_VERSION
 from multvae_export.options import Options
 from multvae_export.quantise import PRECISIONS
 
+CHECK = "\N{CHECK MARK}"
 EXAMPLES = """
 examples:
   multvae-export saved/MultVAE-*.pth model.onnx
@@ -98,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, for item tokens, users "
                         "and histories that a checkpoint of RecBole's own models lacks")  # fmt: skip
+    parser.add_argument("--trust-dataset", action="store_true", help="you are sure that it is the data set of the "
+                        "training, where the checkpoint holds nothing to compare it with")  # fmt: skip
     parser.add_argument("--metadata", metavar="NAME=TEXT", action="append", default=[], help="one more entry of the file's "
                         "metadata; may be given several times")  # fmt: skip
     parser.add_argument("--list-models", action=_ListModels, nargs=0, help="print the models that can be exported, and exit")
@@ -112,8 +115,10 @@ def _report(exported: Exported, precision: str, seconds: float) -> None:
     model = exported.model
     metrics = "".join(f", {name} {value:g}" for name, value in model.metrics.items())
     print(f"  {model.name} {model.architecture}, trained on {model.dataset}{metrics}")
+    if exported.data:
+        print(f"  {'!' if exported.data.trusted else CHECK} data set: {exported.data.reason}")
     for name, figures in exported.checks:
-        print(f"  \N{CHECK MARK} {name}: {figures}")
+        print(f"  {CHECK} {name}: {figures}")
     if not exported.checks:
         print("  ! not verified")
     for file in exported.files:
@@ -148,6 +153,7 @@ def _export(args: argparse.Namespace) -> None:
         min_overlap=args.min_overlap,
         check=not args.no_verify,
         dataset_path=args.dataset_path,
+        trust_dataset=args.trust_dataset,
         metadata=_metadata(args.metadata),
         options=Options(args.filters, args.reasons, args.posterior),
         repository=args.triton is not None,

@@ -6,23 +6,25 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from multvae_export import checkpoint as checkpoints
 from multvae_export import triton
-from multvae_export.dataset import rebuild
+from multvae_export.dataset import DataSet
 from multvae_export.errors import OptionError, PrecisionError
 from multvae_export.histories import Layout
 from multvae_export.onnx_file import to_onnx, write
 from multvae_export.options import NONE, Options
 from multvae_export.output import publish, working_folder
 from multvae_export.precision_cost import Histories, made_histories, measure, read_histories, some_users
+from multvae_export.proof import Proof
 from multvae_export.trained_model import Model, model_of
 from multvae_export.verification import File, verify
 
 #: On ML-1M fp16 keeps 99.9 % of fp32's top 10, int8 98.8 % and int4 93.8 %, each with over 99.8 % of its NDCG@100.
 MIN_OVERLAP = 0.9
+#: What the metadata say of a file whose data set the user vouched for.
+TRUSTED = {"dataset_trusted": "true"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Exported:
         model: what it was made from.
         io: the form of the file.
         checks: the name and the figures of every check that passed; empty if none was asked for.
+        data: why the data set in ``dataset_path`` is taken for the one of the training; None where it was not read.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class Exported:
     model: Model
     io: str
     checks: tuple[tuple[str, str], ...]
+    data: Proof | None = None
 
 
 def export(
@@ -57,6 +61,7 @@ def export(
     min_overlap: float | None = None,
     check: bool = True,
     dataset_path: str | None = None,
+    trust_dataset: bool = False,
     metadata: Mapping[str, str] | None = None,
     options: Options = NONE,
     repository: bool = False,
@@ -82,7 +87,8 @@ def export(
         min_overlap: the least share of fp32's 10 best items that the file must keep; by default 0.9.
         check: whether to verify and measure.
         dataset_path: the folder that holds the data set's folder, for RecBole's own models, whose checkpoints may lack the
-            item tokens. RecBole reads it.
+            item tokens. RecBole reads it. One that the checkpoint was not trained on is refused.
+        trust_dataset: vouch for that data set where the checkpoint holds nothing that proves it; the metadata then say so.
         metadata: what the file's metadata hold besides the contract's.
         options: further inputs and outputs: filters, reasons, posterior.
         repository: whether ``path`` is a model repository of NVIDIA Triton, in which the file is a new version of its model.
@@ -95,9 +101,11 @@ def export(
     _check_options(atol, precision, histories, min_overlap, check)
     _check_paths(checkpoint, path, repository)
     progress(f"Reading {checkpoint}")
-    rebuilt = cache(lambda: rebuild(str(checkpoint), str(dataset_path))) if dataset_path else None
-    loaded = checkpoints.load(checkpoint, rebuilt)
+    data = DataSet.named(str(checkpoint), dataset_path, trust_dataset, progress=progress)
+    loaded = checkpoints.load(checkpoint, data)
     model = model_of(loaded)
+    proof = data.proof if data else None
+    metadata = {**(metadata or {}), **(TRUSTED if proof and proof.trusted else {})}
     io = io or model.architecture.forms[0]
     if histories is not None and io == "users":
         raise OptionError("--histories does not fit --io=users: such a file knows no other histories than its users'.")
@@ -119,7 +127,7 @@ def export(
                 progress(f"Measuring what {precision} costs")
                 checks.append(("keeps fp32's ranking", _cost(file, given, min_overlap)))
         files = triton.publish(folder, target.parent, precision) if repository else publish(folder, target)
-    return Exported(files[-1], files, model, io, tuple(checks))
+    return Exported(files[-1], files, model, io, tuple(checks), proof)
 
 
 def _check_options(

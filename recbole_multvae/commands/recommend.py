@@ -6,7 +6,7 @@ import argparse
 import glob
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from recbole_multvae.models import FAMILY, ClickRecommender
 
 #: A path at which there can be no file, whoever tries to put one there.
 _NOWHERE = os.path.join(os.devnull, "nothing")
+#: How items are named on the command line.
+_EXPECTED = "item tokens with commas between, or a file with one token a line, which may have commas and spaces at its ends"
 #: Histories that are scored at once.
 _AT_ONCE = 100
 
@@ -41,7 +43,7 @@ def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecomme
 
     Raises:
         CheckpointError: the file is not a checkpoint of a model of the family.
-        DataError: the data set is not there, or is not the one that the model was trained on.
+        DataError: the data set is not there, or has other users, items or clicks than the model was trained on.
     """
     saved = _read(path)
     parts = _data(saved["config"], dataset_path)
@@ -121,15 +123,46 @@ def reasons(model: ClickRecommender, history: Sequence[int], items: Sequence[int
 
 
 def _item_ids(text: str | None, flag: str, model: ClickRecommender, dataset: str) -> list[int] | None:
-    """The RecBole ids of the items that a flag names: a file with a token a line, or tokens with commas between."""
+    """The RecBole ids of the items that a flag names: see :func:`_named`. None where the flag is not given."""
     if text is None:
         return None
-    lines = Path(text).read_text("utf-8").splitlines() if Path(text).is_file() else text.split(",")
     ids = {token: number for number, token in enumerate(model.item_tokens) if number}
-    tokens = [token for token in (line.strip() for line in lines) if token]
+    tokens = _named(text, flag, ids)
     if unknown := [token for token in tokens if token not in ids]:
-        raise DataError(f"{flag} names {unknown[0]!r}, which is no file and no item of {dataset}: expected item tokens.")
+        what = "item" if os.path.isfile(text) else "file and no item"
+        raise DataError(f"{flag} names {unknown[0]!r}, which is no {what} of {dataset}: expected {_EXPECTED}.")
     return [ids[token] for token in tokens]
+
+
+def _named(text: str, flag: str, ids: Mapping[str, int]) -> list[str]:
+    """The tokens in a file, one a line, exactly; or one token; or tokens with commas between, and spaces where they may be.
+
+    Raises:
+        DataError: the text may mean two things, or the file is not in UTF-8.
+    """
+    parts = [token if token in ids else token.strip() for token in text.split(",")]
+    parts = [token for token in parts if token]
+    if os.path.isfile(text):  # Path.is_file would fail for a text that is too long for a name.
+        if text in ids:
+            raise DataError(
+                f"{flag}={text} is a file and an item: name the file {Path(text).absolute()}, or the item {text},."
+            )
+        return _lines(text, flag, ids)
+    if text in ids and len(parts) > 1 and all(token in ids for token in parts):
+        raise DataError(f"{flag}={text} is an item, and so are its parts between commas: name {_EXPECTED}.")
+    return [text] if text in ids else parts
+
+
+def _lines(path: str, flag: str, ids: Mapping[str, int]) -> list[str]:
+    """The lines of a file without line feed, or carriage return and line feed; empty ones are left out."""
+    try:
+        content = Path(path).read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{flag}={path} is not in UTF-8: {error}; write it in UTF-8, {_EXPECTED}.") from None
+    lines = [line.removesuffix("\r") for line in content.split("\n")]
+    if lines[0] not in ids:
+        lines[0] = lines[0].removeprefix("\ufeff")  # The mark that some programs write at the beginning of a file.
+    return [line for line in lines if line]
 
 
 def _user_id(dataset: Any, user: str) -> int:
@@ -160,6 +193,8 @@ def _show(options: argparse.Namespace) -> None:
     dataset = parts[0]
     history = _history(parts, _user_id(dataset, user))
     lists = {name: _item_ids(vars(options)[name], f"--{name}", model, dataset.dataset_name) for name in ("exclude", "among")}
+    if lists["among"] == []:
+        raise DataError(f"--among={options.among} names no item: leave it out, or name {_EXPECTED}.")
     best = recommend(model, history, k, lists["exclude"] or (), lists["among"])
     raised = reasons(model, history, [item for item, _ in best])
     titles = read_titles(dataset)
@@ -198,8 +233,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", type=int, default=10, help="how many items (default: %(default)s)")
     parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of the data set, or the folder that holds it "
                         "(default: where it was at training)")  # fmt: skip
-    parser.add_argument("--exclude", metavar="ITEMS", help="never these: a file with an item token a line, or tokens with "
-                        "commas between")  # fmt: skip
+    parser.add_argument("--exclude", metavar="ITEMS", help="never these: tokens with commas between, or a file with one "
+                        "token a line, exactly, for tokens with commas or with spaces at their ends")  # fmt: skip
     parser.add_argument("--among", metavar="ITEMS", help="only these, likewise")
     args = parser.parse_args(argv)
     return run_command(lambda: _show(args))

@@ -8,7 +8,7 @@ float32 [N].
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from recbole_multvae import automatic
 from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data.history import History
+from recbole_multvae.data.trained_on import TrainedOn, digest, tokens
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.settings import RecommenderSettings, Settings
@@ -49,7 +50,7 @@ class ClickRecommender(GeneralRecommender):
         automatic.settle(config, dataset)  # For loaders that were saved, RecBole does not build the data set.
         self.settings = self.read_settings(config)
         self.history = History(dataset, self.by_item)
-        self.item_tokens = [str(token) for token in dataset.field2id_token[self.ITEM_ID]]
+        self.item_tokens, self.user_tokens = tokens(dataset, self.ITEM_ID), tokens(dataset, self.USER_ID)
         self.dataset_name = config["dataset"]
         self.update = 0
         self.updates_per_epoch = 0
@@ -96,6 +97,14 @@ class ClickRecommender(GeneralRecommender):
     def beta(self) -> float | None:
         """The weight of the KL term at the next update; None for a model without this term."""
         return None
+
+    @cached_property
+    def trained_on(self) -> TrainedOn:
+        """The data of the training, of which the clicks, and the ratings that the model reads, are those of its history."""
+        offsets, columns, values = self.history.offsets, self.history.columns, self.history.values
+        read = None if values is None else values.cpu().numpy()
+        whole = digest(offsets.cpu().numpy(), columns.cpu().numpy(), read)
+        return TrainedOn(self.user_tokens, self.item_tokens, len(columns), whole, values is not None)
 
     def sparse_parameters(self) -> list[nn.Parameter]:
         """The tables whose gradients are sparse, for RecBole's ``learner: sparse_adam``."""
@@ -174,7 +183,7 @@ class ClickRecommender(GeneralRecommender):
             "format_version": FORMAT_VERSION,
             "spec": self.spec(),
             "dataset": self.dataset_name,
-            "item_tokens": self.item_tokens,
+            **self.trained_on.saved(),
             "update": self.update,
             "generator": self.generator.get_state(),
             "order": None if self._order is None else self._order.get_state(),
@@ -185,7 +194,7 @@ class ClickRecommender(GeneralRecommender):
 
         Raises:
             CheckpointError: a newer version of this package wrote the checkpoint.
-            DataError: the checkpoint was trained on other items than the data set has.
+            DataError: the checkpoint was trained on other users, items or clicks than the data set has.
         """
         if para is None:
             return
@@ -194,11 +203,7 @@ class ClickRecommender(GeneralRecommender):
                 f"The checkpoint is of format {para['format_version']}, and this version knows up to {FORMAT_VERSION}: "
                 "update recbole-multvae."
             )
-        if para["item_tokens"] != self.item_tokens:
-            raise DataError(
-                f"The checkpoint was trained on {len(para['item_tokens']) - 1} items of {para['dataset']}, the data set "
-                f"{self.dataset_name} has {self.n_items - 1} or other ones: load it with the data it was trained on."
-            )
+        self.trained_on.check(self.dataset_name, para)
         self.update = para["update"]
         self.generator.set_state(para["generator"].cpu())
         if self.rank != 0:  # The noise of rank 0 goes on as it was; the others must not draw the same.

@@ -6,43 +6,68 @@ while it saves leaves nothing behind.
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from recbole.trainer import Trainer
 from recbole.utils import set_color
 
+from recbole_multvae import checkpoint
 from recbole_multvae.checkpoint import FORMAT_VERSION
+from recbole_multvae.data.trained_on import TrainedOn, tokens
+from recbole_multvae.files import replaced
 
-
-@contextmanager
-def replaced(file: str | Path) -> Iterator[str]:
-    """A path to write to in place of ``file``, which takes its place once it is written without an error."""
-    part = f"{file}.{secrets.token_hex(4)}.part"  # Machines that train together may share the folder.
-    try:
-        yield part
-        os.replace(part, file)
-    finally:
-        Path(part).unlink(missing_ok=True)
+__all__ = ["WholeCheckpoints", "replaced"]
 
 
 class WholeCheckpoints(Trainer):
     """Overrides for any trainer of RecBole: put this class before it among the bases.
 
-    A checkpoint also holds the item tokens, for ``multvae-export``: RecBole's own models do not save them.
+    A checkpoint also says what it was trained on (:class:`.TrainedOn`), which RecBole's own models do not save: for
+    ``multvae-export``, and so that a run is resumed with the same data only.
     """
 
     _dataset: Any = None
+    _trained_on: TrainedOn | None = None
+    _resumed: dict[str, Any] | None = None
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train. See RecBole's ``Trainer.fit``."""
-        self._dataset = train_data.dataset
+        """Train. See RecBole's ``Trainer.fit``.
+
+        Raises:
+            DataError: the run that is resumed was trained on other data.
+        """
+        if self._dataset is not train_data.dataset:
+            self._dataset, self._trained_on = train_data.dataset, None
+        self._check_resumed(self._dataset, self._resumed)
+        self._resumed = None
         return super().fit(train_data, *args, **kwargs)
+
+    def resume_checkpoint(self, resume_file: Any) -> None:
+        """Continue a run. See RecBole's ``Trainer.resume_checkpoint``. :meth:`fit` will compare the data."""
+        super().resume_checkpoint(resume_file)
+        self._resume(checkpoint.load(resume_file, self.device))
+
+    def _resume(self, saved: dict[str, Any]) -> None:
+        """Take up what :meth:`_checkpoint` adds to RecBole's."""
+        added = saved.get("recbole_multvae")
+        self._resumed = added if isinstance(added, dict) else {}
+
+    def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate. See RecBole's ``Trainer.evaluate``.
+
+        Raises:
+            DataError: the run that is resumed was trained on other users or items.
+        """
+        if self._resumed and eval_data:
+            names = {name: tokens for name, tokens in self._resumed.items() if name.endswith("_tokens")}
+            self._check_resumed(eval_data._dataset, names)
+        return super().evaluate(eval_data, *args, **kwargs)
+
+    @staticmethod
+    def _check_resumed(dataset: Any, resumed: dict[str, Any] | None) -> None:
+        if resumed is not None and dataset.uid_field is not None and dataset.iid_field is not None:
+            TrainedOn.of(dataset).check(dataset.dataset_name, resumed)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         file = kwargs.pop("saved_model_file", self.saved_model_file)
@@ -52,7 +77,7 @@ class WholeCheckpoints(Trainer):
             self.logger.info(set_color("Saving current", "blue") + f": {file}")
 
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
-        """What RecBole's ``_save_checkpoint`` saves, and the tokens."""
+        """What RecBole's ``_save_checkpoint`` saves, and the data of the training. A model of the family has them itself."""
         state = {name: getattr(self, name) for name in ("config", "cur_step", "best_valid_score")} | {
             "epoch": epoch,
             "state_dict": self.model.state_dict(),
@@ -60,10 +85,17 @@ class WholeCheckpoints(Trainer):
             "optimizer": self.optimizer.state_dict(),
         }
         if self._has_tokens() and "item_tokens" not in (state["other_parameter"] or {}):
-            tokens = [str(token) for token in self._dataset.field2id_token[self._dataset.iid_field]]
-            added = {"format_version": FORMAT_VERSION, "dataset": self._dataset.dataset_name, "item_tokens": tokens}
-            state["recbole_multvae"] = added
+            added = {"format_version": FORMAT_VERSION, "dataset": self._dataset.dataset_name}
+            if self._dataset.uid_field is None:
+                state["recbole_multvae"] = added | {"item_tokens": tokens(self._dataset, self._dataset.iid_field)}
+            else:
+                state["recbole_multvae"] = added | self._data_of_training().saved()
         return state
+
+    def _data_of_training(self) -> TrainedOn:
+        if self._trained_on is None:
+            self._trained_on = TrainedOn.of(self._dataset)
+        return self._trained_on
 
     def _has_tokens(self) -> bool:
         return self._dataset is not None and self._dataset.iid_field is not None

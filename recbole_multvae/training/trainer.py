@@ -8,7 +8,6 @@ from typing import Any
 
 from recbole.utils import ModelType
 
-from recbole_multvae import checkpoint
 from recbole_multvae.errors import CheckpointError, ConfigurationError, MultVAEError
 from recbole_multvae.evaluation import ranking
 from recbole_multvae.evaluation.collector import RankingCollector
@@ -110,10 +109,10 @@ class FamilyTrainer(WholeCheckpoints):
 
         Raises:
             CheckpointError: the state of the optimiser is that of another learner.
+            DataError: the run was trained on other data.
         """
         try:
             super().resume_checkpoint(resume_file)
-            self._resume(checkpoint.load(resume_file, self.device))
         except MultVAEError:
             raise
         except (KeyError, ValueError) as error:
@@ -123,7 +122,7 @@ class FamilyTrainer(WholeCheckpoints):
             ) from error
 
     def _resume(self, saved: dict[str, Any]) -> None:
-        """Take up what :meth:`_checkpoint` adds to RecBole's."""
+        """Take up what :meth:`_checkpoint` adds to RecBole's. The model has compared the data already."""
         self.evaluations = [Evaluation(*row) for row in saved.get("evaluations", ())]
         if self._average is not None:
             self._average.load_state_dict(saved.get("averaging"))

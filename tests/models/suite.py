@@ -131,7 +131,7 @@ class RecommenderSuite:
     def test_other_items_are_refused(self, experiment: Experiment) -> None:
         extra = experiment.model.other_parameter()
         extra["item_tokens"] = extra["item_tokens"][:-1]
-        with pytest.raises(DataError, match="trained on 19 items of blocks, the data set blocks has 20"):
+        with pytest.raises(DataError, match="not the one that the checkpoint was trained on, as it has 20 items and not 19"):
             experiment.model.load_other_parameter(extra)
 
     @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Vectors(Layered):
                 "with --dataset-path."
             )
         rebuilt = checkpoint.rebuild()
-        model = rebuilt.model()
+        model = rebuilt.proved_model()
         users, items = (part - 1 for part in (model.n_users, model.n_items))
         left, right = vectors(model, checkpoint.model)
         owners, history = rebuilt.training()
