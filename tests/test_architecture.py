@@ -57,6 +57,14 @@ def test_nothing_imports_the_runner_and_only_checkpoint_imports_of_the_exporter_
             assert "recbole_multvae.commands.train" not in found, file
 
 
+def test_importing_knows_no_recbole() -> None:
+    allowed = ("recbole_multvae.errors", "recbole_multvae.importing")
+    for file in (PACKAGE / "importing").glob("*.py"):
+        assert not [name for name in imports(file) if name.startswith("recbole") and not name.startswith(allowed)], file
+        if file.name != "arrow.py":
+            assert not [name for name in imports(file) if name.startswith("pyarrow")], file
+
+
 def test_only_two_files_change_other_packages() -> None:
     for file in PACKAGE.rglob("*.py"):
         if file.name in ("registration.py", "removed_names.py"):
@@ -76,7 +84,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("checkpoint", "reader", "histories", "layers", "quantise", "ranking", "forms", "precision_cost", "golden"), TORCH
     ),
-    **dict.fromkeys(("columns", "pairs", "posterior", "comparison", "option_checks"), TORCH),
+    **dict.fromkeys(("columns", "pairs", "posterior", "comparison", "option_checks", "proof"), TORCH),
     **dict.fromkeys(("onnx_file", "triton"), ONNX),
     **dict.fromkeys(("opened", "served", "verification", "benchmark"), RUNTIME),
 }

@@ -133,6 +133,7 @@ def test_wheel_trains_recommends_and_exports_from_an_empty_folder(python: Path, 
     out = re.sub(r"\x1b\[[\d;]*m", "", (trained / "out.txt").read_text())
     assert "test result" in out
     assert "latent_dimension = 200" in out
+    assert "--items" in run(python.parent / "multvae-import", "--help", cwd=trained)
     checkpoint = next(trained.glob("saved/MultVAE-*.pth"))
     out = run(python.parent / "multvae-recommend", checkpoint, "--user=1", cwd=trained)
     assert "MultVAE recommends" in out

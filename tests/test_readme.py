@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import recbole
 import yaml
 
 from recbole_multvae.commands.command_line import read_command_line
@@ -71,10 +73,26 @@ def test_make_demo(clone: Path) -> None:
 
 @pytest.mark.parametrize("block", [block for block in blocks("bash") if not block.startswith("make")])
 def test_commands(block: str, clone: Path) -> None:
-    for folder in ("saved", "leaderboard"):
+    for folder in ("saved", "leaderboard", "dataset"):
         shutil.rmtree(clone / folder, ignore_errors=True)
-    for command in block.strip().splitlines():
-        run(command, clone)
+    write_tables(clone)
+    said = {command.split()[0]: run(command, clone) for command in block.strip().splitlines()}
+    if "multvae-recommend" in said:
+        titles = {row.split(",", 1)[1].strip('"') for row in (clone / "movies.csv").read_text("utf-8").splitlines()[1:]}
+        recommended = said["multvae-recommend"].split("MultVAE recommends")[1].strip().splitlines()
+        assert len(recommended) == 5 and all(re.split(r"\s{2,}", row.strip())[1] in titles for row in recommended)
+
+
+def write_tables(folder: Path) -> None:
+    """Write what the README's reader has: ratings and titles, which are those of RecBole's ml-100k."""
+    source = Path(recbole.__path__[0]) / "dataset_example" / "ml-100k" / "ml-100k"
+    for kind, name, header, columns in (
+        (".inter", "ratings.csv", "userId,movieId,rating,timestamp", slice(4)),
+        (".item", "movies.csv", "movieId,title", slice(2)),
+    ):
+        rows = [line.split("\t")[columns] for line in source.with_suffix(kind).read_text("utf-8").splitlines()[1:]]
+        with (folder / name).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([header.split(","), *rows])
 
 
 @pytest.mark.parametrize("block", blocks("python"))

@@ -1,0 +1,1 @@
+"""Tables of users' own data, CSV, JSON lines and Parquet, become RecBole's atomic files."""
