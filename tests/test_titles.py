@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_multvae.data.titles import read_titles, split_row
+from recbole_multvae.data.rows import split_row
+from recbole_multvae.data.titles import read_titles
 
 HEADER = "item_id:token\ttitle:token_seq\tyear:float\n"
 
@@ -149,6 +150,20 @@ def test_the_demo_names_a_column_that_is_missing(demo: ModuleType, column: str, 
             demo.read(".", "item", column)
 
 
-@pytest.mark.parametrize(("line", "values"), [("a,b", ["a", "b"]), ("a", None), ("a,b,c", None), ('"a,b",c', ["a,b", "c"])])
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("a,b", ["a", "b"]),
+        ("a", None),
+        ("a,b,c", None),
+        ('"a,b",c', ["a,b", "c"]),
+        ('"a","b', ["a", '"b']),  # A quote that has no pair leaves the other fields as they are.
+        ('"a,b"', ['"a', 'b"']),
+        ('"a""b","c"d', ['a"b', '"c"d']),
+        (",", ["", ""]),
+        ('"",""""', ["", '"']),
+    ],
+)
 def test_a_row_has_as_many_values_as_the_header(line: str, values: list[str] | None) -> None:
     assert split_row(line, ",", 2) == values
+    assert split_row(line.replace(",", "::"), "::", 2) == (values and [value.replace(",", "::") for value in values])

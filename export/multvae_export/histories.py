@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ import numpy as np
 
 from multvae_export.errors import HistoriesError
 
+#: A field in quotes, which are doubled within.
+QUOTED = r'"((?:[^"]|"")*)"'
 #: The logarithm of a made history's length is normal: 47 items in the mean.
 LOG_MEAN, LOG_SPREAD = 3.41, 1.0
 
@@ -138,12 +140,18 @@ def _lines(file: Iterable[str], path: str | Path) -> Iterator[str]:
 
 
 def split_row(line: str, separator: str, width: int | None = None) -> list[str]:
-    """The fields of a line, without the quotes around them where these are in pairs and so there are ``width`` fields."""
-    if '"' in line and len(separator) == 1:
-        try:
-            (fields,) = csv.reader([line], delimiter=separator, strict=True)
-        except csv.Error:
-            return line.split(separator)
-        if len(fields) == (width or len(fields)):
-            return fields
-    return line.split(separator)
+    """The fields of a line, without the quotes around them where these are in pairs.
+
+    What is in quotes may hold the separator, unless there is another number of fields than ``width`` then.
+    """
+    field = re.compile(rf"(?:{QUOTED}|.*?)(?={re.escape(separator)}|\Z)", re.DOTALL)
+    fields, place = [], 0
+    while place <= len(line) and (found := field.match(line, place)):
+        fields.append(_without_quotes(found[0]))
+        place = found.end() + len(separator)
+    return fields if len(fields) == width else [_without_quotes(field) for field in line.split(separator)]
+
+
+def _without_quotes(field: str) -> str:
+    quoted = re.fullmatch(QUOTED, field)
+    return field if quoted is None else quoted[1].replace('""', '"')

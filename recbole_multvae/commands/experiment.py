@@ -15,14 +15,14 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.data.transform import construct_transform
 from recbole.trainer import Trainer
-from recbole.utils import EvaluatorType, ModelType, get_flops, get_model, get_trainer, init_logger, init_seed, set_color
+from recbole.utils import get_flops, get_model, get_trainer, init_logger, init_seed, set_color
 
+from recbole_multvae.commands.data_checks import check_data, check_parts
 from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.errors import ConfigurationError, DataError, TrainingError, TrainingInterrupted
 from recbole_multvae.evaluation.many_users import RanksManyUsers
@@ -113,11 +113,11 @@ def prepare(config: Config) -> Experiment:
     logger.info(config)
 
     data = read_dataset(config)
-    _check_data(data, config)
+    check_data(data, config)
     _check_checkpoint_dir(config["checkpoint_dir"])
     logger.info(data)
     train_data, valid_data, test_data = data_preparation(config, data)
-    _check_parts(train_data, test_data, config)
+    check_parts([loader._dataset for loader in (train_data, valid_data, test_data)], config)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     network = get_model(config["model"])(config, train_data._dataset).to(config["device"])
@@ -142,52 +142,6 @@ def _init_logger(config: Config) -> None:
         init_logger(config)
     except OSError as error:
         raise ConfigurationError(f"RecBole cannot write its log into ./log: {error}; start in another folder.") from error
-
-
-def _check_data(data: Any, config: Config) -> None:
-    """Compare what the configuration asks for with what the data set has."""
-    name, time = config["dataset"], config["TIME_FIELD"]
-    if len(data.inter_feat) < 2:
-        raise DataError(f"The data set {name} has one interaction only: training and testing need two or more.")
-    _check_topk(data, config)
-    if config["eval_args"]["order"] == "TO" and not config["benchmark_filename"] and time not in data.inter_feat:
-        raise ConfigurationError(
-            f"eval_args order 'TO' sorts by the column {time}, which is not loaded: name the column of times with "
-            "TIME_FIELD, and load it with load_col."
-        )
-
-
-def _check_topk(data: Any, config: Config) -> None:
-    n_items = data.item_num - 1
-    if config["eval_type"] == EvaluatorType.RANKING and max(config["topk"]) > n_items:
-        raise ConfigurationError(
-            f"topk={config['topk']!r} asks for more items than the {n_items} that the data set {config['dataset']} has: "
-            "lower it, and valid_metric with it."
-        )
-
-
-def _check_parts(train_data: Any, test_data: Any, config: Config) -> None:
-    """What a split leaves: items, and test users of whom something is known."""
-    train, test = train_data._dataset, test_data._dataset
-    _check_topk(train, config)
-    user, item = train.uid_field, train.iid_field
-    if user is None or config["MODEL_TYPE"] == ModelType.SEQUENTIAL or hasattr(test, "fold_in") or not len(test):
-        return
-    pairs = [part.inter_feat[user].numpy() * train.item_num + part.inter_feat[item].numpy() for part in (train, test)]
-    if known := int(np.isin(pairs[1], pairs[0]).sum()):
-        getLogger().warning(
-            f"{known:,} of {len(test):,} interactions of the test repeat a user and an item of training, and may be found "
-            "again: rm_dup_inter=first keeps one of each."
-        )
-    tested = np.unique(test.inter_feat[user].numpy())
-    unknown = len(np.setdiff1d(tested, train.inter_feat[user].numpy()))
-    if unknown == len(tested):
-        raise DataError(
-            f"None of the {unknown} users of the test has an interaction in training, and nothing is known of them: look "
-            f"at the split of the data set {config['dataset']}, or hold users out with eval_args split SG."
-        )
-    if unknown:
-        getLogger().warning(f"{unknown:,} of {len(tested):,} users of the test have no interaction in training.")
 
 
 def _check_checkpoint_dir(folder: str) -> None:

@@ -161,7 +161,8 @@ def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], own: Ite
     if "local_rank" in given and "nproc" not in given:
         raise ConfigurationError("local_rank is set for each process of several: leave it out, and start them with --nproc.")
     _check_eval_args(keys)
-    _check_order(keys["eval_args"], given)
+    if not keys["benchmark_filename"]:
+        _check_order(keys["eval_args"], given)
     _check_metrics(keys)
     _check_mode(keys)
 

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
-from recbole_multvae.data.titles import split_row
+from recbole_multvae.data.rows import split_row
 from recbole_multvae.errors import DataError
 
 #: The marks that programs write at the beginning of a file, and the encoding that removes them.
@@ -167,7 +167,7 @@ class _Reading:
 
     def _set_marks(self) -> bytes:
         """Let one byte stand between fields, and return it."""
-        separator, quoted = self.file.separator.encode(), b'"' in self.body and len(self.file.separator) == 1
+        separator, quoted = self.file.separator.encode(), b'"' in self.body
         if len(separator) == 1 and not quoted:
             return separator
         free = [byte for byte in map(str.encode, _STAND_INS) if byte not in self.body]

@@ -91,7 +91,16 @@ def time_based_split(original: Any, dataset: Any, *args: Any, **kwargs: Any) -> 
         "eval_args split TS takes the interactions in order of time, and cuts the test off at one time for all."
     )
     dataset.sort(by=dataset.time_field)
-    return original(dataset, *args, **kwargs)
+    columns, time = dataset.inter_feat.interaction, dataset.time_field
+    if columns[time].dim() > 1:  # Among numerical_features.
+        return original(dataset, *args, **kwargs)
+    # RecBole computes where to cut in float64, which has the places of all times, and not all times.
+    values, places = torch.unique(columns[time], return_inverse=True)
+    columns[time] = places.double()
+    parts = original(dataset, *args, **kwargs)
+    for part in (dataset, *parts):
+        part.inter_feat.interaction[time] = values[part.inter_feat[time].long()]
+    return parts
 
 
 def settle_order(config: Any) -> None:

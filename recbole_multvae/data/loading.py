@@ -85,9 +85,11 @@ def _finish(dataset: Any, table: Table, name: str) -> None:
     if kind is FeatureType.TOKEN:
         frame[name] = frame[name].where(frame[name] != "", np.nan) if (frame[name] == "").any() else frame[name]
     elif kind is FeatureType.FLOAT:
+        filters = () if dataset.config["benchmark_filename"] else dataset.config["val_interval"] or ()
         if missing := int(frame[name].isna().sum()):
             getLogger().warning(
-                f"{table.file.path} lacks {amount(missing, 'value')} of {name}: RecBole takes the mean of the others."
+                f"{table.file.path} lacks {amount(missing, 'value')} of {name}: "
+                + ("val_interval leaves them out." if name in filters else "RecBole takes the mean of the others.")
             )
     else:
         frame[name] = _sequences(dataset, table, name)

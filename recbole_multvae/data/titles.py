@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from logging import getLogger
 from pathlib import Path
 from typing import Any
+
+from recbole_multvae.data.rows import split_row
 
 
 def read_titles(dataset: Any) -> dict[str, str]:
@@ -47,22 +48,6 @@ def read_titles(dataset: Any) -> dict[str, str]:
 def _lines(text: str) -> list[str]:
     """The lines without their ends, line feeds; where the text has none of those, they are carriage returns."""
     return text.replace("\r\n", "\n").split("\n") if "\n" in text else text.split("\r")
-
-
-def split_row(line: str, separator: str, width: int) -> list[str] | None:
-    """The values of a line, without the quotes around them; None where their number is not ``width``.
-
-    Quotes are read as RecBole reads them where they are in pairs, and as ordinary characters where they are not.
-    """
-    if '"' in line and len(separator) == 1:
-        try:
-            (values,) = csv.reader([line], delimiter=separator, strict=True)
-        except csv.Error:
-            values = []
-        if len(values) == width:
-            return values
-    values = line.split(separator)
-    return values if len(values) == width else None
 
 
 def _warn(path: Path, damaged: int, replaced: bool, encoding: str) -> None:

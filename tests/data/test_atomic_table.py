@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from pathlib import Path
 from typing import Any
@@ -34,16 +33,28 @@ ENCODINGS = ["utf-8", "utf-16", "utf-8-sig", "utf-32"]
 
 
 def fields_by_rule(line: str, separator: str, width: int) -> list[str] | None:
-    """The fields of a line: as CSV where its quotes are in pairs, else cut at the separator; None for a wrong number."""
-    if '"' in line and len(separator) == 1:
-        try:
-            fields = next(csv.reader([line], delimiter=separator, strict=True))
-        except csv.Error:
-            fields = []
-        if len(fields) == width:
-            return fields
-    fields = line.split(separator)
-    return fields if len(fields) == width else None
+    """The fields of a line, letter by letter: a quoted field ends at a quote before a separator; None for a wrong number."""
+    for pieces in (pieces_of(line, separator), line.split(separator)):
+        if len(pieces) == width:
+            return [piece[1:-1].replace('""', '"') if is_quoted(piece) else piece for piece in pieces]
+    return None
+
+
+def pieces_of(line: str, separator: str) -> list[str]:
+    pieces, rest = [], line
+    while True:
+        ends = [n for n in range(len(rest) + 1) if n == len(rest) or rest.startswith(separator, n)]
+        end = next((n for n in reversed(ends) if is_quoted(rest[:n])), ends[0])
+        pieces.append(rest[:end])
+        if end == len(rest):
+            return pieces
+        rest = rest[end + len(separator) :]
+
+
+def is_quoted(piece: str) -> bool:
+    """Whether a piece begins and ends with a quote, and all quotes between are in pairs that touch."""
+    inner = piece[1:-1]
+    return len(piece) > 1 and piece[0] == piece[-1] == '"' and '"' not in inner.replace('""', "")
 
 
 def number_by_rule(text: str) -> float | None:

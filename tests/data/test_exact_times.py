@@ -99,6 +99,14 @@ def test_a_split_at_a_time(model: str, args: dict[str, Any]) -> None:
         assert max(t for (u, _), t in train.items() if u == user) < min(t for (u, _), t in valid.items() if u == user)
 
 
+def test_a_split_at_a_time_in_nanoseconds_is_exact() -> None:
+    """The boundary is between two nanoseconds that are one float64."""
+    rows = [(f"u{n % 4}", f"i{n % 11}", 1_600_000_000_000_000_000 + n) for n in range(40)]
+    write("made", rows, COLUMNS)
+    experiment = prepared("EASE", "made", eval_args={"split": {"TS": [8, 1, 1]}})
+    assert set(rows_of(experiment.test_data)) == {row[:2] for row in rows[-4:]}
+
+
 def loaders(experiment: Any) -> list[Any]:
     class Part:
         dataset = experiment.train_data._dataset

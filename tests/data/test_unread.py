@@ -206,6 +206,19 @@ def test_a_run_without_a_test_says_so(keys: dict[str, Any], caplog: Any, capsys:
     assert ("There is no test result, as the split leaves no interaction for the test." in log) != bool(keys)
 
 
+@pytest.mark.parametrize(
+    "keys", [{"eval_args": {"mode": "pop3"}}, {"train_neg_sample_args": {"distribution": "popularity"}}]
+)
+def test_popular_items_that_run_out_are_refused(keys: dict[str, Any]) -> None:
+    """RecBole would draw for ever: u0 has all items but one that nobody has."""
+    write("made", [*(row for row in clicks() if row[0] != "u0"), *(("u0", f"i{n}", 1, n) for n in range(12))])
+    Path("made/made.item").write_text("item_id:token\n" + "".join(f"i{n}\n" for n in range(14)))
+    load = {"load_col": {"inter": ["user_id", "item_id"], "item": ["item_id"]}}
+    keys = {**keys, "eval_args": {"split": {"RS": [1, 0, 0]}, **keys.get("eval_args", {})}}
+    with pytest.raises(DataError, match=r"draws items that a user lacks .* has all 12 items that anybody has: leave such"):
+        prepared("BPR", "made", **load, **keys)
+
+
 @pytest.mark.parametrize("split", [{"SG": {"valid_users": 8, "test_users": 8}}, {"WG": {"seed": 1}}])
 def test_more_items_than_a_protocol_leaves(split: dict[str, Any]) -> None:
     rows = [*clicks(items=8), *((f"u{n}", f"rare{n}", 5, n) for n in range(20))]

@@ -8,11 +8,14 @@ FOLDER holds the data set's atomic files: NAME.inter with the columns user_id, i
 from __future__ import annotations
 
 import argparse
-import csv
+import re
 import sys
 from pathlib import Path
 
 from recommend import because, load_model, recommend
+
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+VALUE = re.compile(rf"(?:{QUOTED.pattern}|[^\t]*)(?=\t|\Z)")
 
 
 def read(folder: str, suffix: str, *wanted: str) -> list[dict[str, str]]:
@@ -40,15 +43,16 @@ def read(folder: str, suffix: str, *wanted: str) -> list[dict[str, str]]:
 
 
 def fields(line: str, width: int) -> list[str]:
-    """The values of a line, without the quotes around them where these are in pairs and so there are ``width`` values."""
-    if '"' in line:
-        try:
-            (values,) = csv.reader([line], delimiter="\t", strict=True)
-        except csv.Error:
-            return line.split("\t")
-        if len(values) == width:
-            return values
-    return line.split("\t")
+    """The values of a line, without the quotes around them where these are in pairs.
+
+    What is in quotes may hold a tab, unless there is another number of values than ``width`` then.
+    """
+    found, place = [], 0
+    while place <= len(line) and (value := VALUE.match(line, place)):
+        found.append(value[0])
+        place = value.end() + 1
+    values = found if len(found) == width else line.split("\t")
+    return [value[1:-1].replace('""', '"') if QUOTED.fullmatch(value) else value for value in values]
 
 
 def show(model: str, folder: str, user: str, k: int) -> None:

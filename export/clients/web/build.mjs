@@ -15,7 +15,8 @@ const page = ["index.html", "style.css", "app.mjs", "recommend.mjs"];
 const runtime = ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"];
 const gpuRuntime = ["ort.bundle.min.mjs", "ort-wasm-simd-threaded.jsep.wasm"];
 
-const read = (path) => readFileSync(path, "utf8").split(/\r?\n/).filter(Boolean).map((line) => line.split("\t"));
+const read = (path) => readFileSync(path, "utf8").split(/\r?\n/).filter(Boolean).map((line) => line.split("\t").map(unquoted));
+const unquoted = (field) => (/^"([^"]|"")*"$/.test(field) ? field.slice(1, -1).replaceAll('""', '"') : field);
 
 /** {token: title} from a RecBole .item file: its first text column, and the release year where there is one. */
 function readTitles(path) {
