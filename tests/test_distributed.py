@@ -12,18 +12,21 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from multvae_export.exporter import export
 from recbole.config import Config
+from recbole.evaluator.collector import DataStruct
 from recbole.quick_start import load_data_and_model
 
 from recbole_multvae import checkpoint
 from recbole_multvae.commands.configure import make_config
 from recbole_multvae.commands.train import main, run_processes
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.training.processes import SeveralProcesses
+from recbole_multvae.evaluation.collector import ROWS_OF_RECORDS
+from recbole_multvae.training.processes import SeveralProcesses, WholeEvaluator
 from tests.conftest import QUICK, Experiment, block_pairs
 from tests.data.made import clicks, write
 
@@ -101,17 +104,32 @@ def test_two_processes_train_test_and_save_one_model(write_dataset: Any) -> None
     assert [name for name, _ in export(file, "model.onnx").checks][:2] == ["well formed", "equals torch"]
 
 
-def test_metrics_of_labels_are_those_of_one_process() -> None:
-    """RecBole averages the ranks' AUC, which is no AUC."""
-    write("blocks", clicks()[:-1])  # Odd: the shares are padded.
+def test_metrics_of_labels_are_those_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RecBole averages the ranks' AUC, which is no AUC. Two ranks are played by one process."""
+    write("blocks", clicks(users=21))  # Odd: the shares are padded.
     keys = {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args": {"mode": "labeled"}, "threshold": {"rating": 4}}
-    keys |= {"load_col": {"inter": ["user_id", "item_id", "rating"]}}
-    flags = [f"--{key}={value}" for key, value in keys.items()]
-    done = two_processes("--model=MultVAE", "--epochs=1", "--mlp_hidden_size=[6]", *flags)
-    assert done.returncode == 0, done.stderr
-    (file,) = Path("saved").iterdir()
-    alone = Experiment("MultVAE", decoder_hidden_size=[], **keys)
-    assert str(alone.trainer.evaluate(alone.test_data, model_file=file)) == logged("test result", done.stderr)
+    alone = Experiment("MultVAE", load_col={"inter": ["user_id", "item_id", "rating"]}, **keys)
+    evaluator = alone.trainer.evaluator
+    with mock.patch.object(evaluator, "evaluate", wraps=evaluator.evaluate) as evaluate:
+        result = alone.trainer.evaluate(alone.test_data, load_best_model=False)
+    whole = evaluate.call_args[0][0]
+    n_rows = len(whole.get("rec.score"))
+    shares = [[*range(rank, n_rows, 2), 0][: (n_rows + 1) // 2] for rank in range(2)]
+    ranks: list[DataStruct] = []
+    for rows in shares:
+        ranks.append(DataStruct())
+        for name in ROWS_OF_RECORDS:
+            ranks[-1].set(name, whole.get(name)[rows])
+
+    def all_gather(found: list[torch.Tensor], own: torch.Tensor) -> None:
+        (name,) = [name for name in ROWS_OF_RECORDS if ranks[0].get(name) is own]
+        for place, rank in zip(found, ranks, strict=True):
+            place.copy_(rank.get(name))
+
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
+    assert n_rows % 2 and evaluator.evaluate(ranks[0]) != result
+    assert WholeEvaluator(evaluator, n_rows, torch.device("cpu")).evaluate(ranks[0]) == result
 
 
 def test_sampled_items_and_labels_take_one_process(blocks: str) -> None:

@@ -46,8 +46,15 @@ def given_scores(monkeypatch: pytest.MonkeyPatch, table: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("decimals", [None, 1], ids=["scores", "scores with many ties"])
-@pytest.mark.parametrize("metrics", [TOP_K_METRICS, ["Recall", "GAUC"]], ids=["top-k", "gauc"])
-@pytest.mark.parametrize("dataset", ["ml-100k", "ml-1m"])
+@pytest.mark.parametrize(
+    ("dataset", "metrics"),
+    [
+        pytest.param("ml-100k", TOP_K_METRICS, id="ml-100k, top-k"),
+        pytest.param("ml-100k", ["Recall", "GAUC"], id="ml-100k, gauc"),
+        pytest.param("ml-1m", TOP_K_METRICS, id="ml-1m, top-k"),
+        pytest.param("ml-1m", ["Recall", "GAUC"], id="ml-1m, gauc", marks=pytest.mark.slow),
+    ],
+)
 def test_metrics_are_recbole_s(
     dataset: str, metrics: list[str], decimals: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

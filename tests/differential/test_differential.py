@@ -27,7 +27,7 @@ from tests.differential.transcription import transcribe
 from tests.differential.trial import SECONDS, Trials, limited
 from tests.differential.verdict import Verdict, differences, has_everything, judge_ours, metric_differences
 
-EXAMPLES = 300
+EXAMPLES = 200
 
 
 @pytest.fixture(scope="module")
