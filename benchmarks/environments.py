@@ -27,8 +27,8 @@ import yaml
 from machine import describe
 
 from recbole_multvae.commands.command_line import model_names
+from recbole_multvae.files import replaced
 from recbole_multvae.leaderboard.json_file import write_json
-from recbole_multvae.training.checkpoints import replaced
 
 FOLDER = Path(__file__).parent / "environments"
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")

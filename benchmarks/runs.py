@@ -19,7 +19,7 @@ from machine import describe
 from workers import HERE
 
 import recbole_multvae
-from recbole_multvae.training.checkpoints import replaced
+from recbole_multvae.files import replaced
 
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "recbole": recbole.__version__,
             "recbole_multvae": recbole_multvae.__version__}  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from recbole_multvae import checkpoint
 from recbole_multvae.errors import CheckpointError
-from recbole_multvae.training.checkpoints import replaced
+from recbole_multvae.files import replaced
 from tests.conftest import Experiment
 
 #: The training command, but the second time it saves, the process is killed in the middle of the file.

@@ -16,11 +16,11 @@ from recbole_multvae.commands.configure import make_config
 from recbole_multvae.commands.exit_codes import ignore_recbole_s_deprecations
 from recbole_multvae.commands.experiment import Experiment, prepare
 from recbole_multvae.commands.refusals import refusals_of_recbole
+from recbole_multvae.files import replaced
 from recbole_multvae.leaderboard.breakdown import DetailedEvaluator
 from recbole_multvae.leaderboard.one_by_one import one_by_one
 from recbole_multvae.leaderboard.split_digest import digest
 from recbole_multvae.leaderboard.task import Task
-from recbole_multvae.training.checkpoints import replaced
 
 
 def timed(method: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:

@@ -41,11 +41,24 @@ def check_times(dataset: Any) -> None:
             f"The column {time} of {dataset.dataset_name} is of type {dataset.field2type[time].value}, and the order of "
             f"time decides: make it numbers, {time}:float."
         )
+    if key := _merges_times(dataset.config, time, feat[time]):
+        raise DataError(
+            f"{key} would make different times of {dataset.dataset_name} equal, and the order of time decides: leave the "
+            f"column {time} out of it."
+        )
     if missing := int(feat[time].isna().sum()):
         raise DataError(
             f"{dataset.dataset_name} lacks the {time} of {amount(missing, 'interaction')}, and the order of time decides: "
             "fill the column, or take eval_args order RO and no rm_dup_inter."
         )
+
+
+def _merges_times(config: Any, time: str, times: pd.Series) -> str | None:
+    """The key that would make numbers with fewer places of the times, before they are sorted."""
+    if time in (config["discretization"] or {}):
+        return "discretization"
+    normalized = "normalize_field" if time in (config["normalize_field"] or []) else "normalize_all"
+    return normalized if times.dtype == np.int64 and config[normalized] else None
 
 
 def change_format(original: Any, dataset: Any) -> None:

@@ -18,8 +18,8 @@ from recbole.evaluator.collector import DataStruct
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.collector import ROWS_OF_USERS
+from recbole_multvae.files import replaced
 from recbole_multvae.settings import Settings, setting
-from recbole_multvae.training.checkpoints import replaced
 
 #: Panels of the drawing in a row.
 COLUMNS = 3

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from recbole_multvae.training.checkpoints import replaced
+from recbole_multvae.files import replaced
 
 #: The look of the first and of the second run. They begin as one: the dashes of the first lie on the line of the second.
 _STYLES: tuple[dict[str, Any], ...] = (

@@ -17,8 +17,6 @@ from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data.trained_on import TrainedOn, tokens
 from recbole_multvae.files import replaced
 
-__all__ = ["WholeCheckpoints", "replaced"]
-
 
 class WholeCheckpoints(Trainer):
     """Overrides for any trainer of RecBole: put this class before it among the bases.

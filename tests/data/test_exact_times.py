@@ -99,6 +99,17 @@ def test_a_split_at_a_time(model: str, args: dict[str, Any]) -> None:
         assert max(t for (u, _), t in train.items() if u == user) < min(t for (u, _), t in valid.items() if u == user)
 
 
+@pytest.mark.parametrize("key", ["normalize_field", "normalize_all"])
+def test_times_that_are_normalized_keep_their_order(key: str) -> None:
+    keys: dict[str, Any] = {key: ["timestamp"] if key == "normalize_field" else True, "eval_args": BY_TIME}
+    write("made", [*sessions(1), ("u0", "i99", 0)], COLUMNS)
+    experiment = prepared("EASE", "made", **keys)
+    assert one(experiment.test_data) == {user: own[-1] for user, own in by_user([*sessions(1), ("u0", "i99", 0)]).items()}
+    write("made", CASES["nanoseconds"], COLUMNS)
+    with pytest.raises(DataError, match=f"{key} would make different times of made equal, and the order of time decides"):
+        prepared("EASE", "made", **keys)
+
+
 def test_a_split_at_a_time_in_nanoseconds_is_exact() -> None:
     """The boundary is between two nanoseconds that are one float64."""
     rows = [(f"u{n % 4}", f"i{n % 11}", 1_600_000_000_000_000_000 + n) for n in range(40)]

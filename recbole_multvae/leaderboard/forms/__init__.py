@@ -9,8 +9,8 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+from recbole_multvae.files import replaced
 from recbole_multvae.leaderboard.report import Report
-from recbole_multvae.training.checkpoints import replaced
 
 
 def write_all(report: Report, folder: Path) -> list[Path]:
