@@ -93,7 +93,7 @@ class Paced:
 
 
 def configure(model: str, keys: dict[str, Any], dataset: str, data_path: str) -> Any:
-    """The configuration of a model of RecBole, ours or its own."""
+    """The configuration of a model of RecBole, ours or its own, which runs without this package."""
     import logging
     import warnings
 
@@ -102,7 +102,8 @@ def configure(model: str, keys: dict[str, Any], dataset: str, data_path: str) ->
     from recbole.config import Config
     from recbole.utils import init_seed
 
-    import recbole_multvae  # noqa: F401
+    if model == "MultVAE":
+        import recbole_multvae  # noqa: F401
 
     logging.disable(logging.WARNING)
     config = Config(model, dataset, config_dict={"data_path": data_path, "epochs": FOREVER, **keys})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import json
 from pathlib import Path
@@ -23,7 +24,7 @@ def files_of(dataset: str, data_path: str) -> dict[str, str]:
     """A digest of each file of a data set, by name; none for one that RecBole has not downloaded yet."""
     folder = Path(data_path)
     folder = folder if folder.name == dataset else folder / dataset
-    found = {file.name: file for file in sorted(folder.glob(f"{dataset}*")) if file.is_file()}
+    found = {file.name: file for file in sorted(folder.glob(f"{glob.escape(dataset)}*")) if file.is_file()}
     return {name: _content(file, file.stat().st_size, file.stat().st_mtime_ns) for name, file in found.items()}
 
 

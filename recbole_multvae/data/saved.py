@@ -7,10 +7,9 @@ configuration stands behind the pickle, where RecBole does not look. Without the
 
 from __future__ import annotations
 
-import glob
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from recbole.utils import ModelType, argument_list
 import recbole_multvae
 from recbole_multvae import automatic
 from recbole_multvae.data.content import digest, files_of
+from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.files import replaced
 
 #: The keys that RecBole's list of those of a data set leaves out.
@@ -71,8 +71,14 @@ def _made_anew(original: Any, config: Any) -> Any:
             config[key] = value
 
 
-def save_loaders(_: Any, config: Any, dataloaders: Iterable[Any]) -> None:
-    """RecBole's ``save_split_dataloaders``, after which the loaders are what they were."""
+def save_loaders(_: Any, config: Any, dataloaders: Sequence[Any]) -> None:
+    """RecBole's ``save_split_dataloaders``, after which the loaders are what they were.
+
+    Raises:
+        ConfigurationError: the loaders are those of a model of knowledge, which RecBole cannot save.
+    """
+    if not all(hasattr(loader, "generator") for loader in dataloaders):
+        raise ConfigurationError(f"save_dataloaders=True does not go with {config['model']}: take save_dataset=True.")
     generators = [(loader, loader.generator) for loader in dataloaders]
     try:
         for loader, _ in generators:
@@ -115,7 +121,7 @@ def _all_keys(config: Any) -> dict[str, Any]:
 
 def _digest(config: Any, said: Any) -> str:
     versions = [recbole.__version__, recbole_multvae.__version__]
-    return digest([said, files_of(glob.escape(config["dataset"]), config["data_path"]), versions])
+    return digest([said, files_of(config["dataset"], config["data_path"]), versions])
 
 
 def _is_of(file: Path, made_of: str, what: str) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from recbole_multvae.commands.configure import make_config
+from recbole_multvae.data.saved import save_loaders
+from recbole_multvae.errors import ConfigurationError
 from tests.conftest import QUIET
 from tests.data.made import BY_TIME, clicks, prepared, rows_of, write
 
@@ -76,6 +78,20 @@ def test_a_file_that_is_not_ours_is_not_unpickled(name: str) -> None:
     Path("saved", name).write_bytes(pickle.dumps(Bomb()))
     prepared("MultVAE", "base")
     assert not Path("executed").exists()
+
+
+def test_a_name_with_a_pattern_in_it() -> None:
+    write("a[1]", clicks())
+    prepared("EASE", "a[1]", save_dataset=True)
+    write("a[1]", clicks(seed=7))
+    found = prepared("EASE", "a[1]")
+    assert rows_of(found.test_data) == rows_of(prepared("EASE", "a[1]", checkpoint_dir="elsewhere").test_data)
+
+
+def test_loaders_that_cannot_be_saved_are_refused() -> None:
+    loader = type("KnowledgeBasedDataLoader", (), {})()
+    with pytest.raises(ConfigurationError, match="save_dataloaders=True does not go with KGAT: take save_dataset=True"):
+        save_loaders(None, {"model": "KGAT"}, [loader])
 
 
 def test_models_that_share_a_data_set_share_what_is_saved(caplog: pytest.LogCaptureFixture) -> None:
