@@ -38,6 +38,8 @@ MISSING = frozenset({
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
     "NaN", "None", "n/a", "nan", "null",
 })  # fmt: skip
+#: RecBole's token of padding. It gives it the id 0, and a token of this name another one.
+PADDING = "[PAD]"
 #: Whole numbers from here on may differ where their float64 does not.
 EXACT = 2**53
 _CHUNK = 2**26
@@ -120,12 +122,14 @@ class Table:
         frame: a row each: texts as str, numbers as float64.
         lines: the line in the file of each row, or None where these are 2, 3, 4 ...
         blank: lines that hold nothing.
+        clean: whether no field is empty, and none holds :data:`PADDING`.
     """
 
     file: AtomicFile
     frame: pd.DataFrame
     lines: np.ndarray | None
     blank: int
+    clean: bool
 
     def line(self, row: int) -> int:
         """The line of a row in the file; the header's is 1."""
@@ -218,6 +222,11 @@ class _Reading:
         rows = ends.reshape(-1, self.width)
         return bool((rows[:, -1] == ord("\n")).all() and (rows[:, :-1] == mark).all())
 
+    def _is_clean(self) -> bool:
+        ends = (self.mark, b"\n") if self.width > 1 else (b"\n",)
+        empty = (before + after for before in ends for after in ends)  # Much faster than a look at every token.
+        return not any(part in self.body for part in (*empty, PADDING.encode()))
+
     def table(self, wanted: Sequence[str], as_text: bool) -> Table:
         """See :meth:`AtomicFile.read`."""
         places = {name: place for place, name in enumerate(self.file.columns) if name in wanted}
@@ -228,7 +237,7 @@ class _Reading:
             if isinstance(error, UnicodeError) or not numbers:
                 raise
             frame = self._parse(places, set())  # Python reads more numbers than pandas does, such as 1_000.
-        table = Table(self.file, frame, self.lines, self.blank)
+        table = Table(self.file, frame, self.lines, self.blank, self._is_clean())
         for name in numbers:
             if frame[name].dtype == object:
                 frame[name] = _numbers(table, name)

@@ -12,11 +12,8 @@ import pandas as pd
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_multvae.data.accounting import amount
-from recbole_multvae.data.atomic_table import EXACT, AtomicFile, Table
+from recbole_multvae.data.atomic_table import EXACT, PADDING, AtomicFile, Table
 from recbole_multvae.errors import DataError
-
-#: RecBole's token of padding. It gives it the id 0, and a token of this name another one.
-PADDING = "[PAD]"
 
 
 def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
@@ -45,7 +42,8 @@ def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
         _set_properties(dataset, file, wanted, source)
     table = file.read(wanted)
     frame = table.frame
-    _check_tokens(table, [field for field in (dataset.uid_field, dataset.iid_field) if field in frame])
+    if not table.clean:
+        _check_tokens(table, [field for field in (dataset.uid_field, dataset.iid_field) if field in frame])
     for name in wanted:
         _finish(dataset, table, name)
     if source == FeatureSource.INTERACTION and dataset.time_field in frame:
@@ -83,7 +81,7 @@ def _finish(dataset: Any, table: Table, name: str) -> None:
     """Make of a column what RecBole does: sequences are cut into parts, and an empty token is a missing one."""
     frame, kind = table.frame, table.file.columns[name]
     if kind is FeatureType.TOKEN:
-        frame[name] = frame[name].where(frame[name] != "", np.nan) if (frame[name] == "").any() else frame[name]
+        frame[name] = frame[name] if table.clean else frame[name].where(frame[name] != "", np.nan)
     elif kind is FeatureType.FLOAT:
         filters = () if dataset.config["benchmark_filename"] else dataset.config["val_interval"] or ()
         if missing := int(frame[name].isna().sum()):

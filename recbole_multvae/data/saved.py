@@ -41,14 +41,13 @@ def create_dataset(original: Any, config: Any) -> Any:
     kind = _class_of(config)
     file = Path(config["dataset_save_path"] or Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth")
     keys = {key: config[key] for key in (*argument_list.dataset_arguments, *_MORE_KEYS)}
-    made_of = _digest(config, [kind, keys])
-    if _is_of(file, made_of, "data set"):
+    if file.is_file() and _is_of(file, _digest(config, [kind, keys]), "data set"):
         dataset = _unpickled(file)
         dataset.config, dataset.dataset_path = config, config["data_path"]
         return dataset
     dataset = _made_anew(original, config)
     if config["save_dataset"]:
-        _save(dataset, Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth", made_of)
+        _save(dataset, Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth", _digest(config, [kind, keys]))
     return dataset
 
 
@@ -93,7 +92,7 @@ def save_loaders(_: Any, config: Any, dataloaders: Sequence[Any]) -> None:
 def load_loaders(_: Any, config: Any) -> tuple[Any, ...] | None:
     """RecBole's ``load_split_dataloaders``: those of training, validation and test, or None."""
     file = Path(config["dataloaders_save_path"] or _loaders_file(config))
-    if not _is_of(file, _digest(config, _all_keys(config)), "data loaders"):
+    if not (file.is_file() and _is_of(file, _digest(config, _all_keys(config)), "data loaders")):
         return None
     loaders = []
     for loader, state in _unpickled(file):
@@ -126,8 +125,6 @@ def _digest(config: Any, said: Any) -> str:
 
 def _is_of(file: Path, made_of: str, what: str) -> bool:
     """Whether a file of ours is of this digest; one that is not, or is not ours, is told."""
-    if not file.is_file():
-        return False
     end = _MARK + made_of.encode()
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - len(end)))
