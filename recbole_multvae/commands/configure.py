@@ -12,7 +12,7 @@ from recbole.config import Config
 from recbole_multvae import shipped
 from recbole_multvae.commands import yaml_files
 from recbole_multvae.commands.values import check_values
-from recbole_multvae.configuration import check_former_keys, check_keys
+from recbole_multvae.configuration import check_former_keys, check_keys, recbole_keys
 from recbole_multvae.data.exact_times import settle_order
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
@@ -89,7 +89,8 @@ class _CheckedConfig(Config):
             self.internal_config_dict |= RecommenderSettings().model_dump()
             RecommenderSettings.from_config(self.external_config_dict)
         if settings is None:
-            check_keys(self.external_config_dict, {*self.internal_config_dict, *ActivitySettings.model_fields})
+            own = {*self.internal_config_dict, *ActivitySettings.model_fields} - recbole_keys()
+            check_keys(self.external_config_dict, own)
         check_former_keys(self.external_config_dict, self.internal_config_dict)
         check_values(self.external_config_dict, self.internal_config_dict, settings.model_fields if settings else ())
 

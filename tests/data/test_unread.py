@@ -168,6 +168,13 @@ def test_keys_that_nothing_reads(model: str, keys: dict[str, Any], message: str)
         prepared(model, "made", **keys)
 
 
+def test_a_misspelt_key_of_a_model_of_recbole_names_its_own() -> None:
+    write("made", clicks())
+    own = "activity_quantiles, eval_memory, reg_weight"
+    with pytest.raises(ConfigurationError, match=rf"did you mean reg_weight\? The keys of this model are {own}\.$"):
+        prepared("EASE", "made", reg_wieght=3)
+
+
 def test_columns_that_other_keys_read_are_loaded() -> None:
     write("made", clicks())
     columns = prepared("EASE", "made", val_interval={"rating": "[2,inf)"}, eval_args=BY_TIME).train_data._dataset.inter_feat
