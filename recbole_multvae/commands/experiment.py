@@ -71,18 +71,19 @@ class Experiment:
         with self._early_end_explained():
             return self.trainer.evaluate(self.test_data, load_best_model=saved, show_progress=self.config["show_progress"])
 
-    def check_test(self, what: str) -> None:
-        """Refuse an empty test before anything is trained.
+    def check_part(self, name: str, what: str) -> None:
+        """Refuse an empty part before anything is trained.
 
         Args:
-            what: reads the test, for the message.
+            name: validation or test.
+            what: reads the part, for the message.
 
         Raises:
             DataError: it is empty.
         """
-        if not len(self.test_data.dataset):
+        if not len({"validation": self.valid_data, "test": self.test_data}[name].dataset):
             raise DataError(
-                f"The split leaves no interaction for the test, which {what} needs: hold some out, for example with "
+                f"The split leaves no interaction for the {name}, which {what} needs: hold some out, for example with "
                 "eval_args={'split': {'RS': [8, 1, 1]}}."
             )
 

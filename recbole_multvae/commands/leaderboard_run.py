@@ -56,7 +56,7 @@ def _fit(task: Task, saved: bool) -> tuple[Experiment, dict[str, Any]]:
     ignore_recbole_s_deprecations()
     config = make_config(task.model, task.dataset, task.files, task.defaults, {**task.keys, "seed": str(task.seed)})
     experiment = prepare(config)
-    experiment.check_test("a leaderboard")
+    experiment.check_part(*(("test", "a leaderboard") if saved else ("validation", "--tune")))
     trainer = experiment.trainer
     fits: list[float] = []
     validations: list[float] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_multvae import shipped
 from recbole_multvae.commands.leaderboard_rows import Row
+from recbole_multvae.commands.values import empty_parts
 from recbole_multvae.configuration import did_you_mean
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.leaderboard.search import Trial, best_of, expected_trials, search
@@ -66,6 +67,11 @@ def tunings(rows: Mapping[str, Row], files: Sequence[str], trials: int) -> dict[
         file = Path(given[-1]) if given else shipped.space_of(row.entry.model)
         space = _without_named(read_space(file), row, file) if file else {}
         if file and space:
+            if "validation" in empty_parts(row.config):
+                raise ConfigurationError(
+                    f"--tune={trials} chooses by validation, and eval_args split={row.config['eval_args']['split']!r} "
+                    "leaves none: hold some out, for example with {'RS': [8, 1, 1]}."
+                )
             try:
                 Row.of(row.entry, row.dataset, row.keys, first_point(space))
             except ConfigurationError as error:

@@ -58,7 +58,7 @@ def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[s
     trainer = experiment.trainer
     by_activity = None
     if quantiles:
-        experiment.check_test(f"activity_quantiles={quantiles}")
+        experiment.check_part("test", f"activity_quantiles={quantiles}")
         by_activity = ActivityEvaluator(trainer.evaluator, quantiles, experiment.train_data, experiment.test_data)
     announce(trainer.saved_model_file)
     best_score, best_result = experiment.fit(saved)

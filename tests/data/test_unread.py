@@ -192,6 +192,7 @@ def test_columns_that_other_keys_read_are_loaded() -> None:
             "--eval_args={'mode': 'labeled'} --metrics=['AUC'] --valid_metric=AUC",
             "a leaderboard compares rankings: take metrics",
         ),
+        ("--eval_args={'split': {'RS': [8, 0, 2]}} --tune=3", "--tune=3 chooses by validation, and eval_args split="),
     ],
 )
 def test_a_leaderboard_without_a_ranking_or_a_test_is_refused(keys: str, message: str, capsys: Any) -> None:

@@ -195,6 +195,7 @@ def _answers_of(checkpoint: Path) -> list[list[str]] | None:
     return answers("model.onnx", exported.io == "users")
 
 
+@pytest.mark.skipif(np.__version__ >= "2", reason="RecBole alone does not run with NumPy 2")
 def test_recbole_alone_wrote_it() -> None:
     write_inter(Path(), "day", PAIRS)
     write_times(PAIRS)
