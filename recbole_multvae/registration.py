@@ -21,7 +21,8 @@ For the following RecBole has no look-up, and a function of its own is replaced:
 * metrics are NumPy's numbers, which NumPy 2 prints with their type (``recbole/evaluator/evaluator.py``): they become
   Python's, with the same value, for every model;
 * files are read by :mod:`.data.loading`, in which no line, token or number is lost or becomes another
-  (``Dataset._load_feat``); the log says how many interactions each filter leaves out (:mod:`.data.accounting`);
+  (``Dataset._load_feat``), and the log says how many interactions each filter leaves out (:mod:`.data.accounting`), for
+  every model;
 * times stay exact until the data are split (:mod:`.data.exact_times`), for every model;
 * a saved data set or loader is used only where everything that made it is the same (:mod:`.data.saved`), for every model;
 * a way to split is an ``if`` in ``Dataset.build``: under ``eval_args: {split: {NAME: ...}}`` with a name of
