@@ -78,6 +78,20 @@ def _keys_in_yaml(pattern: str) -> frozenset[str]:
     return frozenset(key for file in files for key in re.findall(r"^(\w+)\s*:", file.read_text("utf-8"), re.MULTILINE))
 
 
+def is_interval(value: Any) -> bool:
+    """Whether a value is one interval of numbers, or several with semicolons between, as RecBole reads its text."""
+    found = [re.fullmatch(r"\s*[\[(]([^,]+),([^,]+)[\])]\s*", part) for part in str(value).split(";")]
+    return all(part is not None and _is_number(part[1]) and _is_number(part[2]) for part in found)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = ".", cutoff: float = 0.6) -> str:
     """The end of a sentence about an unknown word: the most similar known one, or what is said where none is similar."""
     folded = {name.lower(): name for name in sorted(known)}

@@ -7,7 +7,6 @@ without a word. What RecBole refuses with a sentence of its own is not repeated 
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,10 +16,8 @@ from recbole.evaluator.register import metric_information, metrics_dict
 from recbole.utils import EvaluatorType
 
 from recbole_multvae.automatic import AUTO
-from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.configuration import did_you_mean, is_interval
 from recbole_multvae.errors import ConfigurationError
-
-_INTERVAL = r"\s*[\[(][^,\[\]()]+,[^,\[\]()]+[\])]\s*"
 
 
 def _known_encoding(name: str) -> str:
@@ -33,7 +30,7 @@ def _known_encoding(name: str) -> str:
 
 def _interval(value: Any) -> Any:
     # RecBole reads str(value): the command line makes a list of [5,10], and leaves [5,inf) as text.
-    if value is not None and not re.fullmatch(f"{_INTERVAL}(;{_INTERVAL})*", str(value)):
+    if value is not None and not is_interval(value):
         raise ValueError(value)
     return value
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import recbole.data.utils
-from recbole.utils import FeatureType
+from recbole.utils import FeatureType, ModelType
 
 from recbole_multvae.data.atomic_table import AtomicFile
 from recbole_multvae.data.loading import file_of
+from recbole_multvae.data.named_columns import check_named_columns
 from recbole_multvae.data.unread import check_unread, interaction_files, load_what_is_read
 from recbole_multvae.errors import DataError, MultVAEError
 
@@ -57,19 +58,29 @@ def check_headers(config: Any) -> None:
     """Look for mistakes in the headers of the files that RecBole will read. A missing file is left to RecBole.
 
     Raises:
+        ConfigurationError: a key names a column that is not there, or values that are not of its type.
         DataError: a header is not one of an atomic file, or lacks the user or the item column, or a column is in two files.
     """
     ids = [field for field in (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]) if field]
     files = {"inter": [file_of(path, config) for path in interaction_files(config) if path.is_file()]}
     for file in files["inter"]:
         _check_columns(file, ids, config)
-    for kind in ("user", "item"):
+    kinds = ["user", "item", *(config["additional_feat_suffix"] or ())]
+    kinds += ["kg", "link"] if config["MODEL_TYPE"] == ModelType.KNOWLEDGE else []
+    for kind in kinds:
         path = Path(config["data_path"], f"{config['dataset']}.{kind}")
         files[kind] = [file_of(path, config)] if path.is_file() and _loads(config, kind) else []
+    _check_owners({kind: files[kind] for kind in ("inter", "user", "item")}, ids, config)
+    every = (file for own in files.values() for file in own)
+    check_named_columns(config, {name: kind for file in every for name, kind in file.columns.items()})
+
+
+def _check_owners(files: dict[str, list[AtomicFile]], ids: list[str], config: Any) -> None:
+    """RecBole would filter, and read, the last one only of a column that is in two files."""
     owners: dict[str, AtomicFile] = {}
     for kind, own in files.items():
         names = {name for file in own for name in file.columns if name not in ids and _loads(config, kind, name)}
-        if twice := min(names & owners.keys(), default=None):  # RecBole would filter, and read, the last one only.
+        if twice := min(names & owners.keys(), default=None):
             raise DataError(
                 f"{owners[twice].path} and {own[0].path} both have the column {twice}: rename one of them, or leave it out "
                 "with load_col."

@@ -168,6 +168,43 @@ def test_keys_that_nothing_reads(model: str, keys: dict[str, Any], message: str)
         prepared(model, "made", **keys)
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys", "message"),
+    [
+        (
+            "float",
+            {"val_interval": {"ratin": "[4,inf)"}},
+            "val_interval names 'ratin', which is no column .*: did you mean rating",
+        ),
+        (
+            "float",
+            {"val_interval": {"rating": [1, 3, 5]}},
+            r"\[1, 3, 5\]} is not allowed, as the column is of type float: expected",
+        ),
+        ("float", {"val_interval": {"rating": ["4", "5"]}}, "is of type float: expected an interval of numbers, such as"),
+        ("token", {"val_interval": {"rating": "[4,inf)"}}, "is of type token: expected a list of its tokens, such as"),
+        ("token", {"val_interval": {"rating": [4, 5]}}, "is of type token: expected a list of its tokens, such as"),
+        (
+            "float",
+            {"alias_of_item_id": ["x"]},
+            "alias_of_item_id names 'x', which is no column of the data set: expected some",
+        ),
+    ],
+)
+def test_columns_that_keys_name(kind: str, keys: dict[str, Any], message: str) -> None:
+    write("made", clicks(), (*COLUMNS[:2], f"rating:{kind}", COLUMNS[3]))
+    with pytest.raises(ConfigurationError, match=message):
+        prepared("EASE", "made", **keys)
+
+
+@pytest.mark.parametrize("good", ["[4,5]", [4, 5], "[4,4];(4,5]", ["4", "5"]])
+def test_values_of_a_column(good: Any) -> None:
+    kind = "token" if good == ["4", "5"] else "float"
+    write("made", clicks(), (*COLUMNS[:2], f"rating:{kind}", COLUMNS[3]))
+    kept = everything(prepared("EASE", "made", val_interval={"rating": good}))
+    assert kept == {row[:2] for row in clicks() if row[2] >= 4}
+
+
 def test_a_misspelt_key_of_a_model_of_recbole_names_its_own() -> None:
     write("made", clicks())
     own = "activity_quantiles, eval_memory, reg_weight"
