@@ -41,6 +41,7 @@ def create_dataset(original: Any, config: Any) -> Any:
     kind = _class_of(config)
     file = Path(config["dataset_save_path"] or Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth")
     keys = {key: config[key] for key in (*argument_list.dataset_arguments, *_MORE_KEYS)}
+    keys["order"] = config["eval_args"]["order"]  # Times that are missing may not decide.
     if file.is_file() and _is_of(file, _digest(config, [kind, keys]), "data set"):
         dataset = _unpickled(file)
         dataset.config, dataset.dataset_path = config, config["data_path"]

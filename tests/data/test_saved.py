@@ -11,7 +11,7 @@ import pytest
 
 from recbole_multvae.commands.configure import make_config
 from recbole_multvae.data.saved import save_loaders
-from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.errors import ConfigurationError, DataError
 from tests.conftest import QUIET
 from tests.data.made import BY_TIME, clicks, prepared, rows_of, write
 
@@ -61,8 +61,7 @@ def test_what_is_made_of_something_else_is_made_again(model: str, key: str, chan
     expected = prepared(model, "base", checkpoint_dir="elsewhere", **keys)
     with caplog.at_level(logging.WARNING):
         found = prepared(model, "base", **keys)
-    if not (key == "save_dataset" and change == "another split"):  # Interactions that are not yet split are the same.
-        assert "are of other files or another configuration, and are made again." in caplog.text
+    assert "are of other files or another configuration, and are made again." in caplog.text
     assert result(found) == result(expected)
     for part in ("valid_data", "test_data"):
         assert rows_of(getattr(found, part)) == rows_of(getattr(expected, part))
@@ -86,6 +85,14 @@ def test_a_name_with_a_pattern_in_it() -> None:
     write("a[1]", clicks(seed=7))
     found = prepared("EASE", "a[1]")
     assert rows_of(found.test_data) == rows_of(prepared("EASE", "a[1]", checkpoint_dir="elsewhere").test_data)
+
+
+def test_times_that_did_not_matter_may_not_decide() -> None:
+    write("base", [*clicks(), ("u0", "i99", 1, "")])
+    keys = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    prepared("EASE", "base", save_dataset=True, **keys)
+    with pytest.raises(DataError, match="base lacks the timestamp of 1 interaction, and the order of time decides"):
+        prepared("EASE", "base", eval_args=BY_TIME, **keys)
 
 
 def test_loaders_that_cannot_be_saved_are_refused() -> None:
