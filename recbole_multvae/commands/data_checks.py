@@ -42,7 +42,7 @@ def check_parts(parts: list[Any], config: Config) -> None:
     _check_topk(train, config)
     if train.uid_field is None or config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         return
-    _check_popular([distinct_clicks(part) for part in parts], config)
+    _check_popular(parts, config)
     if len(test) and not hasattr(test, "fold_in"):
         _check_users(train, test, config)
         _check_repeated(train, test)
@@ -57,12 +57,15 @@ def _check_topk(data: Any, config: Config) -> None:
         )
 
 
-def _check_popular(clicks: list[Any], config: Config) -> None:
+def _check_popular(parts: list[Any], config: Config) -> None:
     """RecBole draws items by popularity until the user lacks one: for ever, where the user has all that were clicked."""
-    whole = ones(clicks[0] + clicks[1] + clicks[2])
-    known = np.unique(whole.indices).size
     modes = [mode for mode in config["eval_args"]["mode"].values() if mode.startswith("pop")]
     trained = (config["train_neg_sample_args"] or {}).get("distribution") == "popularity"
+    if not (modes or trained):
+        return
+    clicks = [distinct_clicks(part) for part in parts]
+    whole = ones(clicks[0] + clicks[1] + clicks[2])
+    known = np.unique(whole.indices).size
     drawn = {f"eval_args mode={mode!r}": whole for mode in modes} | ({"train_neg_sample_args": clicks[0]} if trained else {})
     for key, used in drawn.items():
         if np.diff(used.indptr).max() >= known:

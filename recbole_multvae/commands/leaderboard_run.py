@@ -56,7 +56,8 @@ def _fit(task: Task, saved: bool) -> tuple[Experiment, dict[str, Any]]:
     ignore_recbole_s_deprecations()
     config = make_config(task.model, task.dataset, task.files, task.defaults, {**task.keys, "seed": str(task.seed)})
     experiment = prepare(config)
-    experiment.check_part(*(("test", "a leaderboard") if saved else ("validation", "--tune")))
+    part, reader = ("test", "a leaderboard") if saved else ("validation", "--tune")
+    experiment.check_part(part, reader)
     trainer = experiment.trainer
     fits: list[float] = []
     validations: list[float] = []

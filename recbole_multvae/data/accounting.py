@@ -48,5 +48,5 @@ def say_what_is_left(dataset: Any) -> None:
 
 def say_parts(parts: list[Any]) -> None:
     """Log how many interactions each part of the split has."""
-    sizes = [f"{len(part):,} for {name}" for part, name in zip(parts, ("training", "validation", "test"), strict=True)]
-    getLogger().info(f"The split makes of the interactions {', '.join(sizes)}.")
+    train, valid, test = (f"{len(part):,}" for part in parts)
+    getLogger().info(f"The split has {train} interactions for training, {valid} for validation and {test} for the test.")

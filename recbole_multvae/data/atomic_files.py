@@ -15,7 +15,7 @@ from recbole.utils import FeatureType, ModelType
 from recbole_multvae.data.atomic_table import AtomicFile
 from recbole_multvae.data.loading import file_of
 from recbole_multvae.data.named_columns import check_named_columns
-from recbole_multvae.data.unread import check_unread, interaction_files, load_what_is_read
+from recbole_multvae.data.unread import check_unread, load_what_is_read
 from recbole_multvae.errors import DataError, MultVAEError
 
 
@@ -34,9 +34,10 @@ def read_dataset(config: Any) -> Any:
     """
     downloads = config["single_spec"] and not Path(config["data_path"]).exists()
     try:
-        check_headers(config)
-        check_unread(config)
-        load_what_is_read(config)
+        files = _interaction_files(config)
+        check_headers(config, files)
+        check_unread(config, files)
+        load_what_is_read(config, files)
         return recbole.data.utils.create_dataset(config)
     except MultVAEError:
         raise
@@ -54,15 +55,26 @@ def _advice(error: Exception) -> str:
     return ""
 
 
-def check_headers(config: Any) -> None:
-    """Look for mistakes in the headers of the files that RecBole will read. A missing file is left to RecBole.
+def _interaction_files(config: Any) -> list[AtomicFile]:
+    """The files of interactions that RecBole will read. A missing one is left to RecBole."""
+    parts = [f".{part}" for part in config["benchmark_filename"] or []] or [""]
+    paths = [Path(config["data_path"], f"{config['dataset']}{part}.inter") for part in parts]
+    return [file_of(path, config) for path in paths if path.is_file()]
+
+
+def check_headers(config: Any, interactions: list[AtomicFile]) -> None:
+    """Look for mistakes in the headers of the files that RecBole will read.
+
+    Args:
+        config: RecBole's ``Config``.
+        interactions: the files of interactions.
 
     Raises:
         ConfigurationError: a key names a column that is not there, or values that are not of its type.
         DataError: a header is not one of an atomic file, or lacks the user or the item column, or a column is in two files.
     """
     ids = [field for field in (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]) if field]
-    files = {"inter": [file_of(path, config) for path in interaction_files(config) if path.is_file()]}
+    files = {"inter": interactions}
     for file in files["inter"]:
         _check_columns(file, ids, config)
     kinds = ["user", "item", *(config["additional_feat_suffix"] or ())]
@@ -71,8 +83,9 @@ def check_headers(config: Any) -> None:
         path = Path(config["data_path"], f"{config['dataset']}.{kind}")
         files[kind] = [file_of(path, config)] if path.is_file() and _loads(config, kind) else []
     _check_owners({kind: files[kind] for kind in ("inter", "user", "item")}, ids, config)
-    every = (file for own in files.values() for file in own)
-    check_named_columns(config, {name: kind for file in every for name, kind in file.columns.items()})
+    if interactions:  # Else the data set is missing, or not downloaded yet.
+        every = (file for own in files.values() for file in own)
+        check_named_columns(config, {name: kind for file in every for name, kind in file.columns.items()})
 
 
 def _check_owners(files: dict[str, list[AtomicFile]], ids: list[str], config: Any) -> None:

@@ -21,10 +21,9 @@ from recbole_multvae.errors import DataError
 
 
 def orders_by_time(dataset: Any) -> bool:
-    """Whether times decide what a data set's parts are."""
+    """Whether times decide what a data set's parts are, or which of repeated interactions is kept."""
     config = dataset.config
-    by_time = config["eval_args"]["order"] == "TO" and not config["benchmark_filename"]
-    return by_time or (config["rm_dup_inter"] is not None and not config["benchmark_filename"])
+    return not config["benchmark_filename"] and (config["eval_args"]["order"] == "TO" or config["rm_dup_inter"] is not None)
 
 
 def check_times(dataset: Any) -> None:

@@ -36,7 +36,7 @@ def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
     file = file_of(path, dataset.config)
     wanted = [name for name in file.columns if (load is None or name in load) and name not in (unload or ())]
     if not wanted:
-        dataset.logger.warning(f"No columns has been loaded from [{source}]")
+        getLogger().warning(f"load_col and unload_col leave no column of {file.path}.")
         return None
     if source != "link":
         _set_properties(dataset, file, wanted, source)

@@ -1,6 +1,6 @@
 """The columns that keys of the configuration name, compared with those of the files.
 
-RecBole takes what it cannot read in ``val_interval`` for every value, and then leaves out one row of its own choice.
+Where RecBole cannot read an interval of ``val_interval``, it warns, and then drops a single row, whatever its value.
 """
 
 from __future__ import annotations

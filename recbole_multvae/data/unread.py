@@ -8,37 +8,29 @@ column of lists are for sequential models.
 from __future__ import annotations
 
 import inspect
+from itertools import chain
 from logging import getLogger
-from pathlib import Path
 from typing import Any
 
 from recbole.utils import FeatureType, InputType, ModelType
 
 from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.data.accounting import FILTERS
 from recbole_multvae.data.atomic_table import AtomicFile
-from recbole_multvae.data.loading import file_of
 from recbole_multvae.errors import ConfigurationError, DataError
 
-#: RecBole's filters, which it leaves out where files are split already.
-FILTERS = (
-    "val_interval", "rm_dup_inter", "user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item",
-)  # fmt: skip
 
-
-def interaction_files(config: Any) -> list[Path]:
-    """The files of interactions that RecBole will read, whether they are there or not."""
-    parts = [f".{part}" for part in config["benchmark_filename"] or []] or [""]
-    return [Path(config["data_path"], f"{config['dataset']}{part}.inter") for part in parts]
-
-
-def check_unread(config: Any) -> None:
+def check_unread(config: Any, files: list[AtomicFile]) -> None:
     """Look for what would have no effect.
+
+    Args:
+        config: RecBole's ``Config``.
+        files: those of interactions.
 
     Raises:
         ConfigurationError: a key.
         DataError: a column.
     """
-    files = [file_of(path, config) for path in interaction_files(config) if path.is_file()]
     _check_loaded(config, files)
     _check_filters(config)
     _check_negatives(config)
@@ -56,7 +48,7 @@ def _given(config: Any, key: str) -> Any:
     return config.external_config_dict.get(key)
 
 
-def _check_loaded(config: Any, files: list[Any]) -> None:
+def _check_loaded(config: Any, files: list[AtomicFile]) -> None:
     """The columns that the user names are there."""
     for key in ("load_col", "unload_col"):
         named = (_given(config, key) or {}).get("inter")
@@ -72,7 +64,7 @@ def _check_filters(config: Any) -> None:
         return
     if unread := {"split", "order"} & (_given(config, "eval_args") or {}).keys():
         getLogger().warning(f"eval_args {' and '.join(sorted(unread))} have no effect with benchmark_filename.")
-    for key in FILTERS:
+    for key in chain.from_iterable(FILTERS.values()):
         if (value := _given(config, key)) is not None and value not in ("[0,inf)", True):
             raise ConfigurationError(
                 f"{key}={value!r} has no effect with benchmark_filename, whose files RecBole takes as they are: filter the "
@@ -88,7 +80,7 @@ def _check_negatives(config: Any) -> None:
         )
 
 
-def _check_lists(config: Any, files: list[Any]) -> None:
+def _check_lists(config: Any, files: list[AtomicFile]) -> None:
     name = f"{config['ITEM_ID_FIELD']}{config['LIST_SUFFIX']}"
     for file in files:
         if name in file.columns and not _left_out(config, name):
@@ -144,11 +136,10 @@ def _labels(config: Any, file: AtomicFile) -> DataError | None:
     )
 
 
-def load_what_is_read(config: Any) -> None:
+def load_what_is_read(config: Any, files: list[AtomicFile]) -> None:
     """Load the columns that a filter or the order of time reads, where the user did not say what to load."""
     if _given(config, "load_col") is not None or config["load_col"] is None or config["benchmark_filename"]:
         return
-    files = [file_of(path, config) for path in interaction_files(config) if path.is_file()]
     loaded = config["load_col"].get("inter")
     if not isinstance(loaded, list) or not files:
         return

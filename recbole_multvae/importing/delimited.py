@@ -135,15 +135,12 @@ class Delimited:
         ends_well = np.isin(characters[after[after < len(data)]], around).all()
         return len(quotes) % 2 == 0 and bool(ends_well and np.isin(characters[before[before >= 0]], around).all())
 
-    def _quickly(self, data: bytes, line: int, wanted: Sequence[str]) -> Iterator[Chunk]:
+    def _quickly(self, text: bytes, line: int, wanted: Sequence[str]) -> Iterator[Chunk]:
         """The rows of text that is plain, if there are any."""
-        text = data
         if not text.strip():
             return
-        if text.startswith(
-            codecs.BOM_UTF8
-        ):  # Of a token: the file's own is left out already, and Arrow would take this too.
-            data = b"\n" + text
+        # A byte order mark is a token's here, as the file's own is gone already, and Arrow would take it away.
+        data = b"\n" + text if text.startswith(codecs.BOM_UTF8) else text
         numbers = [str(number) for number in range(len(self.names))]  # Names may be empty or occur twice.
         columns = [numbers[self.names.index(name)] for name in wanted]
         quotes = self._layout.quotes and b'"' in data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,9 +123,9 @@ def _entries(column: pa.Array, separator: str | None) -> list[list[str]]:
     return [[entry for text in row if (entry := re.sub(r"[\t\n\r\0]+", " ", text or "").strip())] for row in rows]
 
 
-def _between(lists: object) -> str:
+def _between(lists: Iterable[list[list[str]]]) -> str:
     characters: set[str] = set()
-    for rows in lists:  # type: ignore[attr-defined]
+    for rows in lists:
         for row in rows:
             characters.update(*row)
     free = next((mark for mark in _BETWEEN if mark not in characters), None)

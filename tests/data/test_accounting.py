@@ -36,8 +36,8 @@ def test_every_interaction_that_is_left_out_is_told(caplog: pytest.LogCaptureFix
         f"user_inter_num_interval='[2,inf)' leaves out {len(good) - len(left)} of {len(good)} interactions: "
         f"{len(left)} are left." in lines
     )
-    sizes = [f"{len(part)} for {name}" for part, name in zip(parts, ("training", "validation", "test"), strict=True)]
-    assert f"The split makes of the interactions {', '.join(sizes)}." in lines
+    train, valid, test = map(len, parts)
+    assert f"The split has {train} interactions for training, {valid} for validation and {test} for the test." in lines
 
 
 def test_repeated_interactions_are_told(caplog: pytest.LogCaptureFixture) -> None:

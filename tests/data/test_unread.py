@@ -197,6 +197,11 @@ def test_columns_that_keys_name(kind: str, keys: dict[str, Any], message: str) -
         prepared("EASE", "made", **keys)
 
 
+def test_a_data_set_that_is_missing_is_what_is_said() -> None:
+    with pytest.raises(DataError, match=r"Cannot read the data set nothing in \./nothing: Neither"):
+        prepared("EASE", "nothing", val_interval={"rating": "[4,inf)"})
+
+
 @pytest.mark.parametrize("good", ["[4,5]", [4, 5], "[4,4];(4,5]", ["4", "5"]])
 def test_values_of_a_column(good: Any) -> None:
     kind = "token" if good == ["4", "5"] else "float"
