@@ -35,7 +35,7 @@ test-clients: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/clients
 
 # The core of the tests with NumPy 2 and the newest Python at hand, pyenv's among them, in an environment of its own.
-CORE := tests/models tests/export $(addprefix tests/test_,registration.py checkpoint.py runner.py removed_names.py)
+CORE := tests/models tests/export tests/experiment $(addprefix tests/test_,registration.py checkpoint.py compatibility.py)
 .venv-newest/installed: NEWEST = $(call newest,$(foreach minor,14 13 12 11 10,\
     python3.$(minor) $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.$(minor).*/bin/python)))
 test-newest: .venv-newest/installed

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from machine import describe
 from made_data import clicks
-from multvae_export.onnx_file import to_onnx, write
+from multvae_export.graph.onnx_file import to_onnx, write
 from options import made
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from recbole.utils import utils
 
-from recbole_multvae.commands.exit_codes import ignore_recbole_s_deprecations
+from recbole_multvae.commands.exit_codes import ignore_recbole_deprecations
 from tests.differential.made import Example, examples
 from tests.differential.outcome import NoBoard
 from tests.differential.recbole_path import RecBoleAlone
@@ -79,7 +79,7 @@ def main() -> int:
     args = parser.parse_args()
     sys.argv = sys.argv[:1]  # RecBole reads keys from it.
     utils.SummaryWriter = NoBoard
-    ignore_recbole_s_deprecations()
+    ignore_recbole_deprecations()
     with tempfile.TemporaryDirectory() as folder, RecBoleAlone(Path(folder)) as alone:
         os.chdir(folder)
         trials, start = Trials(Path(folder), alone), time.perf_counter()

@@ -27,7 +27,7 @@ import yaml
 from machine import describe
 
 from recbole_multvae.commands.command_line import model_names
-from recbole_multvae.files import replaced
+from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.json_file import write_json
 
 FOLDER = Path(__file__).parent / "environments"
@@ -64,7 +64,7 @@ def main() -> None:
         if model not in found["models"]:
             found["models"][model] = outcome(model, args.time_limit)
             FOLDER.mkdir(exist_ok=True)
-            with replaced(file) as part:
+            with atomic_write(file) as part:
                 write_json(part, found)
             print(model, found["models"][model], file=sys.stderr)
     print(table({file.stem: json.loads(file.read_text("utf-8"))["models"] for file in sorted(FOLDER.glob("*.json"))}))

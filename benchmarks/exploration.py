@@ -24,7 +24,7 @@ from machine import describe
 from matplotlib.figure import Figure
 from multvae_export.exporter import export
 from multvae_export.histories import padded
-from multvae_export.options import Options
+from multvae_export.target import Options
 
 from recbole_multvae.commands.recommend import load_model
 from recbole_multvae.leaderboard.json_file import write_json

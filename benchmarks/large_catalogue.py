@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from multvae_export.onnx_file import to_onnx, write
-from multvae_export.verification import File, verify
+from multvae_export.graph.onnx_file import to_onnx, write
+from multvae_export.verification.checks import File, verify
 from serving import random_model
 
 

@@ -27,7 +27,7 @@ class RoundedProducts(TorchDispatchMode):
 
 def main() -> None:
     """Train what the first argument describes. See timed_run.py."""
-    from recbole_multvae.training.hardware import has_bf16
+    from recbole_multvae.hardware import has_bf16
 
     with nullcontext() if has_bf16(torch.device("cpu")) else RoundedProducts():
         timed_run.main()

@@ -19,7 +19,7 @@ from machine import describe
 from workers import HERE
 
 import recbole_multvae
-from recbole_multvae.files import replaced
+from recbole_multvae.files import atomic_write
 
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "recbole": recbole.__version__,
             "recbole_multvae": recbole_multvae.__version__}  # fmt: skip
@@ -91,7 +91,7 @@ def measure_all(runs: Iterable[tuple[str, Run]], file: Path, keep: bool) -> list
         held = next((run for run in kept if run["described"] == described), None)
         measured.append({**held, "name": name} if held else measure(name, described))
         others = [run for run in kept if run["described"] not in [mine["described"] for mine in measured]]
-        with replaced(file) as part:
+        with atomic_write(file) as part:
             Path(part).write_text(json.dumps(measured + others, indent=1), "utf-8")
         print(f"{name}, seed {described['keys']['seed']}: {measured[-1]['seconds']} s", file=sys.stderr)
     return measured

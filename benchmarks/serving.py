@@ -19,12 +19,12 @@ import numpy as np
 import onnxruntime
 import torch
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
-from multvae_export.benchmark import read_once, take_turns
+from multvae_export.benchmark.command import read_once, take_turns
+from multvae_export.benchmark.session import CPU, Call, Served, histories
 from multvae_export.exporter import export
-from multvae_export.layers import Layer
-from multvae_export.onnx_file import to_onnx, write
-from multvae_export.quantise import PRECISIONS
-from multvae_export.served import CPU, Call, Served, histories
+from multvae_export.graph.layers import Layer
+from multvae_export.graph.onnx_file import to_onnx, write
+from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.trained_model import Model
 
 ITEMS, HIDDEN, LATENT = 20108, 600, 200

@@ -22,7 +22,7 @@ def main() -> None:
     sys.argv = sys.argv[:1]
     from recbole.trainer import Trainer
 
-    from recbole_multvae.commands.run import run
+    from recbole_multvae.experiment.run import run
 
     measured: dict[str, Any] = {"validations": [], "epochs": []}
     validate, train = Trainer._valid_epoch, Trainer._train_epoch

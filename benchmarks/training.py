@@ -24,7 +24,7 @@ from contestants import DEVICE, Enough
 from machine import describe, quiet
 from workers import CORNAC, OURS, RECBOLE, SHARED, Answer, Worker, made, recbole, rounds, spread, workers
 
-from recbole_multvae.training.hardware import has_bf16
+from recbole_multvae.hardware import has_bf16
 
 #: Users per second in training, and where that stands.
 NVIDIA = 219_000

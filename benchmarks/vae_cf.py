@@ -115,8 +115,8 @@ def main() -> None:
     from recbole.data import data_preparation
     from recbole.utils import init_seed
 
-    from recbole_multvae.commands.configure import make_config
     from recbole_multvae.data.atomic_files import read_dataset
+    from recbole_multvae.experiment.configuration import make_config
 
     config = make_config(*(described[name] for name in ("model", "dataset", "files", "keys", "own")))
     init_seed(config["seed"], config["reproducibility"])

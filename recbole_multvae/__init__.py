@@ -6,11 +6,10 @@
 <class 'recbole_multvae.models.multvae.MultVAE'>
 """
 
-from recbole_multvae.recbole_version import check_recbole
-from recbole_multvae.removed_names import import_quick_start, put_back
+from recbole_multvae.compatibility import check_recbole, import_quick_start, restore_removed_names
 
 check_recbole()  # Before anything that another RecBole may not have.
-put_back()  # Before anything of RecBole that needs it.
+restore_removed_names()  # Before anything of RecBole that needs it.
 
 from recbole_multvae.models import FAMILY  # noqa: E402
 from recbole_multvae.registration import register  # noqa: E402

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replaced(file: str | Path) -> Iterator[str]:
+def atomic_write(file: str | Path) -> Iterator[str]:
     """A path to write to in place of ``file``, which takes its place once it is written without an error."""
     part = f"{file}.{secrets.token_hex(4)}.part"  # Machines that train together may share the folder.
     try:

@@ -63,16 +63,18 @@ from recbole.evaluator import Evaluator
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 
-from recbole_multvae import checkpoint, shipped
-from recbole_multvae.configuration import check_keys
+from recbole_multvae import checkpoint
+from recbole_multvae.config import shipped
+from recbole_multvae.config.keys import check_keys
+from recbole_multvae.config.shipped import PROPERTIES
 from recbole_multvae.data import accounting, csr, exact_times, saved
 from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
     ClickItemDataLoader,
     ClickUserDataLoader,
+    FullRowsEvalDataLoader,
     UsersWithHistories,
-    WholeRowsEvalDataLoader,
 )
 from recbole_multvae.data.loading import load_features
 from recbole_multvae.data.protocols import chosen
@@ -84,7 +86,6 @@ from recbole_multvae.evaluation.metrics import METRICS
 from recbole_multvae.evaluation.recbole_models import check_reads_histories, histories_of
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickRecommender
-from recbole_multvae.shipped import PROPERTIES
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
 
@@ -221,13 +222,13 @@ def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
 
 def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
     loader = original(config, phase)
-    ours, protocol_s = _is_family(config.model_class), chosen(config) is not None
+    ours, by_protocol = _is_family(config.model_class), chosen(config) is not None
     if phase == "train":
         if ours:
             return ClickItemDataLoader if config.model_class.by_item else ClickUserDataLoader
-        return ClickUserDataLoader if protocol_s and loader is UserDataLoader else loader
-    if loader is FullSortEvalDataLoader and (ours or protocol_s or _many_users(config)):
-        return BatchedFullSortEvalDataLoader if ours else WholeRowsEvalDataLoader
+        return ClickUserDataLoader if by_protocol and loader is UserDataLoader else loader
+    if loader is FullSortEvalDataLoader and (ours or by_protocol or _many_users(config)):
+        return BatchedFullSortEvalDataLoader if ours else FullRowsEvalDataLoader
     return loader
 
 
@@ -248,7 +249,7 @@ def _load_feat(_: Any, dataset: Dataset, filepath: str, source: Any) -> Any:
 
 
 def _data_processing(original: Any, dataset: Dataset) -> None:
-    exact_times.settle_order(dataset.config)
+    exact_times.order_by_time(dataset.config)
     exact_times.check_times(dataset)
     original(dataset)
     accounting.say_what_is_left(dataset)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from multvae_export.reader import Name, Record, read
+from multvae_export.checkpoint.records import Name, Record, read
 from multvae_export.reading import PACKAGES
 from recbole.utils import ModelType
 

@@ -15,14 +15,14 @@ import recbole
 import yaml
 
 from recbole_multvae.commands.command_line import read_command_line
+from recbole_multvae.config.settings import Settings, yaml_lines
+from recbole_multvae.config.shipped import configurations
 from recbole_multvae.data.protocols.strong_generalization import StrongGeneralizationSettings
 from recbole_multvae.data.protocols.weak_generalization import WeakGeneralizationSettings
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.recbole_models import READERS
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
-from recbole_multvae.settings import Settings, yaml_lines
-from recbole_multvae.shipped import configurations
 from tests.conftest import QUICK, Experiment, block_pairs, write_inter
 
 ROOT = Path(__file__).parent.parent
@@ -107,7 +107,7 @@ def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
     settings = model.all_settings()
     text = (ROOT / "properties" / "model" / f"{model.__name__}.yaml").read_text("utf-8")
     written = text.split("\n\n")[0].splitlines()
-    assert written == yaml_lines(settings), "the lines of the YAML file are made by recbole_multvae.settings.yaml_lines"
+    assert written == yaml_lines(settings), "the lines of the YAML file are made by config.settings.yaml_lines"
     assert {key: yaml.safe_load(text)[key] for key in settings.model_fields} == settings().model_dump()
     for settings in map(model.all_settings, likelihoods()):
         check_table(settings, key_table(model.__name__))

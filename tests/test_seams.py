@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from multvae_export.reader import read
+from multvae_export.checkpoint.records import read
 from recbole.config import Config
 from recbole.trainer import Trainer
 
@@ -25,7 +25,7 @@ LIKELIHOOD = '''
 """Half the squared error of every item."""
 import torch
 from recbole_multvae.likelihoods.base import Likelihood, LikelihoodSettings
-from recbole_multvae.settings import setting
+from recbole_multvae.config.settings import setting
 
 
 class SquareSettings(LikelihoodSettings):
@@ -44,7 +44,7 @@ class Square(Likelihood):
 MODEL = '''
 """A Mult-VAE without hidden layers whose KL term has the weight 1."""
 from recbole_multvae.models.multvae import MultVAE, MultVAESettings
-from recbole_multvae.settings import setting
+from recbole_multvae.config.settings import setting
 
 
 class ShallowSettings(MultVAESettings):

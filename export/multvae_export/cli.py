@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Sequence
 
-from multvae_export import __version__, architectures, triton
+from multvae_export import __version__, architectures
 from multvae_export.console import newest, run_command
 from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
-from multvae_export.forms import IO
-from multvae_export.onnx_file import CONTRACT_VERSION, OPSETS, OPTIONS_VERSION
-from multvae_export.options import Options
-from multvae_export.quantise import PRECISIONS
+from multvae_export.graph.forms import IO
+from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPSETS, OPTIONS_VERSION
+from multvae_export.graph.quantise import PRECISIONS
+from multvae_export.publish import triton
+from multvae_export.target import Options
 
 CHECK = "\N{CHECK MARK}"
 EXAMPLES = """

@@ -8,18 +8,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from multvae_export import checkpoint as checkpoints
-from multvae_export import triton
-from multvae_export.dataset import DataSet
+from multvae_export.checkpoint import contents as checkpoints
+from multvae_export.checkpoint.dataset import DataSet
+from multvae_export.checkpoint.proof import Proof
 from multvae_export.errors import OptionError, PrecisionError
+from multvae_export.graph.onnx_file import to_onnx, write
 from multvae_export.histories import Layout
-from multvae_export.onnx_file import to_onnx, write
-from multvae_export.options import NONE, Options
-from multvae_export.output import publish, working_folder
-from multvae_export.precision_cost import Histories, made_histories, measure, read_histories, some_users
-from multvae_export.proof import Proof
+from multvae_export.publish import triton
+from multvae_export.publish.working_folder import publish, working_folder
+from multvae_export.target import NONE, Options
 from multvae_export.trained_model import Model, model_of
-from multvae_export.verification import File, verify
+from multvae_export.verification.checks import File, verify
+from multvae_export.verification.precision_cost import Histories, made_histories, measure, read_histories, some_users
 
 #: On ML-1M fp16 keeps 99.9 % of fp32's top 10, int8 98.8 % and int4 93.8 %, each with over 99.8 % of its NDCG@100.
 MIN_OVERLAP = 0.9

@@ -18,9 +18,9 @@ import torch
 
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
-from multvae_export.onnx_file import CONTRACT_VERSION, OPTIONS_VERSION, to_onnx, write
-from multvae_export.options import Options
+from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPTIONS_VERSION, to_onnx, write
 from multvae_export.ranking import best, multi_hot
+from multvae_export.target import Options
 from multvae_export.trained_model import Model
 
 #: The ids that stand for tokens that the model does not know, in the file with ids.

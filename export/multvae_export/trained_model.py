@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from multvae_export import architectures
 from multvae_export.architectures import Architecture
-from multvae_export.checkpoint import Checkpoint
+from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import UnsupportedModelError
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import recbole
 
-from recbole_multvae.commands.configure import read_keys
-from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.config.keys import did_you_mean
+from recbole_multvae.config.settings import RecommenderSettings, Settings, yaml_lines
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
+from recbole_multvae.experiment.configuration import read_keys
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
-from recbole_multvae.settings import RecommenderSettings, Settings, yaml_lines
 
 
 class _Once(argparse.Action):

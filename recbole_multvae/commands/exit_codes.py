@@ -14,14 +14,14 @@ MISTAKE = 1
 INTERRUPTED = 130
 
 
-def ignore_recbole_s_deprecations() -> None:
+def ignore_recbole_deprecations() -> None:
     """Hide the deprecation warnings of RecBole's own code: a user of the command cannot mend them."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
 
 
 def run_command(work: Callable[[], None]) -> int:
     """Do the work of a command and return its exit code. Any error but a user's mistake keeps its traceback."""
-    ignore_recbole_s_deprecations()
+    ignore_recbole_deprecations()
     try:
         work()
     except MultVAEError as error:

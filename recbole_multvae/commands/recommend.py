@@ -16,11 +16,11 @@ from recbole.utils import init_seed
 
 from recbole_multvae import checkpoint
 from recbole_multvae.commands.exit_codes import run_command
-from recbole_multvae.commands.refusals import one_line, refusals_of_recbole
 from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.data.history import History
 from recbole_multvae.data.titles import read_titles
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
+from recbole_multvae.experiment.recbole_errors import explain_recbole_errors, one_line
 from recbole_multvae.models import FAMILY, ClickRecommender
 
 #: A path at which there can be no file, whoever tries to put one there.
@@ -73,7 +73,7 @@ def _data(config: Any, dataset_path: str | None) -> list[Any]:
     config["dataset_save_path"] = config["dataloaders_save_path"] = _NOWHERE
     config["save_dataset"] = config["save_dataloaders"] = False
     init_seed(config["seed"], config["reproducibility"])
-    with refusals_of_recbole():
+    with explain_recbole_errors():
         return [loader._dataset for loader in data_preparation(config, read_dataset(config))]
 
 

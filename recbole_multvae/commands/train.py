@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from recbole_multvae.commands.command_line import read_command_line
 from recbole_multvae.commands.exit_codes import run_command
-from recbole_multvae.commands.leaderboard import is_leaderboard, run_leaderboard
-from recbole_multvae.commands.run import run
-from recbole_multvae.commands.spawn import run_processes
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.experiment.processes import run_processes
+from recbole_multvae.experiment.run import run
+from recbole_multvae.leaderboard.board import is_leaderboard, run_leaderboard
 
 __all__ = ["main", "run", "run_processes"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from recbole.data.dataset import Dataset
 
-from recbole_multvae import automatic, shipped
+from recbole_multvae.config import automatic, shipped
 from recbole_multvae.data.protocols.base import part
 
 
@@ -28,7 +28,7 @@ class FamilyDataset(Dataset):
     def build(self) -> list[Any]:
         """The data sets for training, validation and test. See RecBole's ``Dataset.build``. Settles keys left at auto."""
         parts = super().build()
-        automatic.settle(self.config, parts[0])
+        automatic.resolve_auto(self.config, parts[0])
         return parts
 
     def split_by_ratio(self, ratios: Sequence[float], group_by: str | None = None) -> list[Any]:

@@ -115,7 +115,7 @@ def time_based_split(original: Any, dataset: Any, *args: Any, **kwargs: Any) -> 
     return parts
 
 
-def settle_order(config: Any) -> None:
+def order_by_time(config: Any) -> None:
     """Let ``split: {TS: ...}`` order by time: RecBole's default, RO, would mix what was before with what came after."""
     args = config["eval_args"]
     if "TS" in (args["split"] or {}) and args["order"] != "TO" and not config["benchmark_filename"]:

@@ -8,11 +8,31 @@ import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
 from recbole.data.interaction import Interaction
+from recbole.evaluator.register import Register
 from torch import Tensor
 
+from recbole_multvae.config.settings import RecommenderSettings
 from recbole_multvae.data.csr import UserItems, clicks_from_sets, distinct_clicks, item_tensor, ones
-from recbole_multvae.evaluation.ranking import WHOLE_ROW_BYTES, users_per_batch
-from recbole_multvae.settings import RecommenderSettings
+
+#: What RecBole's collector can gather beyond top-k lists. All of it needs whole rows of scores.
+BEYOND_TOP_K = ("rec.meanrank", "rec.score", "data.label")
+#: Bytes held for one user and one item or hidden unit: the scores and, beside the decoder, layers and clicks.
+TOP_K_BYTES = 6
+#: The same where RecBole's collector sorts whole rows, which its ``rec.meanrank`` does.
+WHOLE_ROW_BYTES = 56
+
+
+def reads_top_k_only(config: Any) -> bool:
+    """Whether the configured metrics read no more of the scores than the top-k lists."""
+    needs = Register(config)
+    return not any(needs.need(name) for name in BEYOND_TOP_K)
+
+
+def users_per_batch(config: Any, n_items: int) -> int:
+    """How many users' evaluation by a model of the family fits into ``eval_memory`` MiB, at least 1."""
+    units = n_items + 2 * sum(config["mlp_hidden_size"] or []) + 3 * (config["latent_dimension"] or 0)
+    unit = TOP_K_BYTES if reads_top_k_only(config) else WHOLE_ROW_BYTES
+    return max(1, config["eval_memory"] * 2**20 // (unit * units))
 
 
 class ClickUserDataLoader(UserDataLoader):
@@ -103,7 +123,7 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
         return users_per_batch(self.config, n_items)
 
 
-class WholeRowsEvalDataLoader(BatchedFullSortEvalDataLoader):
+class FullRowsEvalDataLoader(BatchedFullSortEvalDataLoader):
     """The same loader for RecBole's models, which make whole rows of scores."""
 
     def _users_per_batch(self, n_items: int) -> int:

@@ -20,10 +20,10 @@ import torch
 from recbole.utils import ModelType, argument_list
 
 import recbole_multvae
-from recbole_multvae import automatic
+from recbole_multvae.config import automatic
 from recbole_multvae.data.content import digest, files_of
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.files import replaced
+from recbole_multvae.files import atomic_write
 
 #: The keys that RecBole's list of those of a data set leaves out.
 _MORE_KEYS = ("seed", "repeatable", "encoding", "numerical_features", "discretization", "alias_of_user_id",
@@ -101,7 +101,7 @@ def load_loaders(_: Any, config: Any) -> tuple[Any, ...] | None:
         _set_generator(loader, torch.Generator())
         loader.generator.set_state(state)
         loaders.append(loader)
-    automatic.settle(config, loaders[0]._dataset)
+    automatic.resolve_auto(config, loaders[0]._dataset)
     return tuple(loaders)
 
 
@@ -144,7 +144,7 @@ def _unpickled(file: Path) -> Any:
 
 def _save(value: Any, file: Path, made_of: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(file) as part, open(part, "wb") as stream:
+    with atomic_write(file) as part, open(part, "wb") as stream:
         pickle.dump(value, stream)
         stream.write(_MARK + made_of.encode())
     getLogger().info(f"Saved for the next run: {file}")

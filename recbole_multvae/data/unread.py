@@ -14,7 +14,7 @@ from typing import Any
 
 from recbole.utils import FeatureType, InputType, ModelType
 
-from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.config.keys import did_you_mean
 from recbole_multvae.data.accounting import FILTERS
 from recbole_multvae.data.atomic_table import AtomicFile
 from recbole_multvae.errors import ConfigurationError, DataError

@@ -15,11 +15,11 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator.collector import DataStruct
 
+from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.collector import ROWS_OF_USERS
-from recbole_multvae.files import replaced
-from recbole_multvae.settings import Settings, setting
+from recbole_multvae.files import atomic_write
 
 #: Panels of the drawing in a row.
 COLUMNS = 3
@@ -115,6 +115,6 @@ def draw(groups: list[Group], checkpoint: str) -> Path:
     figure.supxlabel("clicks of a user that the model is given")
     file = Path(checkpoint).with_suffix("")
     file = file.with_name(f"{file.name}-activity.png")
-    with replaced(file) as part:
+    with atomic_write(file) as part:
         figure.savefig(part, format="png", dpi=150)
     return file

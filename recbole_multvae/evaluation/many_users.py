@@ -14,7 +14,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
 
-from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader
+from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader, reads_top_k_only
 from recbole_multvae.evaluation import ranking
 from recbole_multvae.evaluation.collector import RankingCollector
 
@@ -41,7 +41,7 @@ class RanksManyUsers(Trainer):
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Evaluate. See RecBole's ``Trainer.evaluate``."""
-        top_k_only = ranking.reads_top_k_only(self.config) and isinstance(eval_data, BatchedFullSortEvalDataLoader)
+        top_k_only = reads_top_k_only(self.config) and isinstance(eval_data, BatchedFullSortEvalDataLoader)
         self._k = max(self.config["topk"]) if top_k_only else 0
         return super().evaluate(eval_data, *args, **kwargs)
 

@@ -14,32 +14,12 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from recbole.evaluator.register import Register
 from torch import Tensor
 
-#: What RecBole's collector can gather beyond top-k lists. All of it needs whole rows of scores.
-BEYOND_TOP_K = ("rec.meanrank", "rec.score", "data.label")
-#: Bytes held for one user and one item or hidden unit: the scores and, beside the decoder, layers and clicks.
-TOP_K_BYTES = 6
-#: The same where RecBole's collector sorts whole rows, which its ``rec.meanrank`` does.
-WHOLE_ROW_BYTES = 56
 #: Items in a chunk of :func:`top_k`, and the least number of chunks for each place of the ranking for which they pay.
 CHUNK, CHUNKS_PER_PLACE = 32, 16
 #: Floats in 64 bytes. A product whose rows begin on such a boundary was measured to take a fifth less time.
 ALIGNMENT = 16
-
-
-def reads_top_k_only(config: Any) -> bool:
-    """Whether the configured metrics read no more of the scores than the top-k lists."""
-    needs = Register(config)
-    return not any(needs.need(name) for name in BEYOND_TOP_K)
-
-
-def users_per_batch(config: Any, n_items: int) -> int:
-    """How many users' evaluation by a model of the family fits into ``eval_memory`` MiB, at least 1."""
-    units = n_items + 2 * sum(config["mlp_hidden_size"] or []) + 3 * (config["latent_dimension"] or 0)
-    unit = TOP_K_BYTES if reads_top_k_only(config) else WHOLE_ROW_BYTES
-    return max(1, config["eval_memory"] * 2**20 // (unit * units))
 
 
 class Ranking(NamedTuple):

@@ -17,7 +17,7 @@ from recbole_multvae.evaluation.activity import ActivityEvaluator
 from recbole_multvae.evaluation.collector import ROWS_OF_USERS, RankingCollector
 
 #: RecBole's metrics of all lists together: coverage, novelty and concentration.
-OF_LISTS = ("ItemCoverage", "AveragePopularity", "GiniIndex", "TailPercentage")
+LIST_METRICS = ("ItemCoverage", "AveragePopularity", "GiniIndex", "TailPercentage")
 #: The share of the items, by clicks in training, that are the head; the others are the tail.
 HEAD = 0.2
 
@@ -33,7 +33,7 @@ class DetailedEvaluator:
 
     Attributes:
         users: the metrics of each user of the test, by name, float64 [users].
-        lists: :data:`OF_LISTS` by name.
+        lists: :data:`LIST_METRICS` by name.
         activity: the metrics of users of like activity, see :class:`.activity.Group`; empty where items are sampled.
         popularity: the metrics where only items of the head, or of the tail, are to be found; empty where items are sampled.
         rows: RecBole's ``rec.topk``: hits by place, and the number of items to be found, int [users, k + 1].
@@ -41,9 +41,9 @@ class DetailedEvaluator:
 
     def __init__(self, trainer: Any, quantiles: int, train_data: Any, test_data: Any) -> None:
         config = copy.copy(trainer.config)
-        config.final_config_dict = {**config.final_config_dict, "metrics": list(OF_LISTS)}
+        config.final_config_dict = {**config.final_config_dict, "metrics": list(LIST_METRICS)}
         self._lists = Evaluator(config)
-        config.final_config_dict["metrics"] = [*trainer.config["metrics"], *OF_LISTS]
+        config.final_config_dict["metrics"] = [*trainer.config["metrics"], *LIST_METRICS]
         trainer.eval_collector = RankingCollector(config)
         trainer.eval_collector.data_collect(train_data)
         self._own = trainer.evaluator

@@ -14,9 +14,9 @@ import recbole
 import torch
 
 import recbole_multvae
+from recbole_multvae.hardware import cpuinfo
 from recbole_multvae.leaderboard.runs import Run
-from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, OfUsers, bootstrap_rows
-from recbole_multvae.training.hardware import cpuinfo
+from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, UserScores, bootstrap_rows
 
 #: The version of the report's JSON.
 FORMAT = 1
@@ -166,7 +166,7 @@ def _check_splits(rows: list[dict[str, Any]]) -> None:
                 row["error"] = f"seed {run['seed']}: its split differs from that of {rows[0]['name']}"
 
 
-def _users(rows: list[dict[str, Any]], metric: str, sign: int) -> dict[str, list[OfUsers]]:
+def _users(rows: list[dict[str, Any]], metric: str, sign: int) -> dict[str, list[UserScores]]:
     """The metric of each user under each seed, by row, for rows that have it; what is better is bigger."""
     users = {}
     for row in rows:
@@ -174,7 +174,7 @@ def _users(rows: list[dict[str, Any]], metric: str, sign: int) -> dict[str, list
         for run in sorted(row["runs"], key=lambda run: run["seed"]):
             with np.load(Path(run["result"]).with_suffix(".npz"), allow_pickle=False) as held:
                 if metric in held:
-                    seeds.append(OfUsers(held["users"], sign * held[metric]))
+                    seeds.append(UserScores(held["users"], sign * held[metric]))
         if seeds:
             users[row["name"]] = seeds
     return users

@@ -21,7 +21,7 @@ import recbole
 import recbole_multvae
 from recbole_multvae.data.content import short_digest
 from recbole_multvae.errors import MultVAEError, TrainingInterrupted
-from recbole_multvae.files import replaced
+from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.json_file import write_json
 from recbole_multvae.leaderboard.task import Task
 
@@ -162,7 +162,7 @@ def _in_a_process(task: Task, measure: Measure, log: Path) -> None:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         result = {"status": "failed", "error": f"{reason} ({Path(where.filename).name}, line {where.lineno})"}
-    with replaced(task.result) as part:
+    with atomic_write(task.result) as part:
         write_json(part, {**asdict(task), **result, "seconds_in_all": time.time() - started})
 
 

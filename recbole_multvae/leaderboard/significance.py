@@ -15,14 +15,14 @@ ALPHA = 0.05
 BATCH_NUMBERS = 2**24
 
 
-class OfUsers(NamedTuple):
+class UserScores(NamedTuple):
     """A metric of the users that were tested under one seed: their ids, int64 [users], and ``values``, float64 [users]."""
 
     ids: np.ndarray
     values: np.ndarray
 
 
-def compare(best: list[OfUsers], other: list[OfUsers]) -> dict[str, float]:
+def compare(best: list[UserScores], other: list[UserScores]) -> dict[str, float]:
     """Compare two rows user by user.
 
     Users are drawn with replacement, each with all seeds under which it was tested, and the mean of the differences is
@@ -70,7 +70,7 @@ def holm(p_values: list[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def bootstrap_rows(rows: list[dict[str, Any]], users: dict[str, list[OfUsers]]) -> None:
+def bootstrap_rows(rows: list[dict[str, Any]], users: dict[str, list[UserScores]]) -> None:
     """Compare the first row with each other one, and write ``against_best`` and ``tie`` into these.
 
     Args:

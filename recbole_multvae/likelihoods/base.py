@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from recbole_multvae.settings import Settings, setting
+from recbole_multvae.config.settings import Settings, setting
 
 
 class LikelihoodSettings(Settings):

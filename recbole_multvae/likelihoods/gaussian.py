@@ -16,9 +16,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recbole_multvae.config.settings import setting
 from recbole_multvae.likelihoods.base import Likelihood, LikelihoodSettings
 from recbole_multvae.likelihoods.output_layer import Click, Part, fused_loss, itemwise
-from recbole_multvae.settings import setting
 
 #: Clicks that are worked on at once, so that the rows of their weights stay in the cache.
 CLICKS = 4096

@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from recbole_multvae.config.settings import setting
 from recbole_multvae.likelihoods.base import Likelihood, LikelihoodSettings
 from recbole_multvae.likelihoods.output_layer import Part, add_gradients, fused_loss, score
-from recbole_multvae.settings import setting
 
 #: As long as the logarithms of the sums of a softmax are no further from 0, its logits need no shift: float32 reaches from
 #: e^-87 to e^88, and the gradients multiply by such sums.

@@ -3,8 +3,8 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.models.recommender import ClickRecommender
+from recbole_multvae.models.auto_encoder import ClickAutoEncoder
+from recbole_multvae.models.base import ClickRecommender
 
 for _module in iter_modules(__path__, f"{__name__}."):
     import_module(_module.name)

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_multvae.config.settings import RecommenderSettings, setting
 from recbole_multvae.errors import ConfigurationError, DataError, NotApplicableError
 from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
 from recbole_multvae.likelihoods.base import LikelihoodSettings
 from recbole_multvae.likelihoods.gaussian import Gaussian, GaussianSettings
-from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.settings import RecommenderSettings, setting
+from recbole_multvae.models.auto_encoder import ClickAutoEncoder
 
 
 class AutoRecSettings(LikelihoodSettings, RecommenderSettings):

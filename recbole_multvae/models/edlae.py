@@ -21,8 +21,8 @@ from recbole.utils import ModelType
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from recbole_multvae.models.recommender import ClickRecommender
-from recbole_multvae.settings import RecommenderSettings, setting
+from recbole_multvae.config.settings import RecommenderSettings, setting
+from recbole_multvae.models.base import ClickRecommender
 
 
 class EDLAESettings(RecommenderSettings):

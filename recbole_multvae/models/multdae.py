@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from recbole_multvae.config.settings import ModelSettings, Size, setting
 from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
-from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.settings import ModelSettings, Size, setting
+from recbole_multvae.models.auto_encoder import ClickAutoEncoder
 
 
 class MultDAESettings(ModelSettings):

@@ -21,10 +21,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from recbole_multvae.config.settings import ModelSettings, setting
 from recbole_multvae.layers import SparseEncoder, mlp
-from recbole_multvae.models.base import ClickAutoEncoder
-from recbole_multvae.settings import ModelSettings, setting
-from recbole_multvae.training.schedule import annealed_beta
+from recbole_multvae.models.auto_encoder import ClickAutoEncoder
 
 
 class MultVAESettings(ModelSettings):
@@ -109,3 +108,14 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
         float32 [B].
     """
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(dim=1)
+
+
+def annealed_beta(step: int, cap: float, total_steps: int) -> float:
+    """The weight of the KL term at an update (paper, section 2.2.2; dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5).
+
+    Args:
+        step: updates made before this one, from 0.
+        cap: the largest weight.
+        total_steps: updates over which the weight would rise from 0 to 1; 0 means no annealing.
+    """
+    return min(cap, step / total_steps) if total_steps > 0 else cap

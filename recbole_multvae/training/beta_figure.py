@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from recbole_multvae.files import replaced
+from recbole_multvae.files import atomic_write
 
 #: The look of the first and of the second run. They begin as one: the dashes of the first lie on the line of the second.
 _STYLES: tuple[dict[str, Any], ...] = (
@@ -34,5 +34,5 @@ def draw(file: str, metric: str, runs: Sequence[Sequence[Any]]) -> None:
         betas.plot(updates, beta, **{**style, "linestyle": ":"})
     scores.legend(loc="lower right")
     scores.grid(alpha=0.3)
-    with replaced(file) as part:
+    with atomic_write(file) as part:
         figure.savefig(part, format="png", dpi=150)

@@ -15,10 +15,10 @@ from recbole.utils import set_color
 from recbole_multvae import checkpoint
 from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data.trained_on import TrainedOn, tokens
-from recbole_multvae.files import replaced
+from recbole_multvae.files import atomic_write
 
 
-class WholeCheckpoints(Trainer):
+class AtomicCheckpoints(Trainer):
     """Overrides for any trainer of RecBole: put this class before it among the bases.
 
     A checkpoint also says what it was trained on (:class:`.TrainedOn`), which RecBole's own models do not save: for
@@ -69,7 +69,7 @@ class WholeCheckpoints(Trainer):
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         file = kwargs.pop("saved_model_file", self.saved_model_file)
-        with replaced(file) as part:
+        with atomic_write(file) as part:
             torch.save(self._checkpoint(epoch), part, pickle_protocol=4)
         if verbose:
             self.logger.info(set_color("Saving current", "blue") + f": {file}")
@@ -100,6 +100,6 @@ class WholeCheckpoints(Trainer):
 
     def save_pretrained_model(self, epoch: int, saved_model_file: str) -> None:
         """Save a pre-trained model: RecBole's ``PretrainTrainer`` calls this."""
-        with replaced(saved_model_file) as part:
+        with atomic_write(saved_model_file) as part:
             super().save_pretrained_model(epoch, part)
         self.saved_model_file = saved_model_file  # RecBole has just named the part, and tests what is named here.

@@ -76,7 +76,7 @@ def _first_run(trainer: Any, train: Callable[[], Any]) -> list[Evaluation]:
     last = epochs // trainer.eval_step * trainer.eval_step
     wanted, updates_per_epoch = trainer.model.anneal_steps, trainer.model.updates_per_epoch
     steps = min(wanted, last * updates_per_epoch)
-    _take(trainer, anneal_cap=1.0, total_anneal_steps=steps, anneal_epochs=None)
+    _set_keys(trainer, anneal_cap=1.0, total_anneal_steps=steps, anneal_epochs=None)
     trainer.epochs = ceil(steps / updates_per_epoch / trainer.eval_step) * trainer.eval_step
     trainer.stopping_step = trainer.epochs
     trainer.logger.info(
@@ -95,7 +95,7 @@ def _first_run(trainer: Any, train: Callable[[], Any]) -> list[Evaluation]:
 def _second_run(trainer: Any, train: Callable[[], Any]) -> Any:
     """Go on from where validation was best, with the beta of that point."""
     beta, steps, file = trainer.model.beta, trainer.model.anneal_steps, trainer.saved_model_file
-    _take(trainer, anneal_cap=beta, choose_beta=False)
+    _set_keys(trainer, anneal_cap=beta, choose_beta=False)
     trainer._save_checkpoint(trainer.start_epoch - 1, verbose=False)
     trainer.logger.info(
         f"Choice of beta, second run: beta rises to {beta:.6g} and stays there. Until update {trainer.model.update} it is "
@@ -105,7 +105,7 @@ def _second_run(trainer: Any, train: Callable[[], Any]) -> Any:
     return _train_on(trainer, train)
 
 
-def _take(trainer: Any, **keys: Any) -> None:
+def _set_keys(trainer: Any, **keys: Any) -> None:
     """Set configuration keys of the model, for the checkpoint too."""
     for key, value in keys.items():
         trainer.config[key] = value

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.collector import ROWS_OF_RECORDS, ROWS_OF_USERS
-from recbole_multvae.training.checkpoints import WholeCheckpoints
+from recbole_multvae.training.checkpoints import AtomicCheckpoints
 
 #: The keys of a configuration that only make sense in a group of processes.
 GROUP_KEYS = ("nproc", "world_size", "ip", "port", "offset")
@@ -89,7 +89,7 @@ class _DataParallel(AbstractTrainer):
         self.distributed_model = DistributedDataParallel(self.model, device_ids=devices)
 
 
-class SeveralProcesses(WholeCheckpoints):
+class SeveralProcesses(AtomicCheckpoints):
     """Overrides for any trainer of RecBole in a process of a group: see :func:`in_a_group`."""
 
     saved_model_file: str
@@ -117,15 +117,15 @@ class SeveralProcesses(WholeCheckpoints):
                 "--nproc, or take mode labeled."
             )
         evaluator = self.evaluator
-        self.evaluator = WholeEvaluator(evaluator, eval_data.sample_size, self.device)
+        self.evaluator = AllRanksEvaluator(evaluator, eval_data.sample_size, self.device)
         try:
             return super().evaluate(eval_data, *args, **kwargs)
         finally:
             self.evaluator = evaluator
 
     def _map_reduce(self, result: Any, num_sample: int) -> Any:
-        # RecBole averages the metrics of the ranks; a WholeEvaluator's are of all rows already.
-        return result if isinstance(self.evaluator, WholeEvaluator) else super()._map_reduce(result, num_sample)
+        # RecBole averages the metrics of the ranks; a AllRanksEvaluator's are of all rows already.
+        return result if isinstance(self.evaluator, AllRanksEvaluator) else super()._map_reduce(result, num_sample)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Let one process of a machine write the checkpoint; the others wait until it is there."""
@@ -142,7 +142,7 @@ def in_a_group(trainer: type[Trainer]) -> type[Trainer]:
     return type(trainer.__name__, (SeveralProcesses, trainer, _DataParallel), {})
 
 
-class WholeEvaluator:
+class AllRanksEvaluator:
     """RecBole's evaluator, on the rows of all ranks: the metrics are exactly those of one process.
 
     ``DistributedSampler`` gives rank r of W the rows r, r + W, ... of ``n_rows``, and pads with the first rows.

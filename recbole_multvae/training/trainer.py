@@ -8,17 +8,18 @@ from typing import Any
 
 from recbole.utils import ModelType
 
+from recbole_multvae.data.loaders import reads_top_k_only
 from recbole_multvae.errors import CheckpointError, ConfigurationError, MultVAEError
 from recbole_multvae.evaluation import ranking
 from recbole_multvae.evaluation.collector import RankingCollector
+from recbole_multvae.hardware import keep_freed_memory
 from recbole_multvae.training.averaging import AveragedWeights
-from recbole_multvae.training.checkpoints import WholeCheckpoints
+from recbole_multvae.training.checkpoints import AtomicCheckpoints
 from recbole_multvae.training.choice_of_beta import Evaluation, train_twice
-from recbole_multvae.training.hardware import keep_freed_memory
 from recbole_multvae.training.optimizer import LazyAdam
 
 
-class FamilyTrainer(WholeCheckpoints):
+class FamilyTrainer(AtomicCheckpoints):
     """RecBole's ``Trainer`` with exact resuming, Adam in one pass over the weights, and full ranking in batches of users.
 
     With ``ema_decay`` above 0, validation and checkpoints take the average of the weights, and so does the model in the end.
@@ -52,7 +53,7 @@ class FamilyTrainer(WholeCheckpoints):
         keep_freed_memory()
 
         def train() -> Any:
-            self.model.follow(train_data)
+            self.model.attach_loader(train_data)
             return super(FamilyTrainer, self).fit(train_data, valid_data, verbose, saved, *args, **kwargs)
 
         if not self.config["choose_beta"]:
@@ -62,7 +63,7 @@ class FamilyTrainer(WholeCheckpoints):
                 "choose_beta=True needs validation and a checkpoint: leave it out, or let eval_args hold out a validation "
                 "part, and keep epochs, eval_step and saved on."
             )
-        self.model.follow(train_data)
+        self.model.attach_loader(train_data)
         return self._to_the_average(lambda: train_twice(self, train))
 
     def _to_the_average(self, train: Callable[[], Any]) -> Any:
@@ -91,7 +92,7 @@ class FamilyTrainer(WholeCheckpoints):
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Evaluate. See RecBole's ``Trainer.evaluate``. Metrics of top-k lists need no whole rows of scores."""
-        if ranking.reads_top_k_only(self.config):
+        if reads_top_k_only(self.config):
             self._ranker = ranking.Ranker(self.model, max(self.config["topk"]))
         try:
             return super().evaluate(eval_data, *args, **kwargs)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from multvae_export import golden, onnx_file
+from multvae_export import golden
+from multvae_export.graph import onnx_file
 
 from tests.clients.languages import FOLDER
 from tests.clients.test_clients import install, require

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from recbole_multvae.commands.configure import make_config
-from recbole_multvae.commands.experiment import Experiment, prepare
+from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.preparation import Experiment, prepare
 from tests.conftest import QUIET
 
 COLUMNS = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from recbole_multvae.commands.configure import make_config
 from recbole_multvae.data.saved import save_loaders
 from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.experiment.configuration import make_config
 from tests.conftest import QUIET
 from tests.data.made import BY_TIME, clicks, prepared, rows_of, write
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recbole_multvae.commands.configure import make_config
-from recbole_multvae.commands.experiment import Experiment, prepare
-from recbole_multvae.commands.refusals import refusals_of_recbole
+from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.preparation import Experiment, prepare
+from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
 from tests.differential.made import NAME, Example
 from tests.differential.outcome import Candidates, Outcome, of_data, scores_of
 
@@ -31,7 +31,7 @@ def run(example: Example, folder: Path) -> Outcome:
     Raises:
         MultVAEError: the command ends in a sentence.
     """
-    with refusals_of_recbole(), _own_streams():
+    with explain_recbole_errors(), _own_streams():
         config = make_config(example.model, NAME, None, _keys(example, folder), {})
         experiment = prepare(config)
         outcome = of_data([experiment.train_data, experiment.valid_data, experiment.test_data])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from multvae_export import architectures
 from multvae_export.architectures import Architecture
-from multvae_export.checkpoint import load
+from multvae_export.checkpoint.contents import load
 from multvae_export.cli import main
 from multvae_export.errors import ExportError, SpecError, UnsupportedModelError, WeightsError
 from multvae_export.exporter import export

@@ -10,11 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from multvae_export import benchmark, served
-from multvae_export.checkpoint import load
+from multvae_export.benchmark import command as benchmark
+from multvae_export.benchmark import session as served
+from multvae_export.checkpoint.contents import load
 from multvae_export.exporter import export
-from multvae_export.options import Options
 from multvae_export.ranking import best
+from multvae_export.target import Options
 from multvae_export.trained_model import architecture_of
 
 CPU, CUDA = benchmark.CPU, benchmark.CUDA

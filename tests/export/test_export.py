@@ -12,13 +12,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from multvae_export import golden, onnx_file, verification
-from multvae_export.checkpoint import load
+from multvae_export import golden
+from multvae_export.checkpoint.contents import load
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, VerificationError
 from multvae_export.exporter import export
+from multvae_export.graph import onnx_file
 from multvae_export.ranking import multi_hot
 from multvae_export.trained_model import architecture_of
+from multvae_export.verification import checks as verification
 from recbole.utils.case_study import full_sort_topk
 
 from recbole_multvae.commands.recommend import load_model

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from multvae_export.checkpoint import load
+from multvae_export.checkpoint.contents import load
+from multvae_export.checkpoint.records import read
 from multvae_export.errors import (
     DamagedCheckpointError,
     ExportError,
@@ -22,7 +23,6 @@ from multvae_export.errors import (
     WeightsError,
 )
 from multvae_export.exporter import export
-from multvae_export.reader import read
 from multvae_export.trained_model import Model, model_of
 
 from tests import hostile

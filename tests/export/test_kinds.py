@@ -11,18 +11,21 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from multvae_export import architectures, benchmark, golden, onnx_file, verification
+from multvae_export import architectures, golden
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.architectures.linear import Entries, Linear, SparseLinear, stored
 from multvae_export.architectures.macridvae import MacridVAE
 from multvae_export.architectures.popularity import Popularity
 from multvae_export.architectures.recvae import DEPTH, RecVAE
+from multvae_export.benchmark import command as benchmark
 from multvae_export.errors import OptionError
-from multvae_export.layers import Layer
-from multvae_export.quantise import PRECISIONS
+from multvae_export.graph import onnx_file
+from multvae_export.graph.layers import Layer
+from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.ranking import best
 from multvae_export.trained_model import Model
+from multvae_export.verification import checks as verification
 from torch import Tensor
 
 from tests.export.conftest import golden_answers

@@ -11,16 +11,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from multvae_export import golden, onnx_file, verification
+from multvae_export import golden
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, VerificationError
 from multvae_export.exporter import export
-from multvae_export.onnx_file import to_onnx
-from multvae_export.opened import Case
-from multvae_export.options import NONE, Options
+from multvae_export.graph import onnx_file
+from multvae_export.graph.onnx_file import to_onnx
+from multvae_export.target import NONE, Options
 from multvae_export.trained_model import Model
+from multvae_export.verification import checks as verification
+from multvae_export.verification.exported_file import Case
 
 from recbole_multvae import checkpoint
 from tests.conftest import Experiment

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from multvae_export import onnx_file, output
 from multvae_export.errors import OptionError
 from multvae_export.exporter import export
+from multvae_export.graph import onnx_file
+from multvae_export.publish import working_folder as output
 
 KILLED = """
 import os, signal, sys
-from multvae_export import exporter, onnx_file, output
+from multvae_export import exporter
+from multvae_export.graph import onnx_file
+from multvae_export.publish import working_folder as output
 def kill(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 onnx_file.EXTERNAL_BYTES = onnx_file.INLINE_BYTES = {size}

@@ -13,16 +13,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from multvae_export import exporter, golden, onnx_file, quantise
-from multvae_export import precision_cost as cost
-from multvae_export import verification as verify
+from multvae_export import exporter, golden
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.cli import main
 from multvae_export.errors import HistoriesError, OptionError, PrecisionError, VerificationError
 from multvae_export.exporter import export
+from multvae_export.graph import onnx_file, quantise
+from multvae_export.graph.layers import Layer
 from multvae_export.histories import Layout
-from multvae_export.layers import Layer
 from multvae_export.trained_model import Model
+from multvae_export.verification import checks as verify
+from multvae_export.verification import precision_cost as cost
 
 from tests.export.conftest import golden_answers
 

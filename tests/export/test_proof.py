@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from multvae_export import benchmark
+from multvae_export.benchmark import command as benchmark
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, TokensError
 from multvae_export.exporter import export
 from recbole.utils import get_trainer
 
-from recbole_multvae.training.checkpoints import WholeCheckpoints
+from recbole_multvae.training.checkpoints import AtomicCheckpoints
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment, uneven_pairs, write_inter
 from tests.export.conftest import blocks_folder, checkpoint_of
@@ -100,7 +100,7 @@ def ours(experiment: Experiment) -> Experiment:
     """The same with the trainer that the training command takes."""
     config = experiment.config
     found = get_trainer(config["MODEL_TYPE"], config["model"])
-    experiment.trainer = type(found.__name__, (WholeCheckpoints, found), {})(config, experiment.model)
+    experiment.trainer = type(found.__name__, (AtomicCheckpoints, found), {})(config, experiment.model)
     return experiment
 
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import recbole
 import torch
-from multvae_export import checkpoint as checkpoints
+from multvae_export.checkpoint import contents as checkpoints
 from multvae_export.errors import ExportError, TokensError, UnsupportedModelError, WeightsError
 from multvae_export.exporter import export
 from multvae_export.trained_model import architecture_of

@@ -13,11 +13,13 @@ import numpy as np
 import onnxruntime
 import pytest
 from google.protobuf import text_format
-from multvae_export import golden, onnx_file, triton
+from multvae_export import golden
 from multvae_export.cli import main
 from multvae_export.errors import VerificationError
 from multvae_export.exporter import export
-from multvae_export.options import NONE, Options
+from multvae_export.graph import onnx_file
+from multvae_export.publish import triton
+from multvae_export.target import NONE, Options
 from multvae_export.trained_model import Model
 from tritonclient.grpc import model_config_pb2 as schema
 
@@ -118,7 +120,8 @@ def test_what_fails_leaves_no_model(checkpoint: Path) -> None:
 def test_a_killed_export_leaves_no_version(checkpoint: Path) -> None:
     code = f"""
 import os, signal
-from multvae_export import exporter, triton
+from multvae_export import exporter
+from multvae_export.publish import triton
 triton.Path.rename = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 exporter.export({str(checkpoint)!r}, "models", repository=True)
 """

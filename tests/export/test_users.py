@@ -8,13 +8,15 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from multvae_export import benchmark, onnx_file, verification
 from multvae_export.architectures.vectors import Vectors, vectors
+from multvae_export.benchmark import command as benchmark
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, TokensError, UnsupportedModelError, VerificationError, WeightsError
 from multvae_export.exporter import export
-from multvae_export.options import NONE
+from multvae_export.graph import onnx_file
+from multvae_export.target import NONE
 from multvae_export.trained_model import Model
+from multvae_export.verification import checks as verification
 from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed

@@ -17,11 +17,11 @@ from typing import Any
 import onnx
 import pytest
 
-from recbole_multvae.commands.leaderboard_rows import configure
 from recbole_multvae.commands.train import main
 from recbole_multvae.data.content import files_of
 from recbole_multvae.leaderboard.entries import read_entries
 from recbole_multvae.leaderboard.report import PROTOCOL
+from recbole_multvae.leaderboard.rows import configure
 from tests.conftest import block_pairs, write_inter
 
 FLAGS = ("--dataset=blocks", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=2", "--valid_metric=NDCG@10")
@@ -84,7 +84,7 @@ def test_data_is_known_by_what_it_holds(blocks: str) -> None:
 
 def test_a_row_is_what_its_model_alone_gives(command: Callable[..., Any]) -> None:
     *_, folder = command("--model=MultVAE,BPR", "--seeds=7,8", *FLAGS)
-    from recbole_multvae.commands.run import run
+    from recbole_multvae.experiment.run import run
 
     for row in report_of(folder)["rows"]:
         keys = dict(flag.removeprefix("--").split("=") for flag in FLAGS[1:])

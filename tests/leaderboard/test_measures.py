@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_multvae.commands.configure import make_config
-from recbole_multvae.commands.experiment import Experiment, prepare
+from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.leaderboard import significance
-from recbole_multvae.leaderboard.breakdown import HEAD, OF_LISTS, DetailedEvaluator
+from recbole_multvae.leaderboard.breakdown import HEAD, LIST_METRICS, DetailedEvaluator
 from recbole_multvae.leaderboard.one_by_one import one_by_one
-from recbole_multvae.leaderboard.significance import OfUsers, bootstrap_rows, compare, holm
+from recbole_multvae.leaderboard.significance import UserScores, bootstrap_rows, compare, holm
 from recbole_multvae.leaderboard.split_digest import digest
 from tests.conftest import QUIET, uneven_pairs, write_inter
-from tests.metrics_reference import masked_as_by_recbole, reference
+from tests.evaluation.reference import masked_as_by_recbole, reference
 
 KEYS = {**QUIET, "data_path": ".", "metric_decimal_place": 17, "topk": [1, 5, 10], "embedding_size": 8}
 
@@ -64,7 +64,8 @@ def test_metrics_of_users_average_to_recbole_s(uneven: str, model: str) -> None:
     for name, values in details.users.items():
         assert values.mean() == pytest.approx(metrics[name], abs=1e-15)
     assert sum(group.users for group in details.activity) == len(values)
-    assert [name.partition("@")[0] for name in details.lists][:: len(KEYS["topk"])] == [name.lower() for name in OF_LISTS]
+    names = [name.partition("@")[0] for name in details.lists]
+    assert names[:: len(KEYS["topk"])] == [name.lower() for name in LIST_METRICS]
 
 
 def test_lists_are_those_of_the_documented_formulas(uneven: str) -> None:
@@ -76,7 +77,7 @@ def test_lists_are_those_of_the_documented_formulas(uneven: str) -> None:
     with torch.no_grad():
         scores = experiment.trainer.model.full_sort_predict(users).view(len(train), -1)[:, 1:].numpy()
     masked = masked_as_by_recbole((train + valid) > 0, positives > 0)
-    for name in OF_LISTS:
+    for name in LIST_METRICS:
         expected = reference(name, scores, masked, positives > 0, train.sum(axis=0), 3)
         assert details.lists[f"{name.lower()}@3"] == pytest.approx(expected), name
 
@@ -120,8 +121,8 @@ def test_one_user_at_a_time_gives_the_same_lists(uneven: str, model: str) -> Non
     assert again is None or again["different"] == 1
 
 
-def users(values: list[float], ids: list[int] | None = None) -> OfUsers:
-    return OfUsers(np.array(ids or range(len(values))), np.array(values))
+def users(values: list[float], ids: list[int] | None = None) -> UserScores:
+    return UserScores(np.array(ids or range(len(values))), np.array(values))
 
 
 def test_compare_with_a_better_an_equal_and_a_like_one() -> None:

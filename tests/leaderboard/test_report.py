@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from recbole.config import Config
 
-from recbole_multvae.commands.configure import make_config
+from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.leaderboard.forms import write_all
 from recbole_multvae.leaderboard.report import make_report
 from recbole_multvae.leaderboard.table import text_table

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from recbole_multvae.commands.configure import make_config
+from recbole_multvae.config.shipped import PROPERTIES
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.leaderboard.search import best_of, expected_trials, search
 from recbole_multvae.leaderboard.space import Params, Space, read_space
-from recbole_multvae.shipped import PROPERTIES
 from tests.leaderboard.test_command import FLAGS, command, report_of
 
 __all__ = ["command"]  # A fixture.

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize, pad
 
-from multvae_export import columns, filters, layers, pairs, posterior, reasons
 from multvae_export.architectures import description
 from multvae_export.architectures.description import usual_activations
 from multvae_export.architectures.layered import Layered
-from multvae_export.checkpoint import Checkpoint
-from multvae_export.layers import Layer
-from multvae_export.options import Options
+from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.graph import filters, layers, posterior, reasons
+from multvae_export.graph import last_layer as columns
+from multvae_export.graph import single_layer as pairs
+from multvae_export.graph.layers import Layer
+from multvae_export.target import Options
 
 #: By the name in a description: the operator of ONNX, and torch's function.
 ACTIVATIONS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
@@ -64,7 +66,7 @@ class AutoEncoder(Layered):
     latent: int
     log_variance: Layer | None = None
 
-    reasonless: ClassVar[str] = ""
+    no_reasons_because: ClassVar[str] = ""
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> AutoEncoder:

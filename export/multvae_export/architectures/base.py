@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from multvae_export import filters
-from multvae_export.checkpoint import Checkpoint
-from multvae_export.options import Options
-from multvae_export.quantise import PRECISIONS
+from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.graph import filters
+from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.ranking import multi_hot
+from multvae_export.target import Options
 
 
 class Architecture(ABC):
@@ -34,7 +34,7 @@ class Architecture(ABC):
         forms: the forms of input and output (``--io``) that it can be written in, the default first.
         precisions: what its weights can be stored in; ``why_not`` is the reason against the others, as the end of
             a sentence.
-        reasonless: why it has no reasons, as the end of a sentence; empty for one that has.
+        no_reasons_because: why it has no reasons, as the end of a sentence; empty for one that has.
         user_tokens: of a model that answers for users by name: their tokens, the padding user's first.
         rows: what the rows are that the last layer scores the catalogue for.
     """
@@ -48,7 +48,7 @@ class Architecture(ABC):
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
     why_not: ClassVar[str] = ""
     rows: ClassVar[str] = "batch"
-    reasonless: ClassVar[str] = "its architecture names none"
+    no_reasons_because: ClassVar[str] = "its architecture names none"
     user_tokens: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:

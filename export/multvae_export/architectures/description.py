@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from multvae_export import layers
-from multvae_export.checkpoint import Checkpoint
+from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import FormatVersionError, SpecError, UnsupportedModelError, WeightsError
-from multvae_export.layers import Layer
+from multvae_export.graph import layers
+from multvae_export.graph.layers import Layer
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "none")
 INPUTS = ("l2", "none")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from multvae_export import filters, posterior, reasons
 from multvae_export.architectures.base import Architecture
-from multvae_export.options import NONE, Options
+from multvae_export.graph import filters, posterior, reasons
+from multvae_export.target import NONE, Options
 
 
 class Layered(Architecture):

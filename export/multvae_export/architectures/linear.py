@@ -23,8 +23,8 @@ from torch import Tensor
 from multvae_export.architectures.auto_encoder import AutoEncoder
 from multvae_export.architectures.base import Architecture
 from multvae_export.architectures.similarity import Entries, read
-from multvae_export.checkpoint import Checkpoint
-from multvae_export.options import Options
+from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.target import Options
 
 #: Entries of a chunk, and the bytes of an entry: its column as int32, its weight as float32.
 WIDTH, ENTRY_BYTES = 32, 8
@@ -136,7 +136,7 @@ class SparseLinear(Architecture):
 
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     why_not: ClassVar[str] = "half of what a sparse similarity takes are the places of its entries"
-    reasonless: ClassVar[str] = ""
+    no_reasons_because: ClassVar[str] = ""
 
     entries: Entries
     offset: Tensor

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from multvae_export import columns, layers, reasons
 from multvae_export.architectures.layered import Layered
-from multvae_export.checkpoint import Checkpoint
+from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
-from multvae_export.layers import DENSE_NORM, PRODUCT, SCALED, Layer
-from multvae_export.options import Options
+from multvae_export.graph import last_layer as columns
+from multvae_export.graph import layers, reasons
+from multvae_export.graph.layers import DENSE_NORM, PRODUCT, SCALED, Layer
+from multvae_export.target import Options
 
 #: The clicks of each facet, [B, K, L]; an empty history is divided by 1. The transposition comes before the last factor, as
 #: onnxruntime 1.31 fuses it into a product that follows at once, and that product gets a history of length zero wrong.
@@ -123,7 +124,7 @@ class MacridVAE(Layered):
     name: ClassVar[str] = "macridvae"
     models: ClassVar[tuple[str, ...]] = ("MacridVAE",)
     rows: ClassVar[str] = "batch_and_facets"
-    reasonless: ClassVar[str] = ""
+    no_reasons_because: ClassVar[str] = ""
 
     layers: tuple[Layer, ...]
     log_shares: Tensor

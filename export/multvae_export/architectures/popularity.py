@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multvae_export.architectures.base import Architecture
-from multvae_export.checkpoint import Checkpoint, checked
+from multvae_export.checkpoint.contents import Checkpoint, checked
 from multvae_export.errors import WeightsError
 
 
@@ -25,7 +25,7 @@ class Popularity(Architecture):
     models: ClassVar[tuple[str, ...]] = ("Pop",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     why_not: ClassVar[str] = "it has one number for each item"
-    reasonless: ClassVar[str] = "its scores are the same whatever the history"
+    no_reasons_because: ClassVar[str] = "its scores are the same whatever the history"
 
     scores: Tensor
 

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, normalize, pad, silu
 
-from multvae_export import columns, layers, posterior, reasons
 from multvae_export.architectures.layered import Layered
-from multvae_export.checkpoint import Checkpoint
+from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
-from multvae_export.layers import Layer
-from multvae_export.options import Options
+from multvae_export.graph import last_layer as columns
+from multvae_export.graph import layers, posterior, reasons
+from multvae_export.graph.layers import Layer
+from multvae_export.target import Options
 
 #: Layers of the encoder before the mean, and what RecBole adds to the variance that LayerNorm divides by.
 DEPTH, EPSILON = 5, 0.1
@@ -56,7 +57,7 @@ class RecVAE(Layered):
 
     name: ClassVar[str] = "recvae"
     models: ClassVar[tuple[str, ...]] = ("RecVAE",)
-    reasonless: ClassVar[str] = ""
+    no_reasons_because: ClassVar[str] = ""
 
     layers: tuple[Layer, ...]
     norms: tuple[Layer, ...]

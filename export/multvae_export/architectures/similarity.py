@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from multvae_export.checkpoint import Checkpoint
+from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.checkpoint.records import Record
 from multvae_export.errors import SpecError, UnsupportedModelError, WeightsError
-from multvae_export.reader import Record
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
-from multvae_export import columns, layers
 from multvae_export.architectures.layered import Layered
-from multvae_export.checkpoint import Checkpoint, check_tokens
+from multvae_export.checkpoint.contents import Checkpoint, check_tokens
 from multvae_export.errors import UnsupportedModelError, WeightsError
-from multvae_export.layers import Layer
-from multvae_export.options import Options
+from multvae_export.graph import last_layer as columns
+from multvae_export.graph import layers
+from multvae_export.graph.layers import Layer
+from multvae_export.target import Options
 
 PRODUCTS = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)
 #: Scores that a batch of users may take, and how far, of the largest score, they may be from the product's.
@@ -52,7 +53,7 @@ class Vectors(Layered):
         "its scores are not the product of a user's vector and an item's",
     )
     forms: ClassVar[tuple[str, ...]] = ("users",)
-    reasonless: ClassVar[str] = "it ranks by a user's vector, whatever the history"
+    no_reasons_because: ClassVar[str] = "it ranks by a user's vector, whatever the history"
 
     layers: tuple[Layer, ...]
     begin: Tensor
@@ -133,11 +134,11 @@ class Vectors(Layered):
         return f"{nodes}    few_scores = Where(known_user, few_user_scores, lowest)\n"
 
     def without(self, precision: str, options: Options) -> str:
-        """Not there: see ``reasonless``."""
+        """Not there: see ``no_reasons_because``."""
         raise NotImplementedError
 
     def raised(self, source: str, left: str, precision: str, ids: str) -> str:
-        """Not there: see ``reasonless``."""
+        """Not there: see ``no_reasons_because``."""
         raise NotImplementedError
 
     def constants(self, io: str, precision: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@
 * :mod:`.maker` makes tensors, arrays and containers, once it is sure that the bytes for them are there;
 * :mod:`.limits` bounds what a small file can cost.
 
-A subclass of :class:`.maker.Maker` says what the file's objects become: the exporter (:mod:`multvae_export.reader`) makes
+A subclass of :class:`.maker.Maker` says what the file's objects become: the exporter (:mod:`..checkpoint.records`) makes
 records of their names and attributes, the plugin makes RecBole's objects. Neither RecBole nor the plugin is imported here.
 """
 

@@ -12,9 +12,9 @@ from pydantic import Field
 from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
 
-from recbole_multvae.configuration import did_you_mean
+from recbole_multvae.config.keys import did_you_mean
+from recbole_multvae.config.settings import Settings
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.settings import Settings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 #: A seed of NumPy's, or None for RecBole's ``seed``.

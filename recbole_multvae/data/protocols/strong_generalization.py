@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.protocols.base import Protocol, Seed, check_mode, fold_in, keep_items_of, part, read_arguments
 from recbole_multvae.errors import ConfigurationError, DataError
-from recbole_multvae.settings import Settings, setting
 
 #: With fewer clicks than this, all of a held-out user's are fold-in, and nothing is to be found.
 FEWEST = 5

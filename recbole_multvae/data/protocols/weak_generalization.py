@@ -17,10 +17,10 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.data.protocols.base import Protocol, Seed, check_mode, keep_items_of, mask, part, read_arguments
 from recbole_multvae.errors import DataError
-from recbole_multvae.settings import Settings, setting
 
 Ratio = Annotated[float, Field(gt=0)]
 

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-from recbole_multvae.files import replaced
+from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.report import Report
 
 
@@ -18,7 +18,7 @@ def write_all(report: Report, folder: Path) -> list[Path]:
     files = []
     for found in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name):
         form = importlib.import_module(f"{__name__}.{found.name}")
-        with replaced(folder / form.FILE) as part:
+        with atomic_write(folder / form.FILE) as part:
             form.write(report, Path(part))
         files.append(folder / form.FILE)
     return files

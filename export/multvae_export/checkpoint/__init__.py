@@ -1,0 +1,1 @@
+"""What a checkpoint holds, as plain values that are checked, and the data set that it was trained on."""

@@ -1,0 +1,1 @@
+"""The ONNX graph: its nodes in the text form of ONNX, and the constants that they read."""

@@ -1,0 +1,208 @@
+"""A model as an ONNX file: the graph with its weights, documentation and metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.parser
+from onnx import ModelProto, numpy_helper
+
+from multvae_export.errors import OptionError
+from multvae_export.graph import forms
+from multvae_export.graph.forms import FORMS, IO, body
+from multvae_export.graph.quantise import PRECISIONS
+from multvae_export.target import NONE, Options
+from multvae_export.trained_model import Model
+
+CONTRACT_VERSION = 1
+#: Of a file with options.
+OPTIONS_VERSION = 2
+#: 18 has ReduceSum by input axes everywhere and is the newest that the CUDA provider has kernels registered up to.
+OPSETS = (16, 17, 18)
+#: From here on every reduction takes its axes as an input; before, only ReduceSum does.
+AXES_AS_INPUT = 18
+IR_VERSION = 9
+#: A protobuf message is at most 2 GiB; larger weights go into a file beside the graph.
+EXTERNAL_BYTES = 2**31 - 2**20
+#: Smaller constants stay in the graph: shape inference reads them.
+INLINE_BYTES = 1024
+
+
+def _constants(model: Model, io: str, precision: str, options: Options) -> dict[str, Any]:
+    """The initializers by name: the architecture's, and the few numbers and tokens that every graph shares."""
+    architecture = model.architecture
+    values = architecture.constants(io, precision) | forms.constants(model.n_items)
+    if options.names:
+        values |= architecture.option_constants(values, precision, options)
+    return values | {"tokens": np.array(["", *model.tokens[1:]], dtype=object)}
+
+
+def _label_encoder(node: onnx.NodeProto, model: Model) -> None:
+    """Give a token look-up its table, of users or of items: padding has no entry, and is unknown like any other."""
+    tokens = model.architecture.user_tokens if node.input[0] == "user" else model.tokens
+    node.domain = "ai.onnx.ml"
+    node.attribute.extend(
+        [
+            onnx.helper.make_attribute("keys_strings", list(tokens[1:])),
+            onnx.helper.make_attribute("values_int64s", list(range(1, len(tokens)))),
+            onnx.helper.make_attribute("default_int64", 0),
+        ]
+    )
+
+
+def _metadata(model: Model, io: str, precision: str, options: Options, further: Mapping[str, str]) -> dict[str, str]:
+    tools = {name: version(name) for name in ("torch", "onnx")} | {"python": platform.python_version()}
+    contract_s = {
+        "contract_version": str(OPTIONS_VERSION if options.names else CONTRACT_VERSION),
+        **({"options": json.dumps(options.names)} if options.names else {}),
+        "io": io,
+        "precision": precision,
+        "model": model.name,
+        "model_spec": json.dumps(model.architecture.spec()),
+        "dataset": model.dataset,
+        "n_items": str(model.n_items),
+        "item_tokens_sha256": model.token_digest,
+        "metrics": json.dumps(model.metrics),
+        "tools": json.dumps(tools),
+    }
+    if taken := sorted(contract_s.keys() & further.keys()):
+        raise OptionError(f"--metadata={taken[0]}=... is not allowed: the contract has this entry, take another name.")
+    return {**contract_s, **further}
+
+
+def _check_options(model: Model, io: str, opset: int, k_default: int | None, precision: str, options: Options) -> None:
+    architecture = model.architecture
+    if io not in IO:
+        raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
+    if io not in architecture.forms:
+        raise OptionError(f"--io={io} does not fit {model.name}: expected {', '.join(architecture.forms)}.")
+    if opset not in OPSETS:
+        raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
+    if k_default is not None and (not FORMS[io].ranks or k_default < 1):
+        ranking = [f"--io={name}" for name in architecture.forms if FORMS[name].ranks]
+        raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and {' or '.join(ranking)}.")
+    if precision not in PRECISIONS:
+        raise OptionError(f"--precision={precision} is not known: expected {', '.join(PRECISIONS)}.")
+    if precision not in architecture.precisions:
+        raise OptionError(
+            f"--precision={precision} does not fit {model.name}: expected {', '.join(architecture.precisions)}, "
+            f"because {architecture.why_not}."
+        )
+    options.check(model, io)
+
+
+def to_onnx(
+    model: Model,
+    io: str = "tokens",
+    opset: int = 18,
+    k_default: int | None = None,
+    precision: str = "fp32",
+    metadata: Mapping[str, str] | None = None,
+    options: Options = NONE,
+) -> ModelProto:
+    """Write the graph of a model.
+
+    Args:
+        model: what to export.
+        io: ``tokens``, ``ids`` or ``dense``: see the contract.
+        opset: 16, 17 or 18.
+        k_default: the value of ``k`` for a caller who gives none; None makes ``k`` required.
+        precision: what the weights are stored in, and the products with the catalogue computed in: see :mod:`.layers`.
+        metadata: what the file says besides, under names that it does not use itself.
+        options: further inputs and outputs.
+
+    Raises:
+        OptionError: an option is outside its range, or does not fit the model.
+    """
+    _check_options(model, io, opset, k_default, precision, options)
+    text = body(model.architecture, io, precision, options)
+    domain = ', "com.microsoft": 1' if "com.microsoft" in text else ""
+    head = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\n{model.name}'
+    form = forms.with_options(io, options)
+    proto = onnx.parser.parse_model(f"{head} ({form.inputs}) => ({form.outputs}) {{{text}}}")
+    graph = proto.graph
+    constants = _constants(model, io, precision, options)
+    if opset < AXES_AS_INPUT:
+        _set_axes(graph, constants)
+    _add_constants(graph, constants)
+    if k_default is not None:
+        graph.initializer.append(numpy_helper.from_array(np.array([k_default]), "k"))
+    for part in graphs(graph):
+        _complete(part, model)
+        for node in part.node if options.names else ():
+            node.name = node.output[0]  # For onnxruntime's messages: lists of different batches do not fit together.
+    for value in (*graph.input, *graph.output):
+        value.doc_string = form.docs[value.name]
+        if not form.ranks and value.name != "noise":
+            value.type.tensor_type.shape.dim[1].dim_value = model.n_items
+        if value.name == "noise":
+            value.type.tensor_type.shape.dim[1].dim_value = model.architecture.latent_units
+    proto.producer_name = "multvae-export"
+    proto.doc_string = f"{model.name} trained on {model.dataset}: {form.docs[graph.output[0].name]}"
+    onnx.helper.set_model_props(proto, _metadata(model, io, precision, options, metadata or {}))
+    return proto
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and those in its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+
+
+def _complete(graph: onnx.GraphProto, model: Model) -> None:
+    """Give look-ups their tables, and the operators of onnxruntime a type: ONNX infers none behind them."""
+    for node in graph.node:
+        if node.op_type == "LabelEncoder":
+            _label_encoder(node, model)
+        if node.domain == "com.microsoft":
+            shape = (model.architecture.rows, model.n_items)
+            graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape))
+
+
+def _set_axes(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
+    """Write the axes of reductions as attributes, where they are written as inputs."""
+    for node in (node for part in graphs(graph) for node in part.node):
+        if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and len(node.input) == 2:
+            node.attribute.append(onnx.helper.make_attribute("axes", values[node.input.pop()].tolist()))
+
+
+def _add_constants(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
+    """Add the arrays that a node reads; not every form and precision reads all of them."""
+    read = {name for part in graphs(graph) for node in part.node for name in node.input}
+    for name, value in values.items():
+        if name in read:
+            array = np.ascontiguousarray(value) if np.ndim(value) else value
+            graph.initializer.append(numpy_helper.from_array(array, name))
+
+
+def write(proto: ModelProto, path: Path) -> None:
+    """Save a graph. Weights that are too large for one file go into a second beside it, ``<name>.<digest>.data``.
+
+    The digest is of the weights: a graph names the weights that it was written with, and finds no others.
+    """
+    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) <= EXTERNAL_BYTES:
+        onnx.save_model(proto, path)
+        return
+    data = path.with_name(f"{path.name}.data")
+    onnx.save_model(proto, path, save_as_external_data=True, location=data.name, size_threshold=INLINE_BYTES)
+    with data.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**24):
+            digest.update(block)
+    named = data.rename(path.with_name(f"{path.name}.{digest.hexdigest()[:16]}.data"))
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = named.name
+    onnx.save_model(proto, path)

@@ -1,0 +1,1 @@
+"""The proof that a written file gives the answers of the model."""

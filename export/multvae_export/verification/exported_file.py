@@ -1,0 +1,202 @@
+"""A written file beside the model it was made from: what it is asked, what it answers, and what torch answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from multvae_export.errors import VerificationError
+from multvae_export.graph.forms import FORMS
+from multvae_export.ranking import best, multi_hot
+from multvae_export.target import NONE, Options
+from multvae_export.trained_model import Model
+
+#: A file in fewer bits rounds what goes into the products too: the share of the range of a history's scores that this may
+#: move a score by. Seen: 0.4 %.
+ROUNDING = 0.01
+#: Where a history's scores are all small, --atol says nothing about their order: the share of the largest that then holds.
+SMALL_SCORES = 0.001
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of requests, and how many items to ask for.
+
+    Attributes:
+        name: what is special about it.
+        history: RecBole item ids, int64 [B, L], or user ids, [B]; 0 for padding and -1 for what is unknown.
+        k: how many items.
+        exclude, among: of a file with filters, item ids, int64 [B or 1, M]; None for none and for all.
+        noise: of a file with a posterior, float32 [B, K]; None for zeros.
+    """
+
+    name: str
+    history: np.ndarray
+    k: int
+    exclude: np.ndarray | None = None
+    among: np.ndarray | None = None
+    noise: np.ndarray | None = None
+
+
+def cases(n_items: int, longest: int | None = None) -> Iterator[Case]:
+    """Histories of every kind, and several batch sizes. Seeded: the same file is always proved by the same histories.
+
+    Args:
+        n_items: C, the catalogue with the padding item.
+        longest: the longest history to try; by default half the catalogue, at most 2,000.
+    """
+    rng = np.random.default_rng(0)
+    longest = min(2000, max(1, (n_items - 1) // 2)) if longest is None else longest
+
+    def some(rows: int, length: int) -> np.ndarray:
+        return rng.integers(1, n_items, (rows, length))
+
+    yield Case("empty history", np.zeros((1, 1), np.int64), 10)
+    yield Case("history of length zero", np.zeros((2, 0), np.int64), 10)
+    yield Case("one item", some(1, 1), 10)
+    yield Case("longest history", rng.permutation(np.arange(1, n_items))[None, :longest], 10)
+    yield Case("repeated items", np.repeat(some(2, 5), 3, axis=1), 10)
+    yield Case("unknown and padded items", np.where(rng.random((4, 20)) < 0.5, some(4, 20), [[-1, 0] * 10]), 10)
+    yield Case("whole catalogue seen", np.arange(1, n_items)[None], 3)
+    for batch in (2, 7, 64):
+        yield Case(f"batch of {batch}", np.where(rng.random((batch, 30)) < 0.7, some(batch, 30), 0), 20)
+    yield Case("k = 1", some(3, 10), 1)
+    yield Case("k = all", some(2, 10), n_items - 1)
+    yield Case("k above the catalogue", some(2, 10), n_items + 5)
+
+
+def user_cases(n_users: int, n_items: int) -> Iterator[Case]:
+    """Users of every kind, and all of them in batches; U users and C items with padding. Seeded, as above."""
+    rng = np.random.default_rng(0)
+    everybody = np.arange(1, n_users)
+    yield Case("unknown user", np.array([-1]), 10)
+    yield Case("empty token", np.array([0]), 10)
+    yield Case("one user", everybody[:1], 10)
+    yield Case("known and unknown users", np.where(rng.random(20) < 0.5, rng.integers(1, n_users, 20), [-1, 0] * 10), 10)
+    yield Case("the same user twice", np.repeat(everybody[-1:], 2), 20)
+    for start in range(0, n_users - 1, 256):
+        yield Case("every user", everybody[start : start + 256], 20)
+    yield Case("k = 1", rng.integers(1, n_users, 3), 1)
+    yield Case("k = all", rng.integers(1, n_users, 2), n_items - 1)
+    yield Case("k above the catalogue", rng.integers(1, n_users, 2), n_items + 5)
+
+
+class File:
+    """An exported file, opened with onnxruntime, the model it was made from, and the same model with the weights it stores.
+
+    Args:
+        path: the file.
+        model: what it was made from.
+        io: the form of the file.
+        opset: the opset asked for.
+        atol: the largest difference of a score from torch's.
+        precision: the precision asked for.
+        options: those of the file.
+
+    Raises:
+        VerificationError: onnxruntime cannot open it.
+    """
+
+    def __init__(
+        self, path: Path, model: Model, io: str, opset: int, atol: float, precision: str = "fp32", options: Options = NONE
+    ) -> None:
+        self.options = options
+        self.path, self.model, self.io, self.opset, self.atol, self.precision = path, model, io, opset, atol, precision
+        self.form = FORMS[io]
+        self.stored = model.architecture if precision == "fp32" else model.architecture.rounded(precision)
+        try:
+            self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
+            raise VerificationError(f"onnxruntime cannot open the file: {error}") from error
+        self.proto = onnx.load(path, load_external_data=False)
+        self.names = _names(model.architecture.user_tokens or model.tokens)
+        self.item_names = _names(model.tokens)
+        self.ids = {token: n for n, token in enumerate(("", *model.tokens[1:]))}
+
+    def cases(self) -> Iterator[Case]:
+        """What the file is proved on."""
+        users = self.model.architecture.user_tokens
+        return user_cases(len(users), self.model.n_items) if self.io == "users" else cases(self.model.n_items)
+
+    def run(self, case: Case) -> tuple[np.ndarray, ...]:
+        """Item ids [B, k] and scores [B, k] of a case; for the dense form all ids in order and their scores, [B, C].
+
+        A file with reasons gives them too, [B, k, L].
+        """
+        feed = self._options_of(case)
+        if self.io == "dense":
+            feed["x"] = multi_hot(torch.from_numpy(case.history), self.model.n_items).numpy()
+            (scores,) = self._answer(case, feed)
+            return np.broadcast_to(np.arange(scores.shape[1]), scores.shape), scores
+        request = case.history if self.io == "ids" else self.names[case.history]
+        items, *rest = self._answer(case, {self.form.input: request, "k": np.array([case.k]), **feed})
+        if self.io != "ids":
+            items = np.array([self.ids[token] for token in items.flat], np.int64).reshape(items.shape)
+        return items, *rest
+
+    def _options_of(self, case: Case) -> dict[str, np.ndarray]:
+        """What the inputs of options get."""
+        feed: dict[str, np.ndarray] = {}
+        if self.options.filters:
+            for name, items in (("exclude", case.exclude), ("among", case.among)):
+                given = np.zeros((1, 0), np.int64) if items is None else items
+                feed[name] = given if self.io == "ids" else self.item_names[given]
+        if self.options.posterior:
+            zeros = np.zeros((len(case.history), self.model.architecture.latent_units), np.float32)
+            feed["noise"] = zeros if case.noise is None else case.noise
+        return feed
+
+    def _answer(self, case: Case, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return self.session.run(None, feed)
+        except Exception as error:  # As in __init__.
+            raise VerificationError(f"{case.name}: onnxruntime cannot run the file: {error}") from error
+
+    def expected(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Torch's item ids [B, k] and scores [B, k], and the scores of all items with the seen ones at -inf, [B, C]."""
+        if self.io == "dense":
+            logits = self.logits(case.history, case.noise).numpy()
+            return np.broadcast_to(np.arange(self.model.n_items), logits.shape), logits, logits
+        everything = self.unfiltered(case)
+        if case.exclude is not None:
+            everything = everything.masked_fill(self._listed(case.exclude), -torch.inf)
+        if case.among is not None:
+            everything = everything.masked_fill(~self._listed(case.among), -torch.inf)
+        items, scores = best(everything, case.k)
+        return items.numpy(), scores.numpy(), everything.numpy()
+
+    def unfiltered(self, case: Case) -> Tensor:
+        """The scores of all items with the seen ones at -inf, whatever is excluded, [B, C]."""
+        history = torch.from_numpy(case.history)
+        if case.noise is None:
+            return self.stored.answer(history)
+        return self.logits(case.history, case.noise).masked_fill(multi_hot(history, self.model.n_items) > 0, -torch.inf)
+
+    def logits(self, history: np.ndarray, noise: np.ndarray | None) -> Tensor:
+        """Torch's scores of all items, [B, C], with the weights that the file stores."""
+        clicks = multi_hot(torch.from_numpy(history), self.model.n_items)
+        return self.stored.logits(clicks) if noise is None else self.stored.sampled(clicks, torch.from_numpy(noise))
+
+    def _listed(self, items: np.ndarray) -> Tensor:
+        return multi_hot(torch.from_numpy(items), self.model.n_items) > 0
+
+    def tolerance(self, everything: np.ndarray) -> np.ndarray:
+        """How far a score may be from torch's, [B, C] -> [B, 1]."""
+        finite = [row[np.isfinite(row)] for row in everything]
+        if self.precision == "fp32":
+            largest = [np.abs(row).max(initial=0) for row in finite]
+            return np.minimum(self.atol, SMALL_SCORES * np.array(largest))[:, None]
+        spans = [np.ptp(row) if len(row) else 0 for row in finite]
+        return np.maximum(self.atol, ROUNDING * np.array(spans))[:, None]
+
+
+def _names(tokens: tuple[str, ...]) -> np.ndarray:
+    """What a file is asked with. Padding is the first entry; the last, which -1 finds, is an unknown token."""
+    return np.array(["", *tokens[1:], "an unknown token \N{BALLOT X}"], dtype=object)

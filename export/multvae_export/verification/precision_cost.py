@@ -1,0 +1,129 @@
+"""What fewer bits cost: how much of float32's ranking a written file keeps, over given or made histories.
+
+A given history is split into what the model sees and what it must find (Liang et al., WWW 2018, section 4.2: 80 % and 20 %),
+so that NDCG can be told for both; a made one can only be ranked twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from multvae_export.errors import HistoriesError
+from multvae_export.histories import Layout, made, padded, read_inter
+from multvae_export.ranking import best, multi_hot
+from multvae_export.verification.checks import Case, File
+
+#: How far down a ranking the overlap and NDCG look.
+OVERLAP_AT, NDCG_AT = 10, 100
+HELD_OUT = 0.2
+MADE, MOST, BATCH = 1000, 10_000, 100
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Who the cost is measured on.
+
+    Attributes:
+        seen: the item ids that the model sees of each, int64 [length]; or users by their id.
+        held: those that it must find; None where nothing is known.
+    """
+
+    seen: list[np.ndarray]
+    held: list[np.ndarray] | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Means over ``users``, real or made ones: the share of fp32's top 10 in the file's, and NDCG@100 of both if known."""
+
+    users: int
+    overlap: float
+    ndcg: float | None = None
+    ndcg_fp32: float | None = None
+    made: bool = True
+
+    def __str__(self) -> str:
+        overlap = f"{self.overlap:.2%} of fp32's top {OVERLAP_AT}"
+        if self.ndcg is None or self.ndcg_fp32 is None:
+            return f"{overlap}, over {self.users} {'made histories; NDCG needs --histories' if self.made else 'users'}"
+        kept = f", {self.ndcg / self.ndcg_fp32:.2%}" if self.ndcg_fp32 else ""
+        return f"{overlap}, NDCG@{NDCG_AT} {self.ndcg:.4f} (fp32 {self.ndcg_fp32:.4f}{kept}), over {self.users} users"
+
+
+def made_histories(n_items: int) -> Histories:
+    """Histories of about 50 items drawn evenly, at most half the catalogue; C items with the padding item."""
+    return Histories(made(n_items, MADE), None)
+
+
+def some_users(n_users: int) -> Histories:
+    """Users by RecBole's id, for a file that answers for users: at most 10,000, drawn evenly; U users with padding."""
+    users = np.random.default_rng(0).permutation(np.arange(1, n_users))[:MOST]
+    return Histories(list(users), None)
+
+
+def read_histories(path: str | Path, tokens: Sequence[str], layout: Layout) -> Histories:
+    """Read RecBole's atomic file of interactions; a fifth of each user's items, seeded, is held out.
+
+    Items that the model does not know are left out, and users with fewer than two known items; of more than 10,000 users,
+    10,000 are drawn.
+
+    Args:
+        path: an ``.inter`` file.
+        tokens: the model's item tokens by id, the padding item's first.
+        layout: how the file is written.
+
+    Raises:
+        HistoriesError: the file cannot be read, lacks a column, or no user has two items that the model knows.
+    """
+    rows = [items for items in read_inter(path, tokens, layout) if len(items) > 1]
+    if not rows:
+        raise HistoriesError(f"no user of {path} has two items that the model knows: expected its data set's item tokens.")
+    rng = np.random.default_rng(0)
+    rows = [rng.permutation(rows[n]) for n in sorted(rng.permutation(len(rows))[:MOST])]
+    cuts = [max(1, int(HELD_OUT * len(row))) for row in rows]
+    return Histories(
+        [row[cut:] for row, cut in zip(rows, cuts, strict=True)], [row[:cut] for row, cut in zip(rows, cuts, strict=True)]
+    )
+
+
+def measure(file: File, histories: Histories) -> Cost:
+    """Rank every history with the file and with torch in fp32, and compare."""
+    overlaps, gains = [], []
+    by_user = file.form.input == "user"
+    for start in range(0, len(histories.seen), BATCH):
+        seen = histories.seen[start : start + BATCH]
+        history = np.array(seen) if by_user else padded(seen)
+        k = NDCG_AT if histories.held else OVERLAP_AT
+        ours = _file_best(file, history, k)
+        theirs = best(file.model.architecture.answer(torch.from_numpy(history)), k)[0].numpy()
+        overlaps += [_overlap(*pair) for pair in zip(ours, theirs, strict=True)]
+        if histories.held:
+            held = histories.held[start : start + BATCH]
+            gains += [(_ndcg(a, items), _ndcg(b, items)) for a, b, items in zip(ours, theirs, held, strict=True)]
+    ndcg, ndcg_fp32 = np.mean(gains, axis=0).tolist() if gains else (None, None)
+    return Cost(len(overlaps), float(np.mean(overlaps)), ndcg, ndcg_fp32, made=not by_user)
+
+
+def _file_best(file: File, history: np.ndarray, k: int) -> np.ndarray:
+    """The k best item ids by the file, [B, k], with 0 where fewer remain."""
+    items, scores, *_ = file.run(Case("cost", history, k))
+    if file.form.ranks:
+        return items
+    clicks = multi_hot(torch.from_numpy(history), file.model.n_items)
+    return best(torch.tensor(scores).masked_fill(clicks > 0, -torch.inf), k)[0].numpy()
+
+
+def _overlap(ours: np.ndarray, theirs: np.ndarray) -> float:
+    expected = set(theirs[:OVERLAP_AT].tolist()) - {0}
+    return len(expected & set(ours[:OVERLAP_AT].tolist())) / max(1, len(expected)) if expected else 1.0
+
+
+def _ndcg(ranking: np.ndarray, held: np.ndarray) -> float:
+    """NDCG@k with the ideal ranking cut at k too, as the paper has it."""
+    discount = 1 / np.log2(np.arange(2, NDCG_AT + 2))
+    return float(discount[: len(ranking)] @ np.isin(ranking, held) / discount[: len(held)].sum())

@@ -1,0 +1,84 @@
+"""The values of keys that are left at ``auto``. They follow from the size of the training data, by the rule below.
+
+The paper's sizes are for 116,000 users and more: its batch of 500 makes 233 updates of an epoch there, and 2 of one on
+ml-100k. The rule was chosen on the validation of ml-100k, ml-1m and gowalla together (benchmarks/README.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from logging import getLogger
+from typing import Any, NamedTuple
+
+AUTO = "auto"
+#: An epoch is to have this many updates, with batches from the least to the most users.
+UPDATES_PER_EPOCH, LEAST_BATCH, MOST_BATCH = 24, 50, 500
+#: Adam's learning rate rises with the batch, from the least to the most. Other learners get RecBole's default.
+RATE_PER_USER, LEAST_RATE, MOST_RATE, OTHER_RATE = 8e-6, 0.002, 0.003, 0.001
+#: From one validation to the next there are about this many updates: ``stopping_step: 10`` waits for ten times as many. In
+#: few ``epochs`` there are this many validations.
+UPDATES_PER_VALIDATION, LEAST_VALIDATIONS = 100, 10
+#: With fewer clicks of an item, a hidden layer overfits: a row of the first layer is learnt from the item's clicks.
+CLICKS_FOR_DEPTH = 100
+
+
+class Size(NamedTuple):
+    """How large the training data are."""
+
+    users: int
+    items: int
+    clicks: int
+
+
+def _hidden_sizes(keys: Mapping[str, Any], size: Size) -> tuple[list[int], str]:
+    clicks = size.clicks / size.items
+    return [600] if clicks >= CLICKS_FOR_DEPTH else [], f"{clicks:.0f} clicks an item; [600] from {CLICKS_FOR_DEPTH} on"
+
+
+def _batch_size(keys: Mapping[str, Any], size: Size) -> tuple[int, str]:
+    batch = min(max(size.users // UPDATES_PER_EPOCH, LEAST_BATCH), MOST_BATCH)
+    return batch, f"users / {UPDATES_PER_EPOCH}, from {LEAST_BATCH} to {MOST_BATCH}"
+
+
+def _learning_rate(keys: Mapping[str, Any], size: Size) -> tuple[float, str]:
+    if keys["learner"].lower() not in ("adam", "sparse_adam"):
+        return OTHER_RATE, f"learner={keys['learner']}"
+    rate = min(max(keys["train_batch_size"] * RATE_PER_USER, LEAST_RATE), MOST_RATE)
+    return round(rate, 6), f"train_batch_size * {RATE_PER_USER:g}, from {LEAST_RATE:g} to {MOST_RATE:g}"
+
+
+def _eval_step(keys: Mapping[str, Any], size: Size) -> tuple[int, str]:
+    updates = math.ceil(size.users / keys["train_batch_size"])
+    epochs = max(1, min(round(UPDATES_PER_VALIDATION / updates), keys["epochs"] // LEAST_VALIDATIONS))
+    return epochs, f"about {UPDATES_PER_VALIDATION} updates, and {LEAST_VALIDATIONS} validations in epochs={keys['epochs']}"
+
+
+#: In this order: a rule may read the values that the ones before it chose.
+RULES: dict[str, Callable[[Mapping[str, Any], Size], tuple[Any, str]]] = {
+    "mlp_hidden_size": _hidden_sizes,
+    "train_batch_size": _batch_size,
+    "learning_rate": _learning_rate,
+    "eval_step": _eval_step,
+}
+
+
+def resolve_auto(config: Any, train: Any) -> None:
+    """Replace every ``auto`` of a configuration by a value, and log what was chosen and why.
+
+    Args:
+        config: RecBole's ``Config``; changed in place, so that the checkpoint holds the values.
+        train: the data set of training.
+    """
+    keys = [key for key in RULES if config[key] == AUTO]
+    if not keys:
+        return
+    users = train.inter_feat[train.uid_field].unique()
+    size = Size(len(users), train.item_num - 1, train.inter_num)
+    chosen = ""
+    for key in keys:
+        config[key], why = RULES[key](config.final_config_dict, size)
+        chosen += f"\n    {key}: {config[key]}  ({why})"
+    getLogger().info(
+        f"Left at auto, and chosen for {size.users} users, {size.items} items and {size.clicks} clicks of training:{chosen}"
+    )

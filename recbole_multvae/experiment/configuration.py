@@ -1,0 +1,131 @@
+"""RecBole's configuration, made from files, a dictionary and a command line, with a sentence for every ordinary mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from recbole.config import Config
+
+from recbole_multvae.config import shipped, yaml_files
+from recbole_multvae.config.keys import check_former_keys, check_keys, recbole_keys
+from recbole_multvae.config.settings import RecommenderSettings
+from recbole_multvae.config.values import check_values
+from recbole_multvae.data.exact_times import order_by_time
+from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.activity import ActivitySettings
+from recbole_multvae.evaluation.many_users import scores_users
+from recbole_multvae.training.processes import join_group
+
+#: Keys whose value is a name, though it may look like a number or like a division: ``--checkpoint_dir=2026/11``.
+_NAMES = ("data_path", "checkpoint_dir")
+
+
+def make_config(
+    model: str | None, dataset: str | None, files: Sequence[str] | None = None, keys: dict[str, Any] | None = None,
+    command_line: Mapping[str, str] | None = None,
+) -> Config:  # fmt: skip
+    """Make RecBole's ``Config``: the command line wins over ``keys``, and these over the files, as in RecBole.
+
+    Args:
+        model: the name of a model; None reads it from the configuration.
+        dataset: the name of a data set; None reads it from the configuration.
+        files: paths of YAML files.
+        keys: further configuration keys.
+        command_line: the keys of the command line and their values as text; None reads ``sys.argv`` as RecBole does.
+
+    Raises:
+        ConfigurationError: a file is not YAML of keys and values, a key is misspelt, or a value is not allowed.
+    """
+    config = _CheckedConfig(model, dataset, files, keys, command_line)
+    order_by_time(config)
+    config.__class__ = Config  # A checkpoint holds it, and must load without this module.
+    return config
+
+
+class _CheckedConfig(Config):
+    def __init__(self, model: Any, dataset: Any, files: Any, keys: Any, command_line: Mapping[str, str] | None) -> None:
+        self.command_line = command_line
+        super().__init__(model, dataset, files, keys)
+        del self.command_line
+
+    def _load_config_files(self, files: Sequence[str] | None) -> dict[str, Any]:
+        return {key: value for file in files or [] for key, value in read_keys(file, self.yaml_loader).items()}
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        if self.command_line is None:
+            return super()._load_cmd_line()
+        return self._convert_config_dict(dict(self.command_line))
+
+    def _convert_config_dict(self, keys: dict[str, Any]) -> dict[str, Any]:
+        return {key: self._converted(key, value) for key, value in keys.items()}
+
+    def _converted(self, key: str, value: Any) -> Any:
+        try:
+            converted = super()._convert_config_dict({key: value})[key]
+        except Exception:  # RecBole evaluates the text. What fails, with whatever error, is no value but text.
+            return value
+        return value if key in _NAMES and not isinstance(converted, str) else converted
+
+    def _set_default_parameters(self) -> None:
+        folder = Path(self.final_config_dict["data_path"]) / self.dataset
+        super()._set_default_parameters()
+        if (folder / f"{self.dataset}.inter").is_file():  # RecBole takes its own ml-100k, whatever data_path says.
+            self.final_config_dict["data_path"] = str(folder)
+
+    def _init_device(self) -> None:
+        if "local_rank" in self.final_config_dict:
+            join_group(self)
+        else:
+            super()._init_device()
+
+    def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        settings = getattr(model_class, "settings_class", None)
+        if settings is None and scores_users(model_class):
+            self.internal_config_dict |= RecommenderSettings().model_dump()
+            RecommenderSettings.from_config(self.external_config_dict)
+        if settings is None:
+            own = {*self.internal_config_dict, *ActivitySettings.model_fields} - recbole_keys()
+            check_keys(self.external_config_dict, own)
+        check_former_keys(self.external_config_dict, self.internal_config_dict)
+        check_values(self.external_config_dict, self.internal_config_dict, settings.model_fields if settings else ())
+
+
+def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
+    """Read the keys and values of a YAML file; the text ``None`` is None, as on the command line.
+
+    Args:
+        file: its path; where there is no such file, the name of one of the package's, with or without ``.yaml``.
+        loader: PyYAML's.
+
+    Raises:
+        ConfigurationError: there is no such file, it is not YAML of keys and values, or it names a key twice.
+    """
+    path = Path(file)
+    if not path.exists():
+        path = shipped.configurations().get(str(file).removesuffix(".yaml"), path)
+    try:
+        keys = yaml_files.parse(path.read_text("utf-8"), loader)
+    except OSError:
+        raise ConfigurationError(
+            f"--config_files names {str(file)!r}, but there is no such file, and the files that come with this package are "
+            f"{', '.join(shipped.configurations())}."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"The configuration file {file} is not in UTF-8: save it in this encoding.") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1} of" if mark else ""
+        raise ConfigurationError(f"Cannot read{line} the configuration file {file} as YAML: {reason}.") from error
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(f"Cannot read the configuration file {file} as YAML: {error}.") from error
+    if not (isinstance(keys, dict) and all(isinstance(key, str) for key in keys)):
+        raise ConfigurationError(
+            f"The configuration file {file} {'is empty' if keys is None else 'holds something else than keys and values'}: "
+            "expected lines such as epochs: 20."
+        )
+    return keys

@@ -1,0 +1,88 @@
+"""One run: configuration, data, training, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from logging import getLogger
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.utils import get_environment, set_color
+
+from recbole_multvae.evaluation import activity
+from recbole_multvae.evaluation.activity import ActivityEvaluator, ActivitySettings
+from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.preparation import prepare
+from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
+
+
+def run(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+    command_line: Mapping[str, str] | None = None,
+    announce: Callable[[str], None] = lambda file: None,
+) -> dict[str, Any]:
+    """Train and evaluate a model in this process.
+
+    Args:
+        model: the name of a model, RecBole's or ours; None reads it from the configuration.
+        dataset: the name of a data set; None reads it from the configuration.
+        config_file_list: paths of YAML files.
+        config_dict: further configuration keys.
+        saved: whether to save the best model and to test it rather than the last.
+        command_line: configuration keys that win over all others, their values as text; None reads ``sys.argv``, as
+            RecBole does.
+        announce: called with the path of the checkpoint before training.
+
+    Returns:
+        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, as RecBole returns them.
+
+    Raises:
+        ConfigurationError: a key is misspelt or out of range, or RecBole refuses the configuration.
+        DataError: RecBole cannot read the data set, or it lacks what the configuration asks for.
+        TrainingError: the loss became NaN, or there is not enough memory.
+        TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
+    """
+    with explain_recbole_errors():
+        config = make_config(model, dataset, config_file_list, config_dict, command_line)
+        return _run(config, saved, announce)
+
+
+def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[str, Any]:
+    quantiles = ActivitySettings.from_config(config).activity_quantiles
+    experiment = prepare(config)
+    trainer = experiment.trainer
+    by_activity = None
+    if quantiles:
+        experiment.check_part("test", f"activity_quantiles={quantiles}")
+        by_activity = ActivityEvaluator(trainer.evaluator, quantiles, experiment.train_data, experiment.test_data)
+    announce(trainer.saved_model_file)
+    best_score, best_result = experiment.fit(saved)
+    trainer.evaluator = by_activity or trainer.evaluator
+    test_result = experiment.test(saved)
+
+    logger = getLogger()
+    logger.info(f"The running environment of this training is as follows:\n{get_environment(config).draw()}")
+    logger.info(set_color("best valid ", "yellow") + f": {best_result}")
+    logger.info(set_color("test result", "yellow") + f": {test_result}")
+    if test_result is None:
+        logger.warning("There is no test result, as the split leaves no interaction for the test.")
+    if by_activity and config["local_rank"] == 0:
+        _show_activity(by_activity.groups, trainer.saved_model_file)
+    if not config["single_spec"]:
+        torch.distributed.destroy_process_group()
+    return {
+        "best_valid_score": best_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_result,
+        "test_result": test_result,
+    }
+
+
+def _show_activity(groups: list[activity.Group], checkpoint: str) -> None:
+    file = activity.draw(groups, checkpoint)
+    getLogger().info(f"The test by activity of the users, drawn in {file}:\n{activity.table(groups)}")

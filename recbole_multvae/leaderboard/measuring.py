@@ -1,0 +1,113 @@
+"""One run of a leaderboard: what is measured of a model under a seed."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.utils import ModelType, init_seed
+
+from recbole_multvae.commands.exit_codes import ignore_recbole_deprecations
+from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.preparation import Experiment, prepare
+from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
+from recbole_multvae.files import atomic_write
+from recbole_multvae.leaderboard.breakdown import DetailedEvaluator
+from recbole_multvae.leaderboard.one_by_one import one_by_one
+from recbole_multvae.leaderboard.split_digest import digest
+from recbole_multvae.leaderboard.task import Task
+
+
+def timed(method: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    """The same method, which adds the seconds of each call to a list."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        result = method(*args, **kwargs)
+        seconds.append(time.perf_counter() - started)
+        return result
+
+    return call
+
+
+def measure(task: Task) -> dict[str, Any]:
+    """Train, validate and test what the task says, and return what is known of it, for JSON.
+
+    Raises:
+        MultVAEError: a user's mistake, or a training that cannot go on.
+    """
+    with explain_recbole_errors():
+        experiment, result = _fit(task, saved=True)
+        return result | _test(task, experiment, result["seconds"])
+
+
+def validate(task: Task) -> dict[str, Any]:
+    """Train and validate only, and save no model: one trial of a search. Errors are those of :func:`measure`."""
+    with explain_recbole_errors():
+        return _fit(task, saved=False)[1]
+
+
+def _fit(task: Task, saved: bool) -> tuple[Experiment, dict[str, Any]]:
+    ignore_recbole_deprecations()
+    config = make_config(task.model, task.dataset, task.files, task.defaults, {**task.keys, "seed": str(task.seed)})
+    experiment = prepare(config)
+    part, reader = ("test", "a leaderboard") if saved else ("validation", "--tune")
+    experiment.check_part(part, reader)
+    trainer = experiment.trainer
+    fits: list[float] = []
+    validations: list[float] = []
+    trainer._valid_epoch = timed(trainer._valid_epoch, validations)
+    score, valid = timed(experiment.fit, fits)(saved)
+    seconds = {"training": sum(fits) - sum(validations), "validation": sum(validations)}
+    return experiment, {"valid_score": score, "valid": valid or {}, "validations": len(validations), "seconds": seconds}
+
+
+def _test(task: Task, experiment: Experiment, seconds: dict[str, float]) -> dict[str, Any]:
+    trainer, test_data = experiment.trainer, experiment.test_data
+    trainer.evaluator = details = DetailedEvaluator(trainer, task.quantiles, experiment.train_data, test_data)
+    config = experiment.config
+    if config["eval_args"]["mode"]["test"] != "full":
+        init_seed(config["seed"], config["reproducibility"])  # Every model gets the same sampled items.
+    tests: list[float] = []
+    metrics = timed(experiment.test, tests)()
+    seconds["test"] = sum(tests)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with atomic_write(Path(task.result).with_suffix(".npz")) as part, open(part, "wb") as file:
+        np.savez_compressed(file, users=np.asarray(test_data.uid_list), **details.users)
+    datasets = [loader.dataset for loader in (experiment.train_data, experiment.valid_data, test_data)]
+    return {
+        "metrics": metrics,
+        "lists": details.lists,
+        "activity": [group._asdict() for group in details.activity],
+        "popularity": details.popularity,
+        "split": digest(datasets),
+        "data": _sizes(datasets),
+        "one_by_one": one_by_one(trainer, test_data, details.rows),
+        "memory": peak,
+        "gpu_memory": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
+        "parameters": _parameters(trainer.model),
+        "checkpoint": trainer.saved_model_file,
+    }
+
+
+def _sizes(datasets: list[Any]) -> dict[str, int]:
+    train, valid, test = datasets
+    return {
+        "users": train.user_num - 1,
+        "items": train.item_num - 1,
+        "train": len(train),
+        "valid": len(valid),
+        "test": len(test),
+    }
+
+
+def _parameters(model: Any) -> int | None:
+    """How many numbers the model learns by gradients; None for a closed form."""
+    if model.type == ModelType.TRADITIONAL:
+        return None
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
