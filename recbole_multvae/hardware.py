@@ -27,7 +27,7 @@ def bf16_is_fast(device: torch.device) -> bool:
     """Whether products in bfloat16 take less time than in float32.
 
     With AMX they do, and with AVX512-bf16 on AMD's processors. With AVX512-bf16 alone on Intel's, the three products of a
-    batch took 1.6 times as long as in float32 (family 6 model 207, benchmarks/README.md).
+    batch took 1.6 times as long as in float32 (family 6 model 207, benchmarks/JOURNAL.md).
     """
     return has_bf16(device) and (device.type != "cpu" or _has("amx_bf16") or _vendor() == "AuthenticAMD")
 

@@ -1,7 +1,7 @@
 """The values of keys that are left at ``auto``. They follow from the size of the training data, by the rule below.
 
 The paper's sizes are for 116,000 users and more: its batch of 500 makes 233 updates of an epoch there, and 2 of one on
-ml-100k. The rule was chosen on the validation of ml-100k, ml-1m and gowalla together (benchmarks/README.md).
+ml-100k. The rule was chosen on the validation of ml-100k, ml-1m and gowalla together (benchmarks/JOURNAL.md).
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def test_the_demo_reads_titles_by_the_same_rules(demo: ModuleType, lines: list[s
     try:
         rows = demo.read(".", "item", "item_id", "movie_title")
     except ValueError as error:
-        assert damaged and re.fullmatch(r"line \d+ of made.item is no row of 2 values: mend the line.", str(error))
+        assert damaged and re.fullmatch(r"line \d+ of made.item is no row of 2 values: correct the line.", str(error))
     else:
         first = {row["item_id"]: row["movie_title"] for row in reversed(rows)}
         assert not damaged and {token: title for token, title in first.items() if title} == expected

@@ -1,5 +1,5 @@
-// How fast the client is, as a JSON line: bench MODEL.onnx HISTORIES.txt, with a history a line, tabs between its
-// tokens.
+// Measures the client and prints one line of JSON: bench MODEL.onnx HISTORIES.txt, a history a line, tokens separated
+// by tabs.
 
 #include <algorithm>
 #include <chrono>

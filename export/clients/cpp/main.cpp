@@ -1,5 +1,5 @@
-// The command line: one recommended item, its score and, if the model gives reasons, the item that raised it most, a
-// line.
+// The command line. Prints a line for each recommended item: the item, its score and, if the model gives reasons, the
+// item of the history that raised the score most.
 
 #include <charconv>
 #include <cstddef>
@@ -34,16 +34,16 @@ struct Arguments {
   bool help = false;
 };
 
-/// The whole of a text as a number.
+/// A text as a number, if the whole text is one.
 std::optional<std::int64_t> number(const std::string& text) {
-  std::int64_t found = 0;
+  std::int64_t value = 0;
   const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, found);
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
   if (error != std::errc() || stop != end) return std::nullopt;
-  return found;
+  return value;
 }
 
-/// The tokens of a file, one a line, or those of a text, with commas between.
+/// The tokens of a file, one a line, or of a text, separated by commas.
 Tokens read_items(const std::string& text) {
   std::error_code ignored;
   const bool is_file = std::filesystem::is_regular_file(text, ignored);
@@ -58,13 +58,13 @@ Tokens read_items(const std::string& text) {
   return tokens;
 }
 
-Arguments parse(const Tokens& given) {
+Arguments parse(const Tokens& words) {
   Arguments arguments;
   bool items_only = false;
-  for (auto at = given.begin(); at != given.end(); ++at) {
+  for (auto at = words.begin(); at != words.end(); ++at) {
     const auto& name = *at;
     const auto value = [&] {
-      if (++at == given.end()) throw Error(name + " has no value: expected " + usage + ".");
+      if (++at == words.end()) throw Error(name + " has no value: expected " + usage + ".");
       return *at;
     };
     if (items_only || name.size() < 2 || name[0] != '-') {

@@ -1,4 +1,4 @@
-// Recommendations from an exported model, with onnxruntime's C API alone. C++17.
+// Recommendations from an exported model, with only onnxruntime's C API. C++17.
 //
 //   const multvae::Recommender recommender("model.onnx");
 //   const auto ranking = recommender.recommend<std::string>({{"42", "7"}}, 10);
@@ -27,7 +27,7 @@
 
 namespace multvae {
 
-/// What went wrong, as one sentence.
+/// An error of one sentence.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -37,14 +37,14 @@ class Error : public std::runtime_error {
 template <typename T>
 using Rows = std::vector<std::vector<T>>;
 
-/// What a request may ask for besides, of a file that has the option. Requests and threads may share one.
+/// Optional inputs of a request, for a file that has them. Requests and threads may share one object.
 template <typename Item>
 struct Options {
   /// Items never to return, a list for each history, or one for all.
   std::optional<Rows<Item>> exclude;
-  /// Items to rank alone, likewise; all are ranked where it is absent.
+  /// The only items to rank, likewise; if absent, all are ranked.
   std::optional<Rows<Item>> among;
-  /// [batch or 1][K], standard normal for a sample; zeros where it is absent.
+  /// [batch or 1][K], standard normal for a sample; if absent, zeros.
   std::optional<Rows<float>> noise;
 };
 
@@ -55,8 +55,8 @@ struct Ranking {
   Rows<Item> items;
   /// [batch][k]; -inf where there is no item.
   Rows<float> scores;
-  /// [batch][k][length of the longest history]: by how much each item of the history raises each score; absent of a
-  /// file without reasons.
+  /// [batch][k][length of the longest history]: by how much each item of the history raises each score; absent if the
+  /// file has no reasons.
   std::optional<std::vector<Rows<float>>> reasons;
 };
 
@@ -64,21 +64,21 @@ namespace detail {
 
 /// The functions of onnxruntime.
 inline const OrtApi& api() {
-  static const OrtApi* const found = OrtGetApiBase()->GetApi(ORT_API_VERSION);
-  if (found == nullptr) {
+  static const OrtApi* const functions = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+  if (functions == nullptr) {
     throw Error(std::string("the library is onnxruntime ") + OrtGetApiBase()->GetVersionString() +
                 ", this program was built with the header of 1." + std::to_string(ORT_API_VERSION) +
                 ": use that library or a newer one.");
   }
-  return *found;
+  return *functions;
 }
 
-/// Gives back what onnxruntime made, by that function of its API.
+/// Releases an object of onnxruntime by the given function of its API.
 template <auto Function>
 struct Release {
   template <typename T>
-  void operator()(T* made) const {
-    (api().*Function)(made);
+  void operator()(T* object) const {
+    (api().*Function)(object);
   }
 };
 using Env = std::unique_ptr<OrtEnv, Release<&OrtApi::ReleaseEnv>>;
@@ -99,22 +99,22 @@ inline void check(OrtStatus* result) {
   throw Error("onnxruntime failed: " + message);
 }
 
-/// What a function of the API gives through its last argument.
-template <typename Out, typename Function, typename... Given>
-Out get(Function function, Given... given) {
+/// The value that a function of the API writes to its last argument.
+template <typename Out, typename Function, typename... Arguments>
+Out get(Function function, Arguments... arguments) {
   Out out{};
-  check(function(given..., &out));
+  check(function(arguments..., &out));
   return out;
 }
 
 inline OrtAllocator* allocator() { return get<OrtAllocator*>(api().GetAllocatorWithDefaultOptions); }
 
-/// A text that a function of the API allocates; "none" where it gives none.
-template <typename Function, typename... Given>
-std::string text(Function function, Given... given) {
-  const auto free = [owner = allocator()](char* made) { owner->Free(owner, made); };
-  const std::unique_ptr<char, decltype(free)> made(get<char*>(function, given...), free);
-  return made ? made.get() : "none";
+/// A text that a function of the API allocates; "none" if there is none.
+template <typename Function, typename... Arguments>
+std::string text(Function function, Arguments... arguments) {
+  const auto free = [owner = allocator()](char* allocated) { owner->Free(owner, allocated); };
+  const std::unique_ptr<char, decltype(free)> allocated(get<char*>(function, arguments...), free);
+  return allocated ? allocated.get() : "none";
 }
 
 inline std::vector<std::int64_t> shape_of(const OrtTensorTypeAndShapeInfo* info) {
@@ -133,7 +133,7 @@ inline std::string name_of(ONNXTensorElementDataType type) {
   return type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT ? "float" : "other";
 }
 
-// A string tensor is made of C strings. A token with a zero byte, which would be cut there, is no item: it becomes padding.
+// A string tensor is made of C strings. A token with a zero byte would be cut there, so it is replaced by padding.
 inline const char* cell(const std::string& token) {
   return token.find('\0') == std::string::npos ? token.c_str() : "";
 }
@@ -146,16 +146,16 @@ Value tensor(const std::vector<Cell>& cells, const std::vector<std::int64_t>& sh
   constexpr auto type = std::is_same_v<Cell, float>          ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
                         : std::is_same_v<Cell, std::int64_t> ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64
                                                              : ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING;
-  Value made(get<OrtValue*>(api().CreateTensorAsOrtValue, allocator(), shape.data(), shape.size(), type));
+  Value value(get<OrtValue*>(api().CreateTensorAsOrtValue, allocator(), shape.data(), shape.size(), type));
   if constexpr (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING) {
-    check(api().FillStringTensor(made.get(), cells.data(), cells.size()));
+    check(api().FillStringTensor(value.get(), cells.data(), cells.size()));
   } else {
-    std::copy(cells.begin(), cells.end(), static_cast<Cell*>(get<void*>(api().GetTensorMutableData, made.get())));
+    std::copy(cells.begin(), cells.end(), static_cast<Cell*>(get<void*>(api().GetTensorMutableData, value.get())));
   }
-  return made;
+  return value;
 }
 
-/// The rows as one tensor, as wide as the longest row and no narrower than given; "" or 0 pads.
+/// The rows as one tensor, as wide as the longest row and at least `width`, padded with "" or 0.
 template <typename T>
 Value padded(const Rows<T>& rows, std::size_t width = 0) {
   for (const auto& row : rows) width = std::max(width, row.size());
@@ -169,7 +169,7 @@ Value padded(const Rows<T>& rows, std::size_t width = 0) {
   return tensor(cells, {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(width)});
 }
 
-/// The cells of a tensor as so many rows of one width.
+/// The cells of a tensor as `count` rows of `width` each.
 template <typename T>
 Rows<T> rows_of(OrtValue* value, std::size_t count, std::size_t width) {
   Rows<T> rows(count);
@@ -197,9 +197,9 @@ Rows<T> rows_of(OrtValue* value, std::size_t count, std::size_t width) {
 /// A file exported with --io tokens or --io ids. Threads may share it: their requests run in parallel.
 class Recommender {
  public:
-  /// Load a file. With gpu it runs on CUDA where that is at hand: provider() says what it got.
+  /// Load a file. With gpu it runs on CUDA if that is available; provider() says where it runs.
   ///
-  /// Throws Error where the file is missing, no ONNX model, of another form or of an unknown contract version.
+  /// Throws Error if the file is missing, no ONNX model, of another form or of an unknown contract version.
   explicit Recommender(const std::filesystem::path& path, bool gpu = false) {
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) {
@@ -210,7 +210,7 @@ class Recommender {
         session_ = open(path, true);
         on_cuda_ = true;
       } catch (const Error&) {
-        // It runs on the CPU then, and provider() says so.
+        // It runs on the CPU instead, and provider() says so.
       }
     }
     try {
@@ -229,10 +229,10 @@ class Recommender {
   /// Whether items are RecBole's ids, std::int64_t; else they are tokens, std::string.
   [[nodiscard]] bool takes_ids() const { return inputs_.at("history").type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64; }
 
-  /// Rank k items for histories of tokens, or of ids where takes_ids(): one history a row, of any length.
+  /// Rank k items for histories of tokens, or of ids if takes_ids(): one history a row, of any length.
   ///
-  /// Throws Error for items of the other type, for k below 1, for an option the file lacks, and for lists or noise of
-  /// other shapes than Options says.
+  /// Throws Error if items are of the other type, k is below 1, the file lacks an option, or lists or noise have other
+  /// shapes than Options says.
   template <typename Item>
   [[nodiscard]] Ranking<Item> recommend(const Rows<Item>& histories, std::int64_t k,
                                         const Options<Item>& options = {}) const {
@@ -310,7 +310,7 @@ class Recommender {
       }
     };
     read(api.SessionGetInputCount, api.SessionGetInputName, api.SessionGetInputTypeInfo);
-    // A k that has a default is not among the inputs proper.
+    // onnxruntime lists a k that has a default as an initializer, not as an input.
     read(api.SessionGetOverridableInitializerCount, api.SessionGetOverridableInitializerName,
          api.SessionGetOverridableInitializerTypeInfo);
     for (std::size_t at = 0; at < detail::get<std::size_t>(api.SessionGetOutputCount, session_.get()); ++at) {
@@ -327,13 +327,13 @@ class Recommender {
     const auto items = type_of("history");
     bool known = items == ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING || items == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
     known = known && type_of("k") == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
-    std::string found;
+    std::string types;
     for (const auto& [name, input] : inputs_) {
       known = known && std::count(names.begin(), names.end(), name) == 1;
-      found += (found.empty() ? "" : ", ") + detail::name_of(input.type) + " " + name;
+      types += (types.empty() ? "" : ", ") + detail::name_of(input.type) + " " + name;
     }
     if (!known) {
-      throw Error(path + " takes " + found +
+      throw Error(path + " takes " + types +
                   ": expected history and k; export the model with --io tokens or --io ids.");
     }
     const auto& api = detail::api();
@@ -346,34 +346,34 @@ class Recommender {
   }
 
   template <typename T>
-  void add_option(Feed& feed, const char* name, const char* flag, const std::optional<Rows<T>>& given) const {
+  void add_option(Feed& feed, const char* name, const char* flag, const std::optional<Rows<T>>& rows) const {
     const auto input = inputs_.find(name);
     if (input == inputs_.end()) {
-      if (given) throw Error(std::string("the model has no input ") + name + ": export it with " + flag + ".");
+      if (rows) throw Error(std::string("the model has no input ") + name + ": export it with " + flag + ".");
       return;
     }
-    // Noise has the fixed width K; the width of lists is free, which onnxruntime writes as -1.
+    // Noise has the fixed width K. Lists have any width, which onnxruntime writes as -1.
     const auto width = static_cast<std::size_t>(std::max<std::int64_t>(input->second.shape.at(1), 0));
-    if (!given || given->empty()) return feed.add(name, detail::padded(Rows<T>(1), width));
-    for (const auto& row : *given) {
+    if (!rows || rows->empty()) return feed.add(name, detail::padded(Rows<T>(1), width));
+    for (const auto& row : *rows) {
       if (width == 0 || row.size() == width) continue;
       throw Error(std::string(name) + " has a row of " + std::to_string(row.size()) + " numbers: the model takes " +
                   std::to_string(width) + ".");
     }
-    feed.add(name, detail::padded(*given));
+    feed.add(name, detail::padded(*rows));
   }
 
   std::array<detail::Value, 3> run(const Feed& feed) const {
     constexpr std::array<const char*, 3> names{"items", "scores", "reasons"};
-    std::vector<const OrtValue*> given;
-    for (const auto& value : feed.values) given.push_back(value.get());
-    std::array<OrtValue*, 3> found{};
-    detail::check(detail::api().Run(session_.get(), nullptr, feed.names.data(), given.data(), given.size(),
-                                    names.data(), gives_reasons_ ? 3 : 2, found.data()));
-    return {detail::Value(found[0]), detail::Value(found[1]), detail::Value(found[2])};
+    std::vector<const OrtValue*> inputs;
+    for (const auto& value : feed.values) inputs.push_back(value.get());
+    std::array<OrtValue*, 3> outputs{};
+    detail::check(detail::api().Run(session_.get(), nullptr, feed.names.data(), inputs.data(), inputs.size(),
+                                    names.data(), gives_reasons_ ? 3 : 2, outputs.data()));
+    return {detail::Value(outputs[0]), detail::Value(outputs[1]), detail::Value(outputs[2])};
   }
 
-  // The environment comes first, so that it outlives the session. It prints nothing: failures are exceptions.
+  // The environment comes first, so that it outlives the session. Its log is off: failures are exceptions.
   detail::Env env_{detail::get<OrtEnv*>(detail::api().CreateEnv, ORT_LOGGING_LEVEL_FATAL, "multvae")};
   detail::Session session_;
   std::map<std::string, Input> inputs_;
@@ -381,7 +381,7 @@ class Recommender {
   bool on_cuda_ = false;
 };
 
-/// The item of a history that raised a score most, by its reasons [length]; absent where none did.
+/// The item of a history that raised a score most, by that score's reasons [length]; absent if none raised it.
 template <typename Item>
 std::optional<Item> because(const std::vector<Item>& history, const std::vector<float>& reasons) {
   const auto most = std::max_element(reasons.begin(), reasons.end());

@@ -47,42 +47,42 @@ const std::string options_model = model_of(golden["options"]);
 const std::string ids_model = model_of(golden["ids"]);
 
 Rows<float> numbers(const json& rows, float null) {
-  Rows<float> found;
+  Rows<float> values;
   for (const auto& row : rows) {
-    auto& numbers = found.emplace_back();
+    auto& numbers = values.emplace_back();
     for (const auto& number : row) numbers.push_back(number.is_null() ? null : number.get<float>());
   }
-  return found;
+  return values;
 }
 
 template <typename Item>
-Options<Item> options_of(const json& given) {
+Options<Item> options_of(const json& entry) {
   Options<Item> options;
-  if (given.contains("exclude")) options.exclude = given["exclude"].get<Rows<Item>>();
-  if (given.contains("among")) options.among = given["among"].get<Rows<Item>>();
-  if (given.contains("noise")) options.noise = numbers(given["noise"], std::numeric_limits<float>::quiet_NaN());
+  if (entry.contains("exclude")) options.exclude = entry["exclude"].get<Rows<Item>>();
+  if (entry.contains("among")) options.among = entry["among"].get<Rows<Item>>();
+  if (entry.contains("noise")) options.noise = numbers(entry["noise"], std::numeric_limits<float>::quiet_NaN());
   return options;
 }
 
 template <typename Item>
-multvae::Ranking<Item> ranking_of(const Recommender& recommender, const json& given) {
-  return recommender.recommend(given["history"].get<Rows<Item>>(), given["k"].get<int>(), options_of<Item>(given));
+multvae::Ranking<Item> ranking_of(const Recommender& recommender, const json& entry) {
+  return recommender.recommend(entry["history"].get<Rows<Item>>(), entry["k"].get<int>(), options_of<Item>(entry));
 }
 
-void expect_near(const Rows<float>& found, const Rows<float>& expected) {
-  ASSERT_EQ(found.size(), expected.size());
-  for (std::size_t row = 0; row < found.size(); ++row) {
-    ASSERT_EQ(found[row].size(), expected[row].size());
-    for (std::size_t at = 0; at < found[row].size(); ++at) {
-      if (found[row][at] == expected[row][at]) continue;  // Two infinities have no difference.
-      EXPECT_NEAR(found[row][at], expected[row][at], golden["tolerance"].get<double>());
+void expect_near(const Rows<float>& actual, const Rows<float>& expected) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (std::size_t row = 0; row < actual.size(); ++row) {
+    ASSERT_EQ(actual[row].size(), expected[row].size());
+    for (std::size_t at = 0; at < actual[row].size(); ++at) {
+      if (actual[row][at] == expected[row][at]) continue;  // Two infinities have no difference.
+      EXPECT_NEAR(actual[row][at], expected[row][at], golden["tolerance"].get<double>());
     }
   }
 }
 
 class Golden : public testing::Test {
  public:
-  Golden(std::string path, json given) : path_(std::move(path)), given_(std::move(given)) {}
+  Golden(std::string path, json entry) : path_(std::move(path)), case_(std::move(entry)) {}
 
   void TestBody() override {
     const Recommender recommender(path_);
@@ -92,29 +92,29 @@ class Golden : public testing::Test {
  private:
   template <typename Item>
   void compare(const Recommender& recommender) const {
-    const auto found = ranking_of<Item>(recommender, given_);
-    EXPECT_EQ(found.items, given_["items"].get<Rows<Item>>());
-    expect_near(found.scores, numbers(given_["scores"], -std::numeric_limits<float>::infinity()));
-    ASSERT_EQ(found.reasons.has_value(), given_.contains("reasons"));
-    if (!found.reasons) return;
-    ASSERT_EQ(found.reasons->size(), given_["reasons"].size());
-    for (std::size_t row = 0; row < found.reasons->size(); ++row) {
-      expect_near((*found.reasons)[row], numbers(given_["reasons"][row], 0));
+    const auto actual = ranking_of<Item>(recommender, case_);
+    EXPECT_EQ(actual.items, case_["items"].get<Rows<Item>>());
+    expect_near(actual.scores, numbers(case_["scores"], -std::numeric_limits<float>::infinity()));
+    ASSERT_EQ(actual.reasons.has_value(), case_.contains("reasons"));
+    if (!actual.reasons) return;
+    ASSERT_EQ(actual.reasons->size(), case_["reasons"].size());
+    for (std::size_t row = 0; row < actual.reasons->size(); ++row) {
+      expect_near((*actual.reasons)[row], numbers(case_["reasons"][row], 0));
     }
   }
 
   std::string path_;
-  json given_;
+  json case_;
 };
 
 // Registered one by one, so that a report has each case by its name.
 void register_golden_cases() {
   for (const auto& part : {golden, golden["options"], golden["ids"]}) {
     const auto path = model_of(part);
-    for (const auto& given : part["cases"]) {
-      const auto name = "golden: " + fs::path(path).stem().string() + ": " + given["name"].get<std::string>();
+    for (const auto& entry : part["cases"]) {
+      const auto name = "golden: " + fs::path(path).stem().string() + ": " + entry["name"].get<std::string>();
       testing::RegisterTest("Golden", name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
-                            [=]() -> testing::Test* { return new Golden(path, given); });
+                            [=]() -> testing::Test* { return new Golden(path, entry); });
     }
   }
 }
@@ -140,7 +140,7 @@ TEST(Recommend, ThreadsShareARecommender) {
     threads.push_back(std::async(std::launch::async, [&] {
       int same = 0;
       for (int round = 0; round < 20; ++round) {
-        for (const auto& given : cases) same += ranking_of<std::string>(recommender, given).items == given["items"];
+        for (const auto& entry : cases) same += ranking_of<std::string>(recommender, entry).items == entry["items"];
       }
       return same;
     }));
@@ -210,7 +210,7 @@ class CommandLine : public testing::Test {
     return {WEXITSTATUS(status), read(out), read(err)};
   }
 
-  /// A file of this text, in a folder that ends with the test.
+  /// A file with this text, in a folder that is removed after the test.
   std::string file(const std::string& name, const std::string& text) const {
     write(folder_ / name, text);
     return (folder_ / name).string();
@@ -220,11 +220,11 @@ class CommandLine : public testing::Test {
 };
 
 std::string replaced(const std::string& text, const std::string& old, const std::string& by) {
-  std::string found = text;
-  for (auto at = found.find(old); at != std::string::npos; at = found.find(old, at + by.size())) {
-    found.replace(at, old.size(), by);
+  std::string result = text;
+  for (auto at = result.find(old); at != std::string::npos; at = result.find(old, at + by.size())) {
+    result.replace(at, old.size(), by);
   }
-  return found;
+  return result;
 }
 
 bool starts_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }

@@ -1,4 +1,4 @@
-// Package recommend ranks items with a model that multvae-export wrote, with onnxruntime alone.
+// Package recommend ranks items with a model that multvae-export wrote. It needs only onnxruntime.
 //
 // The environment variable ONNXRUNTIME_LIB names onnxruntime's shared library, of version 1.24 or newer.
 package recommend
@@ -17,10 +17,10 @@ import (
 // Item is an item's token, or RecBole's id of it where the file has ids.
 type Item interface{ string | int64 }
 
-// Options are what a file may take besides the histories, if it was exported with them. Nil asks for nothing.
+// Options are optional inputs, for a file that was exported with them. Nil leaves an option out.
 type Options[T Item] struct {
 	Exclude [][]T       // Items never to return: a list for each history, or one for all.
-	Among   [][]T       // Items to rank alone, likewise; nil ranks all.
+	Among   [][]T       // The only items to rank, likewise; nil ranks all.
 	Noise   [][]float32 // [batch or 1][K], standard normal numbers for a sample; nil for none.
 }
 
@@ -31,7 +31,7 @@ type Ranking[T Item] struct {
 	Reasons [][][]float32 // [batch][k][length]: by how much each item of the history raises each score; nil if the file has none.
 }
 
-// InputError says that the arguments of Recommend do not fit together, or ask for an option that the file lacks.
+// InputError says that the arguments of Recommend do not fit together, or that the file lacks an option that they use.
 type InputError string
 
 func (e InputError) Error() string { return string(e) }
@@ -52,15 +52,15 @@ type Model struct {
 
 var versions = []string{"1", "2"}
 
-// exportedBy has the option of multvae-export that adds an input.
+// exportedBy maps an input to the option of multvae-export that adds it.
 var exportedBy = map[string]string{"exclude": "--filters", "among": "--filters", "noise": "--posterior"}
 
-// environment guards onnxruntime's environment, of which a process has one, and the level of its log.
+// environment guards onnxruntime's environment, which a process has once, and the level of its log.
 var environment sync.Mutex
 
 // Load opens a file that was exported with --io tokens or --io ids; any other file is an error.
 //
-// With gpu it runs on CUDA where that is at hand, and on the CPU elsewhere; Provider says which.
+// With gpu it runs on CUDA if that is available, else on the CPU; Provider says which.
 func Load(path string, gpu bool) (*Model, error) {
 	if file, err := os.Stat(path); err != nil || !file.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is missing: expected a model exported with --io tokens or --io ids", path)
@@ -86,10 +86,10 @@ func Load(path string, gpu bool) (*Model, error) {
 	return m, nil
 }
 
-// Close releases the model. No call of Recommend may be at work, and none may follow.
+// Close releases the model. No call of Recommend may be running, and none may follow.
 func (m *Model) Close() { release(m.session) }
 
-// start starts onnxruntime, unless the process has done so.
+// start starts onnxruntime, unless the process has started it already.
 func start() error {
 	environment.Lock()
 	defer environment.Unlock()
@@ -107,19 +107,19 @@ func start() error {
 	return nil
 }
 
-// take notes the inputs and outputs of a file, if they are those of --io tokens or --io ids.
+// take keeps the inputs and outputs of a file; an error if they are not those of --io tokens or --io ids.
 func (m *Model) take(inputs, outputs []ort.InputOutputInfo) error {
 	m.inputs, m.outputs = []string{"history", "k"}, []string{"items", "scores"}
 	var history ort.TensorElementDataType
-	var found []string
+	var types []string
 	known := true
 	for _, input := range inputs {
 		kind := strings.TrimPrefix(input.DataType.String(), "ONNX_TENSOR_ELEMENT_DATA_TYPE_")
-		found = append(found, strings.ToLower(kind)+" "+input.Name)
+		types = append(types, strings.ToLower(kind)+" "+input.Name)
 		switch input.Name {
 		case "history":
 			history = input.DataType
-		case "k": // Not listed where it has a default; it can be given all the same.
+		case "k": // It is not listed if it has a default, but it can be fed.
 		case "exclude", "among":
 			m.inputs = append(m.inputs, input.Name)
 		case "noise":
@@ -130,7 +130,7 @@ func (m *Model) take(inputs, outputs []ort.InputOutputInfo) error {
 	}
 	m.IDs = history == ort.TensorElementDataTypeInt64
 	if !known || !m.IDs && history != ort.TensorElementDataTypeString {
-		return fmt.Errorf("takes %s: expected history and k; export the model with --io tokens or --io ids", strings.Join(found, ", "))
+		return fmt.Errorf("takes %s: expected history and k; export the model with --io tokens or --io ids", strings.Join(types, ", "))
 	}
 	if slices.ContainsFunc(outputs, func(output ort.InputOutputInfo) bool { return output.Name == "reasons" }) {
 		m.outputs = append(m.outputs, "reasons")
@@ -138,7 +138,7 @@ func (m *Model) take(inputs, outputs []ort.InputOutputInfo) error {
 	return nil
 }
 
-// open opens the session, on CUDA if that is asked for and at hand.
+// open opens the session: on CUDA if gpu is true and CUDA is available, else on the CPU.
 func (m *Model) open(path string, gpu bool) (err error) {
 	if gpu {
 		if m.session, err = m.onCUDA(path); err == nil {
@@ -151,7 +151,7 @@ func (m *Model) open(path string, gpu bool) (err error) {
 	return err
 }
 
-// onCUDA opens a session on CUDA. The log is off meanwhile, because onnxruntime prints at length why it cannot.
+// onCUDA opens a session on CUDA. The log is off meanwhile, because onnxruntime prints many lines if it cannot.
 func (m *Model) onCUDA(path string) (*ort.DynamicAdvancedSession, error) {
 	environment.Lock()
 	defer environment.Unlock()
@@ -173,15 +173,15 @@ func (m *Model) onCUDA(path string) (*ort.DynamicAdvancedSession, error) {
 	return ort.NewDynamicAdvancedSession(path, m.inputs, m.outputs, settings)
 }
 
-// checkVersion refuses a file of a contract that this client does not know.
+// checkVersion refuses a file of a contract version that this client does not know.
 func (m *Model) checkVersion() error {
 	metadata, err := m.session.GetModelMetadata()
 	if err != nil {
 		return err
 	}
 	defer release(metadata)
-	version, found, err := metadata.LookupCustomMetadataMap("contract_version")
-	if err != nil || !found {
+	version, ok, err := metadata.LookupCustomMetadataMap("contract_version")
+	if err != nil || !ok {
 		version = "none"
 	}
 	if !slices.Contains(versions, version) {
@@ -192,7 +192,7 @@ func (m *Model) checkVersion() error {
 
 // Recommend returns the k best items for each history, of tokens or, where the model has IDs, of ids.
 //
-// An error is an InputError where the arguments are at fault; any other is onnxruntime's.
+// An error is an InputError if the arguments are wrong; any other is onnxruntime's.
 func Recommend[T Item](m *Model, histories [][]T, k int, options Options[T]) (*Ranking[T], error) {
 	if err := check(m, len(histories), k, options); err != nil {
 		return nil, err
@@ -234,15 +234,15 @@ func check[T Item](m *Model, batch, k int, options Options[T]) error {
 	if k < 1 {
 		return inputError("k is %d: expected 1 or more", k)
 	}
-	for _, given := range []struct {
+	for _, option := range []struct {
 		name string
 		rows int
 	}{{"exclude", len(options.Exclude)}, {"among", len(options.Among)}, {"noise", len(options.Noise)}} {
-		if given.rows > 0 && !slices.Contains(m.inputs, given.name) {
-			return inputError("the model has no input %s: export it with %s", given.name, exportedBy[given.name])
+		if option.rows > 0 && !slices.Contains(m.inputs, option.name) {
+			return inputError("the model has no input %s: export it with %s", option.name, exportedBy[option.name])
 		}
-		if given.rows > 1 && given.rows != batch {
-			return inputError("%s has %d rows: expected one, or one for each of %d histories", given.name, given.rows, batch)
+		if option.rows > 1 && option.rows != batch {
+			return inputError("%s has %d rows: expected one, or one for each of %d histories", option.name, option.rows, batch)
 		}
 	}
 	for _, row := range options.Noise {
@@ -253,7 +253,7 @@ func check[T Item](m *Model, batch, k int, options Options[T]) error {
 	return nil
 }
 
-// orZeros returns the rows, or one row of zeros where there are none.
+// orZeros returns the rows, or one row of zeros if there are none.
 func orZeros[T any](rows [][]T, length int64) [][]T {
 	if len(rows) == 0 {
 		return [][]T{make([]T, length)}
@@ -261,7 +261,7 @@ func orZeros[T any](rows [][]T, length int64) [][]T {
 	return rows
 }
 
-// tensor returns rows of any lengths as one tensor; "" or 0 pads.
+// tensor returns rows of any lengths as one tensor, padded with "" or 0.
 func tensor[T Item | float32](rows [][]T) (ort.Value, error) {
 	length := 0
 	for _, row := range rows {
@@ -274,7 +274,7 @@ func tensor[T Item | float32](rows [][]T) (ort.Value, error) {
 	shape := ort.NewShape(int64(len(rows)), int64(length))
 	switch padded := any(padded).(type) {
 	case []string:
-		// C ends a string at a zero byte, and could take what is left for another item's token.
+		// C ends a string at a zero byte; the rest could be the token of another item.
 		for at, token := range padded {
 			if strings.Contains(token, "\x00") {
 				padded[at] = ""
@@ -310,27 +310,27 @@ func ranking[T Item](outputs []ort.Value) (*Ranking[T], error) {
 	}
 	items, _ := values.([]T)
 	rows, width := outputs[0].GetShape()[0], outputs[0].GetShape()[1]
-	found := &Ranking[T]{Items: split(items, rows, width), Scores: split(floats(outputs[1]), rows, width)}
+	result := &Ranking[T]{Items: split(items, rows, width), Scores: split(floats(outputs[1]), rows, width)}
 	if len(outputs) > 2 {
 		each := split(floats(outputs[2]), rows*width, outputs[2].GetShape()[2])
-		found.Reasons = split(each, rows, width)
+		result.Reasons = split(each, rows, width)
 	}
-	return found, nil
+	return result, nil
 }
 
 func floats(value ort.Value) []float32 { return value.(*ort.Tensor[float32]).GetData() }
 
 // split returns the rows of values, without copying them.
 func split[T any](values []T, rows, width int64) [][]T {
-	found := make([][]T, rows)
-	for at := range found {
-		found[at] = values[int64(at)*width : int64(at+1)*width]
+	parts := make([][]T, rows)
+	for at := range parts {
+		parts[at] = values[int64(at)*width : int64(at+1)*width]
 	}
-	return found
+	return parts
 }
 
-// Because returns the item of a history that raised a score most, by its reasons [length]; false where none did.
-func Because[T Item](history []T, reasons []float32) (item T, found bool) {
+// Because returns the item of a history that raised a score most, by that score's reasons [length]; false if none raised it.
+func Because[T Item](history []T, reasons []float32) (item T, ok bool) {
 	var most float32
 	for at, reason := range reasons[:min(len(history), len(reasons))] {
 		if reason > most {

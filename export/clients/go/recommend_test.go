@@ -71,7 +71,7 @@ func runTests(m *testing.M) int {
 
 func path(model string) string { return filepath.Join("..", model) }
 
-// load loads a model for the time of a test.
+// load loads a model, and closes it at the end of the test.
 func load(t *testing.T, path string) *recommend.Model {
 	t.Helper()
 	model, err := recommend.Load(path, false)
@@ -82,23 +82,23 @@ func load(t *testing.T, path string) *recommend.Model {
 	return model
 }
 
-// numbers replaces null.
+// numbers returns the rows with a number in place of null.
 func numbers(rows [][]*float32, null float64) [][]float32 {
-	found := make([][]float32, len(rows))
+	got := make([][]float32, len(rows))
 	for at, row := range rows {
 		for _, number := range row {
 			if number == nil {
-				found[at] = append(found[at], float32(null))
+				got[at] = append(got[at], float32(null))
 			} else {
-				found[at] = append(found[at], *number)
+				got[at] = append(got[at], *number)
 			}
 		}
 	}
-	return found
+	return got
 }
 
-func near(found, expected []float32) bool {
-	return slices.EqualFunc(found, expected, func(a, b float32) bool {
+func near(got, expected []float32) bool {
+	return slices.EqualFunc(got, expected, func(a, b float32) bool {
 		return a == b || math.Abs(float64(a)-float64(b)) <= golden.Tolerance
 	})
 }
@@ -112,21 +112,21 @@ func testPart[T recommend.Item](t *testing.T, cases part[T]) {
 	model := load(t, path(cases.Model))
 	for _, c := range cases.Cases {
 		t.Run(fmt.Sprintf("golden: %s: %s", strings.TrimSuffix(cases.Model, ".onnx"), c.Name), func(t *testing.T) {
-			found, err := c.rank(model)
+			got, err := c.rank(model)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.EqualFunc(found.Items, c.Items, slices.Equal) {
-				t.Errorf("items %v, not %v", found.Items, c.Items)
+			if !slices.EqualFunc(got.Items, c.Items, slices.Equal) {
+				t.Errorf("items %v, not %v", got.Items, c.Items)
 			}
-			if scores := numbers(c.Scores, math.Inf(-1)); !slices.EqualFunc(found.Scores, scores, near) {
-				t.Errorf("scores %v, not %v", found.Scores, scores)
+			if scores := numbers(c.Scores, math.Inf(-1)); !slices.EqualFunc(got.Scores, scores, near) {
+				t.Errorf("scores %v, not %v", got.Scores, scores)
 			}
-			if (found.Reasons == nil) != (c.Reasons == nil) {
-				t.Errorf("reasons %v, not %v", found.Reasons, c.Reasons)
+			if (got.Reasons == nil) != (c.Reasons == nil) {
+				t.Errorf("reasons %v, not %v", got.Reasons, c.Reasons)
 			}
-			if !slices.EqualFunc(found.Reasons, c.Reasons, func(a, b [][]float32) bool { return slices.EqualFunc(a, b, near) }) {
-				t.Errorf("reasons %v, not %v", found.Reasons, c.Reasons)
+			if !slices.EqualFunc(got.Reasons, c.Reasons, func(a, b [][]float32) bool { return slices.EqualFunc(a, b, near) }) {
+				t.Errorf("reasons %v, not %v", got.Reasons, c.Reasons)
 			}
 		})
 	}
@@ -139,11 +139,11 @@ func TestGolden(t *testing.T) {
 }
 
 func TestHistoriesArePadded(t *testing.T) {
-	found, err := recommend.Recommend(load(t, path(golden.Model)), [][]string{{"42"}, {"7", "a b", "007"}, {}}, 3, recommend.Options[string]{})
+	got, err := recommend.Recommend(load(t, path(golden.Model)), [][]string{{"42"}, {"7", "a b", "007"}, {}}, 3, recommend.Options[string]{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for row, items := range found.Items {
+	for row, items := range got.Items {
 		if items[0] != "café" {
 			t.Errorf("row %d is %v", row, items)
 		}
@@ -151,30 +151,30 @@ func TestHistoriesArePadded(t *testing.T) {
 }
 
 func TestNoHistories(t *testing.T) {
-	found, err := recommend.Recommend(load(t, path(golden.Options.Model)), [][]string{}, 3, recommend.Options[string]{})
-	if err != nil || len(found.Items) != 0 {
-		t.Errorf("%v, %v", found, err)
+	got, err := recommend.Recommend(load(t, path(golden.Options.Model)), [][]string{}, 3, recommend.Options[string]{})
+	if err != nil || len(got.Items) != 0 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
 func TestATokenIsNotCutAtAZeroByte(t *testing.T) {
 	model := load(t, path(golden.Model))
 	for _, tokens := range [][]string{{"42\x00"}, {"\x0042"}} {
-		found, err := recommend.Recommend(model, [][]string{tokens}, 8, recommend.Options[string]{})
-		if err != nil || !slices.Contains(found.Items[0], "42") {
-			t.Errorf("%q is taken for 42: %v, %v", tokens, found, err)
+		got, err := recommend.Recommend(model, [][]string{tokens}, 8, recommend.Options[string]{})
+		if err != nil || !slices.Contains(got.Items[0], "42") {
+			t.Errorf("%q is taken for 42: %v, %v", tokens, got, err)
 		}
 	}
 }
 
 func TestBecause(t *testing.T) {
-	if item, found := recommend.Because([]string{"a", "b"}, []float32{0.5, 1, 0}); item != "b" || !found {
-		t.Error(item, found)
+	if item, got := recommend.Because([]string{"a", "b"}, []float32{0.5, 1, 0}); item != "b" || !got {
+		t.Error(item, got)
 	}
-	if item, found := recommend.Because([]int64{1, 2}, []float32{0, -1}); item != 0 || found {
-		t.Error(item, found)
+	if item, got := recommend.Because([]int64{1, 2}, []float32{0, -1}); item != 0 || got {
+		t.Error(item, got)
 	}
-	if _, found := recommend.Because([]string{}, []float32{}); found {
+	if _, got := recommend.Because([]string{}, []float32{}); got {
 		t.Error("an empty history has no reason")
 	}
 }
@@ -186,9 +186,9 @@ func TestGoroutinesShareAModel(t *testing.T) {
 		wait.Go(func() {
 			for range 100 {
 				for _, c := range golden.Options.Cases {
-					found, err := c.rank(model)
-					if err != nil || !slices.EqualFunc(found.Items, c.Items, slices.Equal) {
-						t.Errorf("%s: %v, %v", c.Name, found, err)
+					got, err := c.rank(model)
+					if err != nil || !slices.EqualFunc(got.Items, c.Items, slices.Equal) {
+						t.Errorf("%s: %v, %v", c.Name, got, err)
 						return
 					}
 				}
@@ -259,15 +259,15 @@ func write(t *testing.T, name string, change func(model []byte) []byte) string {
 
 func TestKMayHaveADefault(t *testing.T) {
 	changed := write(t, "default.onnx", func(model []byte) []byte {
-		// What is appended to a protobuf message joins it: here the initializer k, int64 [1], of the graph.
+		// Bytes appended to a protobuf message are merged into it: here the initializer k, int64 [1], into the graph.
 		value := binary.LittleEndian.AppendUint64(nil, 20)
 		tensor := append([]byte("\x08\x01\x10\x07\x42\x01k\x4a\x08"), value...)
 		graph := append([]byte{0x2a, byte(len(tensor))}, tensor...)
 		return append(append(model, 0x3a, byte(len(graph))), graph...)
 	})
 	c := golden.Cases[0]
-	if found, err := c.rank(load(t, changed)); err != nil || !slices.EqualFunc(found.Items, c.Items, slices.Equal) {
-		t.Errorf("%v, %v", found, err)
+	if got, err := c.rank(load(t, changed)); err != nil || !slices.EqualFunc(got.Items, c.Items, slices.Equal) {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

@@ -1,6 +1,6 @@
-// How fast the client answers, from tokens to tokens: one line of JSON.
+// Measures the client, from tokens to tokens, and prints one line of JSON.
 //
-// node bench.mjs MODEL.onnx HISTORIES.txt [--gpu]       HISTORIES.txt: one history a line, tokens with tabs between
+// node bench.mjs MODEL.onnx HISTORIES.txt [--gpu]       HISTORIES.txt: one history a line, tokens separated by tabs
 
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";

@@ -8,13 +8,14 @@ import { parseArgs } from "node:util";
 import ort from "onnxruntime-node";
 
 const VERSIONS = ["1", "2"];
-// What a file may take besides history and k, by the option of multvae-export.
+// The optional inputs of a file, each with the option of multvae-export that adds it.
 const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior" };
 
 /**
- * The session of a file exported with --io tokens or --io ids; any other file is an Error.
+ * Open a file exported with --io tokens or --io ids; any other file is an Error.
  *
- * With `gpu` it runs on CUDA where that is at hand: `session.provider` says what it got. Any number of requests may share it.
+ * With `gpu` it runs on CUDA if that is available; `session.provider` says where it runs.
+ * Requests may share the session.
  */
 export async function loadModel(path, { gpu = false } = {}) {
   if (!existsSync(path)) throw new Error(`${path} is missing: expected a model exported with --io tokens or --io ids.`);
@@ -23,12 +24,12 @@ export async function loadModel(path, { gpu = false } = {}) {
   });
   const inputs = inputsOf(session);
   const known = ["string", "int64"].includes(inputs.get("history")?.type) && inputs.get("k")?.type === "int64";
-  // This binding ignores a given k where the file holds a default: such a file is refused here.
+  // This binding ignores the k of a request if the file has a default: such a file is refused.
   if (!known || [...inputs.keys()].some((name) => !["history", "k", ...Object.keys(OPTIONS)].includes(name))) {
     await session.release();
-    const found = [...inputs.values()].map(({ name, type }) => `${type} ${name}`).join(", ");
-    const wanted = "expected history and k; export the model with --io tokens or --io ids, and no --k-default";
-    throw new Error(`${path} takes ${found}: ${wanted}.`);
+    const types = [...inputs.values()].map(({ name, type }) => `${type} ${name}`).join(", ");
+    const expected = "expected history and k; export the model with --io tokens or --io ids, and no --k-default";
+    throw new Error(`${path} takes ${types}: ${expected}.`);
   }
   const version = metadata(readFileSync(path), "contract_version");
   if (!VERSIONS.includes(version)) {
@@ -40,7 +41,7 @@ export async function loadModel(path, { gpu = false } = {}) {
 
 async function createSession(path, gpu) {
   if (gpu) {
-    // onnxruntime would print at length that CUDA is not at hand. The level holds from the first session on.
+    // Without this onnxruntime prints many lines if CUDA is missing. The level of the first session holds for all.
     ort.env.logLevel = "fatal";
     const session = await ort.InferenceSession.create(path, { executionProviders: ["cuda", "cpu"] }).catch(() => undefined);
     if (session) return Object.assign(session, { provider: "CUDAExecutionProvider" });
@@ -48,7 +49,7 @@ async function createSession(path, gpu) {
   return Object.assign(await ort.InferenceSession.create(path), { provider: "CPUExecutionProvider" });
 }
 
-/** An entry of an ONNX file's metadata, which this binding does not show: field 14 of ModelProto, a name (1) and a text (2). */
+/** An entry of an ONNX file's metadata, which this binding does not give: field 14 of ModelProto, a name (1) and a text (2). */
 function metadata(bytes, name) {
   for (const [field, entry] of fields(bytes)) {
     if (field !== 14) continue;
@@ -57,7 +58,7 @@ function metadata(bytes, name) {
   }
 }
 
-/** The fields of a protobuf message that have a length, with their bytes: those of an ONNX file, but for its numbers. */
+/** The fields of a protobuf message that have a length, with their bytes: all fields of an ONNX file except numbers. */
 function* fields(bytes) {
   let at = 0;
   const varint = () => {
@@ -69,7 +70,7 @@ function* fields(bytes) {
   };
   while (at < bytes.length) {
     const key = varint();
-    const size = varint(); // Of a number, this is the number.
+    const size = varint(); // For a field that is a number, this is the number.
     if (key % 8 === 2) yield [Math.floor(key / 8), bytes.subarray(at, (at += size))];
   }
 }
@@ -77,28 +78,28 @@ function* fields(bytes) {
 const inputsOf = (session) => new Map(session.inputMetadata.map((input) => [input.name, input]));
 
 /**
- * Rank items for histories of item tokens, or of ids (numbers) where the file has ids. Of a file with filters, `exclude` are
- * items never to return and `among` items to rank alone, a list for each history or one for all; of a file with a posterior,
- * `noise` is [batch or 1][K], standard normal for a sample.
+ * Rank items for histories of item tokens, or of ids (numbers) where the file has ids. If the file has filters, `exclude`
+ * are items never to return and `among` the only items to rank: a list for each history, or one for all. If it has a
+ * posterior, `noise` is [batch or 1][K], standard normal for a sample.
  *
- * Items and scores are [batch][k], best first; a row with fewer items ends in "" (of ids: 0) with score -Infinity. Of a file
- * with reasons, `reasons` [batch][k][length] says by how much each item of the history raises each score.
+ * Items and scores are [batch][k], best first; a row with fewer items ends in "" (of ids: 0) with score -Infinity. If the
+ * file has reasons, `reasons` [batch][k][length] says by how much each item of the history raises each score.
  *
- * A k that is no whole number of 1 or more, and rows that are no lists of the file's items, are an Error.
+ * A k that is no whole number of 1 or more, and rows that are not lists of the file's items, are an Error.
  */
 export async function recommend(session, histories, k, { exclude, among, noise } = {}) {
   const inputs = inputsOf(session);
   const ids = inputs.get("history").type === "int64";
   const count = new ort.Tensor("int64", [countOf(k)], [1]);
   histories = listsOf("histories", histories, ids);
-  // Up to 1.30, onnxruntime ends the process at a batch of none.
+  // onnxruntime up to 1.30 ends the process where a batch is empty.
   if (!histories.length) return { items: [], scores: [], ...(session.outputNames.includes("reasons") && { reasons: [] }) };
-  for (const [name, given] of Object.entries({ exclude, among, noise })) {
-    if (given && !inputs.has(name)) throw new Error(`the model has no input ${name}: export it with ${OPTIONS[name]}.`);
+  for (const [name, value] of Object.entries({ exclude, among, noise })) {
+    if (value && !inputs.has(name)) throw new Error(`the model has no input ${name}: export it with ${OPTIONS[name]}.`);
   }
   const feeds = { history: padded(histories, ids), k: count };
-  for (const [name, given] of Object.entries({ exclude, among })) {
-    if (inputs.has(name)) feeds[name] = padded(listsOf(name, given ?? [[]], ids), ids);
+  for (const [name, lists] of Object.entries({ exclude, among })) {
+    if (inputs.has(name)) feeds[name] = padded(listsOf(name, lists ?? [[]], ids), ids);
   }
   if (inputs.has("noise")) {
     const rows = noise ?? [Array(inputs.get("noise").shape[1]).fill(0)];
@@ -108,19 +109,19 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   const rows = (data, count, width) => Array.from({ length: count }, (_, row) => [...data.slice(row * width, (row + 1) * width)]);
   const [batch, width] = items.dims;
   const best = ids ? Array.from(items.data, Number) : items.data;
-  const found = { items: rows(best, batch, width), scores: rows(scores.data, batch, width) };
-  if (reasons) found.reasons = rows(rows(reasons.data, batch * width, reasons.dims[2]), batch, width);
-  return found;
+  const ranking = { items: rows(best, batch, width), scores: rows(scores.data, batch, width) };
+  if (reasons) ranking.reasons = rows(rows(reasons.data, batch * width, reasons.dims[2]), batch, width);
+  return ranking;
 }
 
-/** k for a tensor. What is above any catalogue is as large as that. */
+/** k for a tensor; a larger k is cut to a number that no catalogue reaches. */
 function countOf(k) {
   const number = typeof k === "bigint" ? Number(k) : k;
   if (!Number.isInteger(number) || number < 1) throw new Error(`k is ${shown(k)}: expected a whole number of 1 or more.`);
   return BigInt(Math.min(number, Number.MAX_SAFE_INTEGER));
 }
 
-/** The rows as arrays. A text is no list, though its characters could be taken for items. */
+/** The rows as arrays. A text is refused, as its characters are no items. */
 function listsOf(name, rows, ids) {
   const isItem = ids ? (item) => ["number", "bigint"].includes(typeof item) && Number.isSafeInteger(Number(item)) : isText;
   return listOf(name, rows).map((row) => {
@@ -139,7 +140,7 @@ function listOf(name, rows) {
 const isText = (value) => typeof value === "string";
 const shown = (value) => (isText(value) ? JSON.stringify(value) : String(value)).slice(0, 60);
 
-/** The rows as one tensor; "" pads, or 0. No rows are one empty row. A token with a zero byte, where C cuts it, is no item. */
+/** The rows as one tensor, padded with "" or 0. C would cut a token at a zero byte: such a token is replaced by padding. */
 function padded(rows, ids) {
   if (!rows.length) return padded([[]], ids);
   const length = Math.max(0, ...rows.map((row) => row.length));
@@ -148,13 +149,13 @@ function padded(rows, ids) {
   return new ort.Tensor(ids ? "int64" : "string", data, [rows.length, length]);
 }
 
-/** The item of a history that raised a score most, by its reasons [length]; undefined where none did. */
+/** The item of a history that raised a score most, by that score's reasons [length]; undefined if none raised it. */
 export function because(history, reasons) {
   const most = Math.max(...reasons);
   return most > 0 ? history[reasons.indexOf(most)] : undefined;
 }
 
-/** One list for all rows: the items of a file, one a line, or those of a text, with commas between. */
+/** One list for all rows: the items of a file, one a line, or of a text, separated by commas. */
 function readItems(text) {
   if (text === undefined) return undefined;
   const items = existsSync(text) ? readFileSync(text, "utf8").split(/\r?\n/) : text.split(",");
@@ -179,7 +180,10 @@ async function main() {
   const lists = [[liked], readItems(values.exclude), readItems(values.among)];
   const [[history], exclude, among] = ids ? lists.map((rows) => rows?.map((row) => row.map(readId))) : lists;
   const { items, scores, reasons } = await recommend(session, [history], Number(values.k), { exclude, among });
-  if (!items[0][0]) throw new Error("Nothing to recommend: every item is in the history or excluded, or --among names no known one.");
+  if (!items[0][0]) {
+    const nothing = "every item is in the history or excluded, or --among names none that the model knows";
+    throw new Error(`Nothing to recommend: ${nothing}.`);
+  }
   items[0].forEach((item, rank) => {
     const reason = reasons && because(history, reasons[0][rank]);
     if (item) console.log(`${item}\t${scores[0][rank].toFixed(4)}${reason ? `\tbecause of ${reason}` : ""}`);

@@ -15,26 +15,26 @@ const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 const golden = JSON.parse(readFileSync(path("../golden.json"), "utf8"));
 const parts = { tokens: golden, options: golden.options, ids: golden.ids };
 const [model, options, ids] = Object.values(parts).map((part) => path(`../${part.model}`));
-const onGpu = await loadModel(model, { gpu: true }); // The first session: it sets how much onnxruntime prints.
+const onGpu = await loadModel(model, { gpu: true }); // First, as the first session sets how much onnxruntime prints.
 const session = await loadModel(model);
 
-/** All numbers of nested rows are as near as the golden file says; null is -Infinity. */
-function near(found, expected) {
+/** All numbers of nested rows are within the golden file's tolerance; null is -Infinity. */
+function near(actual, expected) {
   const numbers = expected.flat(2);
-  assert.equal(found.flat(2).length, numbers.length);
-  found.flat(2).forEach((number, at) => {
+  assert.equal(actual.flat(2).length, numbers.length);
+  actual.flat(2).forEach((number, at) => {
     const wanted = numbers[at] ?? -Infinity;
     assert.ok(number === wanted || Math.abs(number - wanted) <= golden.tolerance, `${number}, not ${wanted}`);
   });
 }
 
-/** What a session answers to a golden case is what the file says. */
-async function check(session, { name, history, k, items, scores, reasons, ...given }) {
-  const found = await recommend(session, history, k, given);
-  assert.deepEqual(found.items, items);
-  near(found.scores, scores);
-  assert.equal(found.reasons === undefined, reasons === undefined);
-  if (reasons) near(found.reasons, reasons);
+/** A session's answer to a golden case is the file's. */
+async function check(session, { name, history, k, items, scores, reasons, ...inputs }) {
+  const actual = await recommend(session, history, k, inputs);
+  assert.deepEqual(actual.items, items);
+  near(actual.scores, scores);
+  assert.equal(actual.reasons === undefined, reasons === undefined);
+  if (reasons) near(actual.reasons, reasons);
 }
 
 for (const [part, { model, cases }] of Object.entries(parts)) {
@@ -48,11 +48,11 @@ test("histories are padded", async () => {
   assert.deepEqual(await recommend(session, [], 3), { items: [], scores: [] });
 });
 
-test("rows may be of any kind that has items", async () => {
+test("rows may be of any iterable kind", async () => {
   const session = await loadModel(options);
   const expected = await recommend(session, [["42", "7"]], 3, { exclude: [["café"]] });
-  const found = await recommend(session, new Set([new Set(["42", "7"])]), 3n, { exclude: [["café"].values()], among: [] });
-  assert.deepEqual(found, expected);
+  const actual = await recommend(session, new Set([new Set(["42", "7"])]), 3n, { exclude: [["café"].values()], among: [] });
+  assert.deepEqual(actual, expected);
   assert.deepEqual((await recommend(await loadModel(ids), [BigInt64Array.of(2n)], 1)).items, [[3]]);
 });
 
@@ -69,11 +69,11 @@ test("k is a whole number of 1 or more, and no larger than the catalogue", async
   for (const k of [8, 2 ** 60, 1e300, 2n ** 70n]) assert.equal((await recommend(session, [[]], k)).items[0].length, 8);
 });
 
-test("what is no list of lists of items is refused", async () => {
+test("only lists of lists of items are accepted", async () => {
   const [tokens, numbers] = [await loadModel(options), await loadModel(ids)];
   const lists = 'expected a list of items for each row, as in [["a", "b"], ["c"]].';
   for (const name of ["histories", "exclude", "among"]) {
-    for (const [session, given, problem] of [
+    for (const [session, value, problem] of [
       [tokens, "abc", `is or holds "abc": ${lists}`],
       [tokens, ["abc"], `is or holds "abc": ${lists}`],
       [tokens, 5, `is or holds 5: ${lists}`],
@@ -84,8 +84,8 @@ test("what is no list of lists of items is refused", async () => {
       [numbers, [[1, 1.9]], "holds 1.9: the model takes item ids, whole numbers."],
       [numbers, [[2n ** 64n + 1n]], "holds 18446744073709551617: the model takes item ids, whole numbers."],
     ]) {
-      const { histories, ...given_ } = { histories: [[]], [name]: given };
-      await assert.rejects(recommend(session, histories, 3, given_), { message: `${name} ${problem}` });
+      const { histories, ...filters } = { histories: [[]], [name]: value };
+      await assert.rejects(recommend(session, histories, 3, filters), { message: `${name} ${problem}` });
     }
   }
 });
@@ -120,7 +120,7 @@ test("because names the item that raised a score most, or none", () => {
   assert.equal(because([], []), undefined);
 });
 
-test("with gpu, the session says what it got", async () => {
+test("with gpu, the session says where it runs", async () => {
   assert.equal(session.provider, "CPUExecutionProvider");
   assert.match(onGpu.provider, /^(CUDA|CPU)ExecutionProvider$/);
   for (const each of golden.cases) await check(onGpu, each);

@@ -1,6 +1,6 @@
-"""How fast the client answers, from tokens to tokens: one line of JSON.
+"""Measure the client, from tokens to tokens, and print one line of JSON.
 
-python bench.py MODEL.onnx HISTORIES.txt [--gpu]      HISTORIES.txt: one history a line, tokens with tabs between
+python bench.py MODEL.onnx HISTORIES.txt [--gpu]      HISTORIES.txt: one history a line, tokens separated by tabs
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ K, WARM_UP, BATCH, ROUNDS = 10, 200, 256, 3
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """The time that a call takes."""
+    """The time that a call takes, in seconds."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""What someone of a RecBole data set liked and should see next, by title, from an exported model alone.
+"""Recommend films by title to a user of a RecBole data set, with only an exported model.
 
 python demo.py MODEL.onnx FOLDER --user 1
 
@@ -19,9 +19,12 @@ VALUE = re.compile(rf"(?:{QUOTED.pattern}|[^\t]*)(?=\t|\Z)")
 
 
 def read(folder: str, suffix: str, *wanted: str) -> list[dict[str, str]]:
-    """The rows of an atomic file, by column name without its type; a ValueError where it is none or lacks a wanted column.
+    """The rows of the folder's atomic file, by column name without its type.
 
-    A line is a row: it ends with a line feed, or a carriage return and a line feed.
+    Each line is a row; it ends with a line feed, or a carriage return and a line feed.
+
+    Raises:
+        ValueError: there is no such file, it lacks a wanted column, or a line has another number of values.
     """
     path = next(Path(folder).glob(f"*.{suffix}"), None)
     if path is None:
@@ -37,31 +40,32 @@ def read(folder: str, suffix: str, *wanted: str) -> list[dict[str, str]]:
         if line.strip(" "):
             values = fields(line, len(columns))
             if len(values) != len(columns) or "\r" in line or "\0" in line:
-                raise ValueError(f"line {number} of {path} is no row of {len(columns)} values: mend the line.")
+                raise ValueError(f"line {number} of {path} is no row of {len(columns)} values: correct the line.")
             rows.append(dict(zip(columns, values, strict=True)))
     return rows
 
 
 def fields(line: str, width: int) -> list[str]:
-    """The values of a line, without the quotes around them where these are in pairs.
+    """The values of a line, without the quotes around them.
 
-    What is in quotes may hold a tab, unless there is another number of values than ``width`` then.
+    A value in quotes may hold a tab, if the line has ``width`` values when read so; else every tab separates.
     """
-    found, place = [], 0
+    values, place = [], 0
     while place <= len(line) and (value := VALUE.match(line, place)):
-        found.append(value[0])
+        values.append(value[0])
         place = value.end() + 1
-    values = found if len(found) == width else line.split("\t")
+    if len(values) != width:
+        values = line.split("\t")
     return [value[1:-1].replace('""', '"') if QUOTED.fullmatch(value) else value for value in values]
 
 
 def show(model: str, folder: str, user: str, k: int) -> None:
-    """Print the films a user rated 4 or better, and the k that the model recommends."""
+    """Print films that the user rated 4 or better, and the k films that the model recommends."""
     titles = {row["item_id"]: row["movie_title"] for row in read(folder, "item", "item_id", "movie_title")}
     ratings = read(folder, "inter", "user_id", "item_id", "rating")
     liked = [row["item_id"] for row in ratings if row["user_id"] == user and float(row["rating"]) >= 4]
     if not liked:
-        raise ValueError(f"user {user} rated nothing 4 or better in {folder}: expected another user.")
+        raise ValueError(f"user {user} rated nothing 4 or better in {folder}: name another user.")
     items, scores, reasons = recommend(load_model(model), [liked], k)
     print(f"\nUser {user} of {Path(folder).name} liked {len(liked)} films, among them")
     for item in liked[:k]:

@@ -1,4 +1,4 @@
-"""Recommendations from an exported model, with onnxruntime and NumPy alone.
+"""Recommendations from an exported model, with only onnxruntime and NumPy.
 
 python recommend.py MODEL.onnx TOKEN... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]
 """
@@ -16,21 +16,21 @@ import numpy as np
 import onnxruntime as ort
 
 VERSIONS = ("1", "2")
-#: The types of a history: of tokens, and of RecBole's item ids.
+#: The type of a history of tokens, and of one of RecBole's item ids.
 TOKENS, IDS = "tensor(string)", "tensor(int64)"
-#: What a file may take besides, by the option of multvae-export.
+#: The optional inputs of a file, each with the option of multvae-export that adds it.
 OPTIONS = {"exclude": "--filters", "among": "--filters", "noise": "--posterior"}
 Item = TypeVar("Item", str, int)
-#: Lists of items; tuples, sets, arrays and generators do as well.
+#: Lists of items, one for each row; tuples, sets, arrays and generators are taken too.
 Rows = Iterable[Iterable[str]] | Iterable[Iterable[int]]
-#: A larger k is as large as any catalogue.
+#: A larger k is cut to this number, which no catalogue reaches.
 LARGEST = int(np.iinfo(np.int64).max)
 
 
 class Ranking(NamedTuple):
     """``items`` and ``scores`` [batch, k], best first; a row with fewer items ends in "" (of ids: 0) with score -inf.
 
-    ``reasons`` [batch, k, length]: by how much each item of the history raises each score; None of a file without reasons.
+    ``reasons`` [batch, k, length]: by how much each item of the history raises each score; None if the file has no reasons.
     """
 
     items: np.ndarray
@@ -39,9 +39,9 @@ class Ranking(NamedTuple):
 
 
 def load_model(path: str, *, gpu: bool = False) -> ort.InferenceSession:
-    """The session of a file exported with ``--io tokens`` or ``--io ids``; any other file is a ValueError.
+    """Open a file exported with ``--io tokens`` or ``--io ids``; any other file is a ValueError.
 
-    With ``gpu`` it runs on CUDA where that is at hand: ``get_providers()[0]`` says what it got. Threads may share it.
+    With ``gpu`` it runs on CUDA if that is available; ``get_providers()[0]`` says where it runs. Threads may share it.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path} is missing: expected a model exported with --io tokens or --io ids.")
@@ -53,8 +53,8 @@ def load_model(path: str, *, gpu: bool = False) -> ort.InferenceSession:
     inputs = {name: value.type for name, value in _inputs(session).items()}
     known = inputs.get("history") in (TOKENS, IDS) and inputs.get("k") == IDS
     if not known or not inputs.keys() <= {"history", "k", *OPTIONS}:
-        found = ", ".join(f"{kind} {name}" for name, kind in inputs.items())
-        raise ValueError(f"{path} takes {found}: expected history and k; export the model with --io tokens or --io ids.")
+        types = ", ".join(f"{kind} {name}" for name, kind in inputs.items())
+        raise ValueError(f"{path} takes {types}: expected history and k; export the model with --io tokens or --io ids.")
     version = session.get_modelmeta().custom_metadata_map.get("contract_version")
     if version not in VERSIONS:
         raise ValueError(
@@ -64,7 +64,7 @@ def load_model(path: str, *, gpu: bool = False) -> ort.InferenceSession:
 
 
 def _inputs(session: ort.InferenceSession) -> dict[str, ort.NodeArg]:
-    # A k that has a default is not among the inputs proper.
+    # onnxruntime lists a k that has a default as an initializer, not as an input.
     return {value.name: value for value in (*session.get_inputs(), *session.get_overridable_initializers())}
 
 
@@ -81,20 +81,20 @@ def recommend(
 
     Args:
         session: of :func:`load_model`.
-        histories: one a row.
+        histories: one list of items a row.
         k: how many items.
-        exclude: items never to return, a list for each history, or one for all. Of a file with filters.
-        among: items to rank alone, likewise; None ranks all.
-        noise: float32 [batch or 1, K], standard normal for a sample; None for none. Of a file with a posterior.
+        exclude: items never to return, a list for each history, or one for all. For a file with filters.
+        among: the only items to rank, likewise; None ranks all. For a file with filters.
+        noise: float32 [batch or 1, K], standard normal for a sample; None for none. For a file with a posterior.
 
     Raises:
-        ValueError: the file lacks an option that is asked for, k is no whole number of 1 or more, something else than lists
-            of the file's items is given, or an option has neither one row nor a row for each history.
+        ValueError: the file lacks an option that is used, k is no whole number of 1 or more, an argument is not lists of the
+            file's items, or an option has neither one row nor a row for each history.
     """
     inputs = _inputs(session)
     ids = inputs["history"].type == IDS
-    for name, given in (("exclude", exclude), ("among", among), ("noise", noise)):
-        if name not in inputs and given is not None:
+    for name, value in (("exclude", exclude), ("among", among), ("noise", noise)):
+        if name not in inputs and value is not None:
             raise ValueError(f"the model has no input {name}: export it with {OPTIONS[name]}.")
     feed = {"history": _padded("histories", histories, ids), "k": np.array([_count(k)], np.int64)}
     if "exclude" in inputs:
@@ -105,7 +105,7 @@ def recommend(
     for name, rows in feed.items():
         if name not in ("history", "k") and len(rows) not in (1, batch):
             raise ValueError(f"{name} has {len(rows)} rows: expected one, or one for each of {batch} histories.")
-    if not batch:  # Up to 1.30, onnxruntime ends the process at a batch of none.
+    if not batch:  # onnxruntime up to 1.30 ends the process where a batch is empty.
         items, scores, reasons = recommend(session, [[]], k)
         return Ranking(items[:0], scores[:0], None if reasons is None else reasons[:0])
     items, scores, *reasons = session.run(None, feed)
@@ -122,17 +122,17 @@ def _count(k: Any) -> int:
     return min(count, LARGEST)
 
 
-def _noise(given: Any, length: int) -> np.ndarray:
-    noise = np.zeros((1, length), np.float32) if given is None else np.asarray(given, np.float32)
-    if noise.ndim != 2 or noise.shape[1] != length:
-        raise ValueError(f"noise has the shape {list(noise.shape)}: expected rows of {length} numbers, the model's.")
-    return noise
+def _noise(noise: Any, length: int) -> np.ndarray:
+    rows = np.zeros((1, length), np.float32) if noise is None else np.asarray(noise, np.float32)
+    if rows.ndim != 2 or rows.shape[1] != length:
+        raise ValueError(f"noise has the shape {list(rows.shape)}: expected rows of {length} numbers, the model's K.")
+    return rows
 
 
-def _padded(name: str, given: Any, ids: bool) -> np.ndarray:
-    """The rows as one array; 0 or "" pads. No rows of an option are one empty row."""
+def _padded(name: str, values: Any, ids: bool) -> np.ndarray:
+    """The rows as one array, padded with 0 or "". An option without rows gets one empty row."""
     optional = name != "histories"
-    rows = [_row(name, row, ids) for row in _list(name, [] if optional and given is None else given, "is")]
+    rows = [_row(name, row, ids) for row in _list(name, [] if optional and values is None else values, "is")]
     if optional and not rows:
         rows = [[]]
     shape = len(rows), max(map(len, rows), default=0)
@@ -142,26 +142,26 @@ def _padded(name: str, given: Any, ids: bool) -> np.ndarray:
     return padded
 
 
-def _row(name: str, given: Any, ids: bool) -> list[Any]:
+def _row(name: str, row: Any, ids: bool) -> list[Any]:
     """A row as a list; a ValueError for items of another type, such as 1.9, which NumPy would take for the id 1."""
-    items, wanted = _list(name, given, "holds"), (int, np.integer) if ids else (str,)
+    items, expected = _list(name, row, "holds"), (int, np.integer) if ids else (str,)
     for kind in set(map(type, items)):
-        if kind is bool or not issubclass(kind, wanted):
-            found = next(item for item in items if type(item) is kind)
-            raise ValueError(f"{name} holds {_shown(found)}: the model takes {'item ids, int' if ids else 'tokens, str'}.")
+        if kind is bool or not issubclass(kind, expected):
+            wrong = next(item for item in items if type(item) is kind)
+            raise ValueError(f"{name} holds {_shown(wrong)}: the model takes {'item ids, int' if ids else 'tokens, str'}.")
     if ids and items and not -LARGEST <= min(items) <= max(items) <= LARGEST:
         raise ValueError(f"{name} holds {max(items, key=abs)}: the model takes item ids of 64 bits.")
     return items
 
 
-def _list(name: str, given: Any, where: str) -> list[Any]:
-    """What is given as a list; a ValueError for a text, whose characters are no items, and for what has none."""
-    if not isinstance(given, str | bytes):
+def _list(name: str, values: Any, verb: str) -> list[Any]:
+    """The values as a list; a ValueError for a text, whose characters are no items, and for what cannot be iterated."""
+    if not isinstance(values, str | bytes):
         try:
-            return list(given)
+            return list(values)
         except TypeError:  # A number, None, or an array of no dimension.
             pass
-    raise ValueError(f"{name} {where} {_shown(given)}: expected a list of items for each row, as in [['a', 'b'], ['c']].")
+    raise ValueError(f"{name} {verb} {_shown(values)}: expected a list of items for each row, as in [['a', 'b'], ['c']].")
 
 
 def _shown(value: Any) -> str:
@@ -169,18 +169,18 @@ def _shown(value: Any) -> str:
 
 
 def because(history: Iterable[Item], reasons: np.ndarray) -> Item | None:
-    """The item of a history that raised a score most, by its reasons [length]; None where none did."""
+    """The item of a history that raised a score most, by that score's reasons [length]; None if none raised it."""
     items = list(history)
     return items[int(reasons.argmax())] if items and reasons.max() > 0 else None
 
 
 def read_items(text: str | None) -> list[list[str]] | None:
-    """One list for all rows: the tokens of a file, one a line, or those of a text, with commas between."""
+    """One list for all rows: the tokens of a file, one a line, or of a text, separated by commas."""
     if text is None:
         return None
     if not Path(text).is_file():
         return [[token for token in text.split(",") if token]]
-    # A token may hold what Python takes for the end of a line, such as U+2028.
+    # str.splitlines would also cut a token at U+2028 and the like.
     lines = Path(text).read_bytes().decode("utf-8").split("\n")
     return [[token for line in lines if (token := line.removesuffix("\r"))]]
 
@@ -194,14 +194,14 @@ def read_id(text: str) -> int:
 
 
 def main() -> None:
-    """Print one recommended item, its score and, if the model gives reasons, the item that raised it most, a line."""
+    """Print a line for each recommended item: item, score and, if the model gives reasons, the item that raised it most."""
     parser = argparse.ArgumentParser(description="Recommend items to someone who liked these.")
     parser.add_argument("model", metavar="MODEL.onnx", help="a model exported with --io tokens or --io ids")
     parser.add_argument("history", metavar="ITEM", nargs="*", help="tokens or ids of liked items; none: the prior ranking")
     parser.add_argument("-k", type=int, default=10, help="how many items (default: 10)")
     parser.add_argument("--exclude", metavar="ITEMS", help="never these: a file with an item a line, or items with commas")
     parser.add_argument("--among", metavar="ITEMS", help="only these, likewise")
-    parser.add_argument("--gpu", action="store_true", help="run on CUDA where it is at hand, and say what it runs on")
+    parser.add_argument("--gpu", action="store_true", help="run on CUDA if it is available, and print where it runs")
     args = parser.parse_args()
     if args.k < 1:
         sys.exit(f"-k is {args.k}: expected 1 or more.")
@@ -212,7 +212,7 @@ def main() -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    """Rank and print, as :func:`main` says."""
+    """Rank with the options of the command line, and print."""
     session = load_model(args.model, gpu=args.gpu)
     if args.gpu:
         print(f"runs on {session.get_providers()[0]}", file=sys.stderr)

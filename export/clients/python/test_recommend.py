@@ -25,10 +25,10 @@ CASES = [(str(CLIENTS / part["model"]), case) for part in PARTS for case in part
 
 @pytest.mark.parametrize(("model", "case"), CASES, ids=[f"{Path(model).stem}: {case['name']}" for model, case in CASES])
 def test_golden(model: str, case: dict[str, Any]) -> None:
-    given = {name: case[name] for name in ("exclude", "among") if name in case}
+    options = {name: case[name] for name in ("exclude", "among") if name in case}
     if "noise" in case:
-        given["noise"] = np.array(case["noise"], float)  # None becomes NaN.
-    items, scores, reasons = recommend(load_model(model), case["history"], case["k"], **given)
+        options["noise"] = np.array(case["noise"], float)  # None becomes NaN.
+    items, scores, reasons = recommend(load_model(model), case["history"], case["k"], **options)
     assert items.tolist() == case["items"]
     expected = [[-np.inf if score is None else score for score in row] for row in case["scores"]]
     np.testing.assert_allclose(scores, expected, rtol=0, atol=GOLDEN["tolerance"])
@@ -48,8 +48,8 @@ def test_threads_share_a_session() -> None:
     cases = [case for case in GOLDEN["options"]["cases"] if "noise" not in case]
 
     def items(case: dict[str, Any]) -> list[list[str]]:
-        given = {name: case[name] for name in ("exclude", "among") if name in case}
-        return recommend(session, case["history"], case["k"], **given).items.tolist()
+        options = {name: case[name] for name in ("exclude", "among") if name in case}
+        return recommend(session, case["history"], case["k"], **options).items.tolist()
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(items, cases * 100)) == [case["items"] for case in cases] * 100
@@ -63,8 +63,8 @@ def test_lists_may_be_of_any_kind(model: str, made: Callable[[list[Any]], Any]) 
     session, items = load_model(model), [3, 1, 2] if model == IDS else ["café", "7", "42"]
     history, excluded = items[:1], items[1:]
     expected = recommend(session, [history], 3, exclude=[excluded], among=[items])
-    found = recommend(session, iter([made(history)]), np.int64(3), exclude=[made(excluded)], among=(made(items),))
-    assert [part.tolist() for part in found] == [part.tolist() for part in expected]
+    ranking = recommend(session, iter([made(history)]), np.int64(3), exclude=[made(excluded)], among=(made(items),))
+    assert [part.tolist() for part in ranking] == [part.tolist() for part in expected]
     whole = recommend(session, np.array([history]), 3, exclude=np.array([excluded]), among=np.array([items]))
     assert [part.tolist() for part in whole] == [part.tolist() for part in expected]
     assert because(made(history), np.array([1.0])) == history[0]
@@ -92,7 +92,7 @@ def test_k_above_the_catalogue_is_the_catalogue(k: Any) -> None:
 
 @pytest.mark.parametrize("name", ["histories", "exclude", "among"])
 @pytest.mark.parametrize(
-    ("model", "given", "message"),
+    ("model", "value", "message"),
     [
         (OPTIONS, "abc", "is 'abc': expected a list of items for each row, as in [['a', 'b'], ['c']]."),
         (OPTIONS, b"abc", "is b'abc': expected a list of items"),
@@ -111,26 +111,26 @@ def test_k_above_the_catalogue_is_the_catalogue(k: Any) -> None:
         (IDS, [[2**63]], "holds 9223372036854775808: the model takes item ids of 64 bits."),
     ],
 )
-def test_what_is_no_list_of_lists_of_items_is_refused(name: str, model: str, given: Any, message: str) -> None:
-    arguments = {"histories": [[]], "k": 3, name: given}
+def test_only_lists_of_lists_of_items_are_accepted(name: str, model: str, value: Any, message: str) -> None:
+    arguments = {"histories": [[]], "k": 3, name: value}
     with pytest.raises(ValueError, match=re.escape(f"{name} {message}")) as caught:
         recommend(load_model(model), **arguments)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"exclude": [[], [], []]}, "exclude has 3 rows: expected one, or one for each of 2 histories."),
         ({"among": [["7"], [], []]}, "among has 3 rows"),
         ({"noise": np.zeros((3, 3))}, "noise has 3 rows"),
-        ({"noise": np.zeros(3)}, "noise has the shape [3]: expected rows of 3 numbers, the model's."),
+        ({"noise": np.zeros(3)}, "noise has the shape [3]: expected rows of 3 numbers, the model's K."),
         ({"noise": np.zeros((1, 2))}, "noise has the shape [1, 2]"),
     ],
 )
-def test_options_have_a_row_or_a_row_for_each_history(given: dict[str, Any], message: str) -> None:
+def test_options_have_a_row_or_a_row_for_each_history(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        recommend(load_model(OPTIONS), [["7"], ["42"]], 3, **given)
+        recommend(load_model(OPTIONS), [["7"], ["42"]], 3, **options)
 
 
 def test_a_file_has_a_token_a_line_exactly(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
-"""How many histories a second score.py ranks on two cores, beside the same without Spark.
+"""Measure how many histories a second score.py ranks on two cores, and the same work without Spark.
 
 python bench.py MODEL.onnx TOKENS.txt [--histories 1000000] [--seed 0]
 
-TOKENS.txt has an item token of the model a line. The histories are made up: items by a power law of popularity, none twice,
-lengths 5 to 300, about 50 on average. Without Spark, two processes of one thread each read the same files with PyArrow, rank
-the same batches, and write the results with PyArrow; all results must be equal.
+TOKENS.txt has an item token of the model a line. The histories are made: items by a power law of popularity, none twice in a
+history, lengths 5 to 300, about 50 on average. Without Spark, two processes of one thread each read the same files with
+PyArrow, rank the same batches, and write the results with PyArrow; all results must be equal.
 
-Prints one line of JSON with histories a second. ``with_start`` counts from the start of Spark, or of the two processes; the
-other numbers from when that is ready. Spark starts its Python processes after that, the two processes have loaded the model.
+Prints one line of JSON with histories a second. ``with_start`` counts from the start of Spark, or of the two processes. The
+other numbers count from when these are ready: Spark before it starts its Python processes, the two processes with the model.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def made_histories(tokens: np.ndarray, count: int, rng: np.random.Generator) -> 
     """Histories of tokens, of which the first are the most popular."""
     lengths = np.clip(rng.lognormal(3.57, 0.87, count), 5, 300).astype(np.int64)
     popularity = np.cumsum(1 / (np.arange(len(tokens)) + 10))
-    # Twice as many as needed, because what a history already has is left out.
+    # Draw twice as many as needed, because repeated items of a history are left out.
     rows = np.repeat(np.arange(count), 2 * lengths)
     items = np.searchsorted(popularity, rng.random(len(rows)) * popularity[-1])
     first = np.sort(np.unique(rows * len(tokens) + items, return_index=True)[1])
@@ -63,7 +63,7 @@ def made_histories(tokens: np.ndarray, count: int, rng: np.random.Generator) -> 
 
 
 def without_spark(job: Job) -> tuple[float, float]:
-    """The seconds since the two processes were ready, and since they were started."""
+    """Rank without Spark: the seconds since the two processes were ready, and since they were started."""
     files = sorted(Path(job.histories).iterdir())
     start = time.monotonic()
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
@@ -73,7 +73,7 @@ def without_spark(job: Job) -> tuple[float, float]:
 
 
 def rank_files(job: Job, files: list[Path]) -> float:
-    """When this process was ready. Linux has one monotonic clock for all processes."""
+    """Rank files, and return when this process was ready. Linux has one monotonic clock for all processes."""
     session = load_model(job.model)
     ready = time.monotonic()
     for file in files:
@@ -83,7 +83,7 @@ def rank_files(job: Job, files: list[Path]) -> float:
 
 
 def with_spark(job: Job) -> tuple[float, float]:
-    """The seconds since Spark was ready, and since it was started."""
+    """Rank with Spark: the seconds since it was ready, and since it was started."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     start = time.monotonic()
     spark = SparkSession.builder.master(f"local[{PROCESSES}]").getOrCreate()
@@ -95,7 +95,7 @@ def with_spark(job: Job) -> tuple[float, float]:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, str | int | float]:
-    """What the one line says."""
+    """The figures to print."""
     histories, plain, spark = (folder / name for name in ("histories", "plain", "spark"))
     histories.mkdir()
     plain.mkdir()
@@ -120,7 +120,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, str | int | flo
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Measure score.py beside the same without Spark.")
+    parser = argparse.ArgumentParser(description="Measure score.py, and the same work without Spark.")
     parser.add_argument("model", metavar="MODEL.onnx", help="a model exported with --io tokens")
     parser.add_argument("tokens", metavar="TOKENS.txt", help="the model's item tokens, one a line")
     parser.add_argument("--histories", metavar="N", type=int, default=1_000_000, help="how many (default: 1000000)")

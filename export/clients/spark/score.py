@@ -2,12 +2,12 @@
 
 spark-submit score.py MODEL.onnx HISTORIES.parquet RESULT.parquet [-k 10] [--exclude FILE] [--among FILE] [--reasons]
 
-HISTORIES has a column for the user, of any type, and ``history``: array<string> of item tokens, or array<bigint> of ids, as
-the model takes them. Null is an empty history; null and unknown items are ignored.
+HISTORIES has a column for the user, of any type, and ``history``: array<string> of item tokens, or array<bigint> of ids if
+the model takes ids. A null history is an empty one; null and unknown items are ignored.
 
-RESULT is a folder of Parquet files with the user and, best first, ``items`` and ``scores``, shorter than k where fewer items
-remain. The input's files are shared out among parts, each a folder ``part=0``, ``part=1`` and so on. Spark writes
-``_SUCCESS`` into a part when it is complete. The same command again scores only the parts that lack it.
+RESULT is a folder of Parquet files with the user and, best first, ``items`` and ``scores``, shorter than k if fewer items
+remain. The input's files are divided among parts, each a folder ``part=0``, ``part=1`` and so on. Spark writes ``_SUCCESS``
+into a part when it is complete. The same command again scores only the parts without ``_SUCCESS``.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from pyspark.sql.functions import unix_millis
 from pyspark.sql.types import ArrayType, FloatType, LongType, StringType, StructField, StructType
 
 VERSIONS = ("1", "2")
-#: The types of a history: of tokens, and of RecBole's item ids.
+#: The type of a history of tokens, and of one of RecBole's item ids.
 TOKENS, IDS = "tensor(string)", "tensor(int64)"
-#: What a file may take besides, by the option of multvae-export.
+#: The optional inputs of a file, each with the option of multvae-export that adds it.
 OPTIONS = {"exclude": "--filters", "among": "--filters", "noise": "--posterior"}
-#: The model is given this many histories at a time, and fewer if they have more items, for the sake of its memory.
+#: The most histories of a run of the model, and the most items of a run, padding counted: they bound its memory.
 BATCH, BATCH_ITEMS = 256, 256 * 256
 SETTINGS = "_settings.json"
 
 
 class Job(NamedTuple):
-    """The command line. ``exclude`` and ``among`` are lists for all rows; no ``partitions``: one a file, 64 at most."""
+    """The command line. ``exclude`` and ``among`` are for all rows; without ``partitions`` each file is one, 64 at most."""
 
     model: str
     histories: str
@@ -59,9 +59,9 @@ class Job(NamedTuple):
 
 @lru_cache(maxsize=1)
 def load_model(path: str, threads: int = 1) -> ort.InferenceSession:
-    """The session of a file exported with ``--io tokens`` or ``--io ids``; any other file is a ValueError.
+    """Open a file exported with ``--io tokens`` or ``--io ids``; any other file is a ValueError.
 
-    A process makes it once, as Spark gives many tasks to the same Python process.
+    A process opens it once, as Spark gives many tasks to the same Python process.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path} is missing: expected a model exported with --io tokens or --io ids.")
@@ -74,8 +74,8 @@ def load_model(path: str, threads: int = 1) -> ort.InferenceSession:
     inputs = {name: value.type for name, value in inputs_of(session).items()}
     known = inputs.get("history") in (TOKENS, IDS) and inputs.get("k") == IDS
     if not known or not inputs.keys() <= {"history", "k", *OPTIONS}:
-        found = ", ".join(f"{kind} {name}" for name, kind in inputs.items())
-        raise ValueError(f"{path} takes {found}: expected history and k; export the model with --io tokens or --io ids.")
+        types = ", ".join(f"{kind} {name}" for name, kind in inputs.items())
+        raise ValueError(f"{path} takes {types}: expected history and k; export the model with --io tokens or --io ids.")
     version = session.get_modelmeta().custom_metadata_map.get("contract_version")
     if version not in VERSIONS:
         raise ValueError(f"{path} has the contract version {version}, score.py knows {' and '.join(VERSIONS)}: update it.")
@@ -83,7 +83,7 @@ def load_model(path: str, threads: int = 1) -> ort.InferenceSession:
 
 
 def inputs_of(session: ort.InferenceSession) -> dict[str, ort.NodeArg]:
-    """The inputs by name. A k that has a default is not among the inputs proper."""
+    """The inputs by name. onnxruntime lists a k that has a default as an initializer, not as an input."""
     return {value.name: value for value in (*session.get_inputs(), *session.get_overridable_initializers())}
 
 
@@ -92,7 +92,7 @@ def takes_ids(session: ort.InferenceSession) -> bool:
 
 
 def rank_in_task(batches: Iterator[pa.RecordBatch], job: Job) -> Iterator[pa.RecordBatch]:
-    """What a task of Spark runs, with as many threads as it has cores: one, unless spark.task.cpus says more."""
+    """Run a task of Spark, with as many threads as it has cores: one, unless spark.task.cpus says more."""
     return rank(batches, load_model(SparkFiles.get(Path(job.model).name), TaskContext.get().cpus()), job)
 
 
@@ -115,7 +115,7 @@ def rank(batches: Iterator[pa.RecordBatch], session: ort.InferenceSession, job: 
 
 
 def by_length(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The rows in batches for the model, longest histories first: batches of about one length need little padding."""
+    """The rows in batches for the model, longest histories first: similar lengths need little padding."""
     for batch in batches:
         batch = batch.take(pc.array_sort_indices(lengths_of(batch), order="descending"))
         lengths, start = lengths_of(batch).to_numpy(), 0
@@ -130,7 +130,7 @@ def lengths_of(batch: pa.RecordBatch) -> pa.Array:
 
 
 def padded(histories: pa.ListArray, lengths: np.ndarray, padding: str | int) -> np.ndarray:
-    """The histories [batch, longest]; null items are padding too."""
+    """The histories as one array [batch, longest]; null items become padding too."""
     items = pc.fill_null(histories.flatten(), padding).to_numpy(zero_copy_only=False)
     items = np.append(items, np.array([padding], items.dtype))
     starts, column = np.cumsum(lengths) - lengths, np.arange(lengths.max())
@@ -141,12 +141,12 @@ def without_padding(
     lengths: np.ndarray, items: np.ndarray, scores: np.ndarray, reasons: np.ndarray | None = None
 ) -> list[pa.Array]:
     """The model's answers as columns of lists. ``reasons`` has a list for each item, as long as the history."""
-    found = scores > -np.inf
-    counts = found.sum(axis=1)
-    columns = [lists(counts, pa.array(items[found])), lists(counts, pa.array(scores[found]))]
+    ranked = scores > -np.inf
+    counts = ranked.sum(axis=1)
+    columns = [lists(counts, pa.array(items[ranked])), lists(counts, pa.array(scores[ranked]))]
     if reasons is not None:
         of_item = np.arange(reasons.shape[2]) < lengths[:, None, None]
-        inner = pa.array(reasons[found[:, :, None] & of_item])
+        inner = pa.array(reasons[ranked[:, :, None] & of_item])
         columns.append(lists(counts, lists(np.repeat(lengths, counts), inner)))
     return columns
 
@@ -157,7 +157,7 @@ def lists(counts: np.ndarray, values: pa.Array) -> pa.ListArray:
 
 
 def score(spark: SparkSession, job: Job) -> int:
-    """Score the parts that the result lacks, and return how many those were.
+    """Score the parts that the result lacks, and return their number.
 
     Raises:
         ValueError: the model or the histories are not as expected, or the result was made with other settings.
@@ -190,16 +190,16 @@ def score(spark: SparkSession, job: Job) -> int:
 
 
 def check_options(session: ort.InferenceSession, job: Job) -> None:
-    """A ValueError where the job asks for what the file lacks, or its k or lists are not of their types."""
+    """A ValueError if the job uses an option that the file lacks, or its k or lists are of a wrong type."""
     if isinstance(job.k, bool) or not isinstance(job.k, int) or job.k < 1:
         raise ValueError(f"k is {job.k!r}: expected a whole number of 1 or more.")
     for name in ("exclude", "among"):
-        given = getattr(job, name)
-        if given is not None and name not in inputs_of(session):
+        items = getattr(job, name)
+        if items is not None and name not in inputs_of(session):
             raise ValueError(f"the model has no input {name}: export it with {OPTIONS[name]}.")
         kind = int if takes_ids(session) else str
-        if given is not None and not (isinstance(given, list) and all(isinstance(item, kind) for item in given)):
-            raise ValueError(f"{name} is {str(given)[:60]!r}: expected a list of items, each of type {kind.__name__}.")
+        if items is not None and not (isinstance(items, list) and all(isinstance(item, kind) for item in items)):
+            raise ValueError(f"{name} is {str(items)[:60]!r}: expected a list of items, each of type {kind.__name__}.")
     if job.reasons and "reasons" not in [output.name for output in session.get_outputs()]:
         raise ValueError("the model has no output reasons: export it with --reasons.")
 
@@ -208,7 +208,7 @@ def read_input(spark: SparkSession, job: Job, kind: str) -> tuple[list[Row], Str
     """The input's files, each with path, length and modified, and its two columns."""
     path, user = job.histories, job.user
     if user in ("history", "items", "scores", "reasons", "part"):
-        raise ValueError(f"the user's column cannot be named {user}: the result or the history is named so.")
+        raise ValueError(f"the user's column cannot be named {user}: rename it, as the input or result has a column {user}.")
     try:
         modified = unix_millis("modificationTime").alias("modified")
         files = spark.read.format("binaryFile").load(path).select("path", "length", modified).collect()
@@ -219,13 +219,13 @@ def read_input(spark: SparkSession, job: Job, kind: str) -> tuple[list[Row], Str
     for name in (user, "history"):
         if name not in columns.names:
             raise ValueError(f"{path} has no column {name}: it has {', '.join(columns.names)}.")
-    if (found := columns["history"].dataType.simpleString()) != kind:
-        raise ValueError(f"the column history of {path} is {found}: the model takes {kind}.")
+    if (column_type := columns["history"].dataType.simpleString()) != kind:
+        raise ValueError(f"the column history of {path} is {column_type}: the model takes {kind}.")
     return sorted(files), StructType([columns[user], columns["history"]])
 
 
 def share_out(files: list[Row], parts: int) -> list[list[str]]:
-    """The paths of each part, every part of about as many bytes: always the same for the same files."""
+    """The paths of each part, with about the same bytes in each part; the same files give the same parts."""
     if not 1 <= parts <= len(files):
         raise ValueError(f"--partitions is {parts}: expected 1 to {len(files)}, the number of the input's files.")
     shares: list[list[str]] = [[] for _ in range(parts)]
@@ -238,7 +238,7 @@ def share_out(files: list[Row], parts: int) -> list[list[str]]:
 
 
 def settings(job: Job, files: list[Row]) -> dict[str, Any]:
-    """What all parts of a result have in common, with digests of what is long; a file beside the parts keeps it."""
+    """The settings that all parts of a result share, long ones as digests; a file beside the parts keeps them."""
     return {
         "model": hashlib.sha256(Path(job.model).read_bytes()).hexdigest(),
         "input": {"files": len(files), "bytes": sum(file.length for file in files), "digest": digest(files)},
@@ -252,13 +252,13 @@ def digest(values: list[Any] | None) -> str | None:
 
 
 def check_settings(folder: Folder, wanted: dict[str, Any]) -> None:
-    """Write the settings of a new result; a ValueError where there is one with others."""
+    """Write the settings of a new result; a ValueError if the result exists with other settings."""
     if not folder.has(SETTINGS):
         if any(not name.startswith(("_", ".")) for name in folder.names()):
             raise ValueError(f"{folder.path} exists and is no result of score.py: give the name of a new folder.")
         folder.write(SETTINGS, json.dumps(wanted, indent=2))
-    found = json.loads(folder.read(SETTINGS))
-    if other := [name for name in wanted if found.get(name) != wanted[name]]:
+    saved = json.loads(folder.read(SETTINGS))
+    if other := [name for name in wanted if saved.get(name) != wanted[name]]:
         raise ValueError(
             f"{folder.path} was made with other settings ({', '.join(other)}): give those, or the name of a new folder."
         )
@@ -286,7 +286,7 @@ class Folder:
             stream.close()
 
     def write(self, name: str, text: str) -> None:
-        """Under another name first, so that no file is ever half written."""
+        """Write under another name, then rename, so that no file is ever half written."""
         unfinished = self._path_of(self.path, f"{name}.unfinished")
         stream = self._files.create(unfinished)
         stream.write(text.encode())
@@ -299,7 +299,7 @@ def read_items(path: str | None, ids: bool) -> list[str] | list[int] | None:
     if path is None:
         return None
     try:
-        # A token may hold what Python takes for the end of a line, such as U+2028.
+        # str.splitlines would also cut a token at U+2028 and the like.
         lines = Path(path).read_bytes().decode("utf-8").split("\n")
         items = [item for line in lines if (item := line.removesuffix("\r"))]
         return list(map(int, items)) if ids else items
@@ -313,12 +313,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Recommend items for every history of a Parquet table.")
     parser.add_argument("model", metavar="MODEL.onnx", help="a model exported with --io tokens or --io ids")
     parser.add_argument("histories", metavar="HISTORIES.parquet", help="with the columns user and history")
-    parser.add_argument("result", metavar="RESULT.parquet", help="a folder; one that is not complete is completed")
+    parser.add_argument("result", metavar="RESULT.parquet", help="a folder; an incomplete one is completed")
     parser.add_argument("-k", type=int, default=10, help="how many items (default: 10)")
     parser.add_argument("--user", metavar="COLUMN", default="user", help="the column of the user (default: user)")
     parser.add_argument("--exclude", metavar="FILE", help="never recommend these: a file with an item a line")
     parser.add_argument("--among", metavar="FILE", help="recommend only these, likewise")
-    parser.add_argument("--reasons", action="store_true", help="also by how much each item of the history raises each score")
+    parser.add_argument("--reasons", action="store_true", help="add how much each item of the history raises each score")
     parser.add_argument("--partitions", metavar="N", type=int, help="how many parts (default: one a file, 64 at most)")
     job = Job(**vars(parser.parse_args()))
     try:
@@ -335,7 +335,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # The workers import this file by its name: only so do they keep their session from task to task.
+    # Imported by its name, as in the workers: only then do these keep their session from task to task.
     from score import main
 
     main()

@@ -48,7 +48,7 @@ def spark() -> Iterator[SparkSession]:
 
 
 def write(path: Path, histories: list[Any], kind: pa.DataType | None = None) -> str:
-    """A Parquet file of histories, of the users 0, 1 and so on."""
+    """Write a Parquet file of histories, for the users 0, 1 and so on."""
     columns = {"user": range(len(histories)), "history": pa.array(histories, pa.list_(kind or pa.string()))}
     pq.write_table(pa.table(columns), path)
     return str(path)
@@ -59,7 +59,7 @@ def read(result: str) -> list[dict[str, Any]]:
 
 
 def expect(result: str, items: list[list[Any]], scores: list[list[float | None]]) -> None:
-    """The rows of a result by user, without the padding that items and scores have."""
+    """A result has these items and scores by user, without their padding."""
     rows = read(result)
     assert len(rows) == len(items)
     for row, row_items, row_scores in zip(rows, items, scores, strict=True):
@@ -69,7 +69,7 @@ def expect(result: str, items: list[list[Any]], scores: list[list[float | None]]
 
 
 def python_client(model: str, histories: list[list[str]], k: int) -> tuple[list[list[str]], list[list[float]]]:
-    """What the Python client answers, one history at a time."""
+    """The answers of the Python client, one history at a time."""
     sys.path.insert(0, str(CLIENTS / "python"))
     from recommend import load_model, recommend
 
@@ -129,12 +129,12 @@ def test_session_is_made_once_a_process(spark: SparkSession) -> None:
     def session(_: Iterator[int]) -> Iterator[tuple[int, int]]:
         yield os.getpid(), id(score.load_model(pyspark.SparkFiles.get("golden.onnx"), 1))
 
-    found = spark.sparkContext.parallelize(range(20), 20).mapPartitions(session).collect()
-    assert len(set(found)) == len({process for process, _ in found}) <= 2
+    sessions = spark.sparkContext.parallelize(range(20), 20).mapPartitions(session).collect()
+    assert len(set(sessions)) == len({process for process, _ in sessions}) <= 2
 
 
 def make_input(folder: Path, files: int, rows: int) -> str:
-    """A folder of Parquet files with users of their own."""
+    """Make a folder of Parquet files, each with other users."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for file in range(files):
@@ -154,7 +154,7 @@ def environment() -> dict[str, str]:
 
 
 def parts_of(result: Path) -> dict[str, tuple[int, int]]:
-    """The files of the complete parts, with what would change if they were written again."""
+    """The files of the complete parts, each with its inode and time, which change if it is written again."""
     complete = [mark.parent for mark in result.glob("part=*/_SUCCESS")]
     return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for part in complete for file in part.iterdir()}
 
@@ -162,7 +162,7 @@ def parts_of(result: Path) -> dict[str, tuple[int, int]]:
 def test_resumes_after_a_kill(spark: SparkSession, tmp_path: Path) -> None:
     histories, result = make_input(tmp_path / "in", files=12, rows=5_000), tmp_path / "out"
     arguments = command(MODEL, histories, str(result), "-k", "3")
-    arguments[1:1] = ["--driver-java-options", f"-Djava.io.tmpdir={tmp_path}"]  # For what a killed driver leaves.
+    arguments[1:1] = ["--driver-java-options", f"-Djava.io.tmpdir={tmp_path}"]  # The killed driver leaves files.
     with (tmp_path / "log").open("w") as log:
         driver = subprocess.Popen(arguments, env=environment(), stdout=log, stderr=log, start_new_session=True)
         while len(list(result.glob("part=*/_SUCCESS"))) < 2:
@@ -174,7 +174,7 @@ def test_resumes_after_a_kill(spark: SparkSession, tmp_path: Path) -> None:
     before = parts_of(result)
     missing = [part for part in range(12) if not (result / f"part={part}/_SUCCESS").exists()]
     assert missing and not (result / "_SUCCESS").exists()
-    # What a kill leaves when it comes a little later: files that are in place, but not all of them.
+    # A kill a little later leaves some files in place, but not all of them.
     (result / f"part={missing[-1]}").mkdir(exist_ok=True)
     shutil.copy(next(result.glob("part=*/*.parquet")), result / f"part={missing[-1]}/part-00000.parquet")
 
@@ -272,7 +272,7 @@ def test_command_line_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 
 
 def test_command_line(tmp_path: Path) -> None:
-    """spark-submit prints on its standard output what score.py prints, also what that prints on its standard error."""
+    """spark-submit prints all that score.py prints, errors too, on its standard output."""
     (tmp_path / "items.txt").write_text("007\nx,y\n")
     histories, result = write(tmp_path / "in.parquet", [["42"]]), str(tmp_path / "out")
     arguments = command(OPTIONS, histories, result, "-k", "2", "--exclude", str(tmp_path / "items.txt"))

@@ -7,10 +7,10 @@ const $ = (id) => document.getElementById(id);
 const [search, options, chips, ranking] = ["search", "options", "chips", "ranking"].map($);
 const liked = new Set(); // tokens, in the order of picking
 let session, titles, groups, catalogue;
-let among; // tokens of the group that is shown; none: all
-let noise; // of the posterior; none: the best
+let among; // tokens of the chosen group; undefined ranks all films
+let noise; // of the posterior; undefined ranks without noise
 let offered = []; // tokens of the open listbox
-let active = -1; // the option that the keyboard is on
+let active = -1; // the option that the keyboard has reached
 
 /** A copy of a template's element. */
 const copy = (id) => $(id).content.firstElementChild.cloneNode(true);
@@ -22,40 +22,40 @@ const fold = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase(
 
 // The ranking
 
-/** Rank again, and show it; the time is the model's alone. */
+/** Rank again and show the ranking. The time shown is the model's, without the page's. */
 async function rank() {
   const start = performance.now();
-  const given = { ...(among && { among: [among] }), ...(noise && { noise: [noise] }) };
-  const { items, scores, reasons } = await recommend(session, [[...liked]], SHOWN, given);
+  const options = { ...(among && { among: [among] }), ...(noise && { noise: [noise] }) };
+  const { items, scores, reasons } = await recommend(session, [[...liked]], SHOWN, options);
   const took = performance.now() - start;
-  const found = items[0]
+  const films = items[0]
     .map((token, at) => ({ token, score: scores[0][at], causes: causes(reasons?.[0][at] ?? []) }))
     .filter(({ token }) => token);
-  glide(() => showRanking(found));
+  glide(() => showRanking(films));
   const best = liked.size ? "Recommended for you" : "Popular to start with";
   $("ranking-title").textContent = noise ? "A surprise for you" : best;
   $("timing").textContent = `${catalogue.length.toLocaleString("en")} films ranked in ${took.toFixed(1)} ms`;
-  ranking.hidden = !found.length;
-  $("nothing").hidden = found.length > 0;
+  ranking.hidden = !films.length;
+  $("nothing").hidden = films.length > 0;
   $("nothing").textContent = among ? "Nothing of this kind is left." : "You have picked every film there is.";
   $("calm").hidden = !noise;
 }
 
-/** The one or two picked films that raised a score most, by the reasons of all of them. */
+/** The one or two picked films that raised a score most; `reasons` has a number for each picked film. */
 function causes(reasons) {
   const order = [...reasons.keys()].filter((at) => reasons[at] > 0).sort((a, b) => reasons[b] - reasons[a]);
   return order.slice(0, 2).map((at) => [...liked][at]);
 }
 
-function showRanking(found) {
+function showRanking(films) {
   const rows = new Map([...ranking.children].map((row) => [row.dataset.token, row]));
-  ranking.replaceChildren(...found.map(({ token, score, causes }, at) => {
+  ranking.replaceChildren(...films.map(({ token, score, causes }, at) => {
     const row = rows.get(token) ?? newRow(token);
     row.querySelector(".rank").textContent = at + 1;
     row.querySelector(".score").textContent = score.toFixed(2);
     row.querySelector(".because").textContent = causes.length ? `because of ${causes.map(nameOf).join(" and ")}` : "";
-    // Scores are logits: the bar is how likely the film is, compared with the first.
-    row.style.setProperty("--share", Math.exp(score - found[0].score));
+    // Scores are logits: the bar shows how likely the film is, compared with the first.
+    row.style.setProperty("--share", Math.exp(score - films[0].score));
     return row;
   }));
 }
@@ -76,7 +76,7 @@ function newRow(token) {
   return row;
 }
 
-/** Let the rows slide from where they were to where an update puts them. */
+/** Let the rows slide from their old places to those that an update gives them. */
 function glide(update) {
   const tops = new Map([...ranking.children].map((row) => [row, row.offsetTop]));
   update();
@@ -91,7 +91,7 @@ function glide(update) {
 
 // What the person likes
 
-/** Change the liked films, then show them and what follows from them. */
+/** Change the liked films, then show them and the new ranking. */
 function change(edit) {
   edit();
   showChips();
@@ -119,7 +119,7 @@ $("clear").addEventListener("click", () => {
   search.focus();
 });
 
-// What is shown, and exploration: of a model with these inputs
+// The filter and the exploration, if the model has these inputs
 
 /** A standard normal number, by Box and Muller. */
 const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
@@ -152,7 +152,7 @@ function showControls() {
 
 // The search: https://www.w3.org/WAI/ARIA/apg/patterns/combobox/
 
-/** The titles that hold every word, the most popular first. */
+/** The films whose titles hold every word, the most popular first. */
 function matches(query) {
   const words = fold(query).split(/\s+/);
   const fits = ({ token, text }) => !liked.has(token) && words.every((word) => text.includes(word));
@@ -232,7 +232,7 @@ async function loadTitles(url) {
 }
 
 try {
-  const gpu = "gpu" in document.documentElement.dataset; // Of a page built with --gpu.
+  const gpu = "gpu" in document.documentElement.dataset; // The page was built with --gpu.
   const loaded = [loadModel("model.onnx", { gpu }), loadTitles("titles.json"), load("groups.json").then((response) => response.json())];
   [session, titles, groups] = await Promise.all(loaded);
   const { type } = session.inputMetadata.find(({ name }) => name === "history");

@@ -1,8 +1,8 @@
-// Puts the page, onnxruntime-web, a model and its titles into one folder that any static server can serve.
+// Puts the page, onnxruntime-web, a model and its titles into one folder for any static server.
 //
 // node build.mjs MODEL.onnx ITEMFILE OUTFOLDER [--gpu]
 //
-// With --gpu the page runs on WebGPU where the browser has it; 28 MB more are copied, which only such a browser fetches.
+// With --gpu the page runs on WebGPU where the browser has it. 28 MB more are copied, which only such browsers fetch.
 
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -32,7 +32,7 @@ function readTitles(path) {
 
 const titleColumn = (header) => header.findIndex((column) => column !== "item_id:token" && /:token(_seq)?$/.test(column));
 
-/** {kind: {name: tokens}} from a RecBole .item file: decades from release_year, genres from the first list after the title. */
+/** {kind: {name: tokens}} from a RecBole .item file: decades from release_year, genres from the first list after title. */
 function readGroups(path) {
   const [header, ...rows] = read(path);
   const token = header.indexOf("item_id:token"), year = header.findIndex((column) => column.startsWith("release_year:"));

@@ -2,16 +2,17 @@
 
 import * as ort from "./ort.wasm.bundle.min.mjs";
 
-ort.env.wasm.numThreads = 1; // More would need a server that sends COOP and COEP headers.
+ort.env.wasm.numThreads = 1; // More need a server that sends COOP and COEP headers.
 
 const VERSIONS = ["1", "2"];
-// What a file may take besides history and k, by the option of multvae-export.
+// The optional inputs of a file, each with the option of multvae-export that adds it.
 const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior" };
 
 /**
- * The session of a file exported with --io tokens or --io ids; any other file is an Error.
+ * Open a file exported with --io tokens or --io ids; any other file is an Error.
  *
- * With `gpu` it runs on WebGPU where that is at hand: `session.provider` says what it got. Any number of requests may share it.
+ * With `gpu` it runs on WebGPU if that is available; `session.provider` says where it runs.
+ * Requests may share the session.
  */
 export async function loadModel(url, { gpu = false } = {}) {
   const response = await fetch(url);
@@ -22,12 +23,12 @@ export async function loadModel(url, { gpu = false } = {}) {
   });
   const inputs = inputsOf(session);
   const known = ["string", "int64"].includes(inputs.get("history")?.type) && inputs.get("k")?.type === "int64";
-  // This binding refuses a given k where the file holds a default.
+  // This binding refuses the k of a request if the file has a default.
   if (!known || [...inputs.keys()].some((name) => !["history", "k", ...Object.keys(OPTIONS)].includes(name))) {
     await session.release();
-    const found = [...inputs.values()].map(({ name, type }) => `${type} ${name}`).join(", ");
-    const wanted = "expected history and k; export the model with --io tokens or --io ids, and no --k-default";
-    throw new Error(`${url} takes ${found}: ${wanted}.`);
+    const types = [...inputs.values()].map(({ name, type }) => `${type} ${name}`).join(", ");
+    const expected = "expected history and k; export the model with --io tokens or --io ids, and no --k-default";
+    throw new Error(`${url} takes ${types}: ${expected}.`);
   }
   const version = metadata(bytes, "contract_version");
   if (!VERSIONS.includes(version)) {
@@ -43,10 +44,10 @@ async function createSession(model, gpu) {
   return Object.assign(await ort.InferenceSession.create(model), { provider: "WASM" });
 }
 
-/** The session, or undefined in a browser without WebGPU, which does not fetch the larger files then. */
+/** The session; undefined in a browser without WebGPU, which then does not fetch the larger files. */
 async function createOnWebGpu(model) {
   if (!(await navigator.gpu?.requestAdapter())) return undefined;
-  // Not ort.webgpu.bundle.min.mjs: that one has no look-up of strings.
+  // Not ort.webgpu.bundle.min.mjs: that one cannot look up strings.
   const { env, InferenceSession } = await import("./ort.bundle.min.mjs");
   env.wasm.numThreads = ort.env.wasm.numThreads;
   return inTurn(() => InferenceSession.create(model, { executionProviders: ["webgpu"], logSeverityLevel: 4 }));
@@ -54,14 +55,14 @@ async function createOnWebGpu(model) {
 
 let last = Promise.resolve();
 
-/** One call after the other: onnxruntime-web hangs where two are on WebGPU at once. */
+/** One call after the other: onnxruntime-web hangs if two use WebGPU at once. */
 function inTurn(call) {
   const answer = last.then(call);
   last = answer.catch(() => {});
   return answer;
 }
 
-/** An entry of an ONNX file's metadata, which this binding does not show: field 14 of ModelProto, a name (1) and a text (2). */
+/** An entry of an ONNX file's metadata, which this binding does not give: field 14 of ModelProto, a name (1) and a text (2). */
 function metadata(bytes, name) {
   for (const [field, entry] of fields(bytes)) {
     if (field !== 14) continue;
@@ -70,7 +71,7 @@ function metadata(bytes, name) {
   }
 }
 
-/** The fields of a protobuf message that have a length, with their bytes: those of an ONNX file, but for its numbers. */
+/** The fields of a protobuf message that have a length, with their bytes: all fields of an ONNX file except numbers. */
 function* fields(bytes) {
   let at = 0;
   const varint = () => {
@@ -82,7 +83,7 @@ function* fields(bytes) {
   };
   while (at < bytes.length) {
     const key = varint();
-    const size = varint(); // Of a number, this is the number.
+    const size = varint(); // For a field that is a number, this is the number.
     if (key % 8 === 2) yield [Math.floor(key / 8), bytes.subarray(at, (at += size))];
   }
 }
@@ -90,31 +91,31 @@ function* fields(bytes) {
 const inputsOf = (session) => new Map(session.inputMetadata.map((input) => [input.name, input]));
 
 /**
- * Rank items for histories of item tokens, or of ids (numbers) where the file has ids. Of a file with filters, `exclude` are
- * items never to return and `among` items to rank alone, a list for each history or one for all; of a file with a posterior,
- * `noise` is [batch or 1][K], standard normal for a sample.
+ * Rank items for histories of item tokens, or of ids (numbers) where the file has ids. If the file has filters, `exclude`
+ * are items never to return and `among` the only items to rank: a list for each history, or one for all. If it has a
+ * posterior, `noise` is [batch or 1][K], standard normal for a sample.
  *
- * Items and scores are [batch][k], best first; a row with fewer items ends in "" (of ids: 0) with score -Infinity. Of a file
- * with reasons, `reasons` [batch][k][length] says by how much each item of the history raises each score.
+ * Items and scores are [batch][k], best first; a row with fewer items ends in "" (of ids: 0) with score -Infinity. If the
+ * file has reasons, `reasons` [batch][k][length] says by how much each item of the history raises each score.
  *
- * A k that is no whole number of 1 or more, and rows that are no lists of the file's items, are an Error.
+ * A k that is no whole number of 1 or more, and rows that are not lists of the file's items, are an Error.
  */
 export async function recommend(session, histories, k, { exclude, among, noise } = {}) {
   const inputs = inputsOf(session);
   const ids = inputs.get("history").type === "int64";
   const count = new ort.Tensor("int64", [countOf(k)], [1]);
   histories = listsOf("histories", histories, ids);
-  // Up to 1.30, onnxruntime ends the process at a batch of none.
+  // onnxruntime up to 1.30 ends the process where a batch is empty.
   if (!histories.length) return { items: [], scores: [], ...(session.outputNames.includes("reasons") && { reasons: [] }) };
-  for (const [name, given] of Object.entries({ exclude, among, noise })) {
-    if (given && !inputs.has(name)) throw new Error(`the model has no input ${name}: export it with ${OPTIONS[name]}.`);
+  for (const [name, value] of Object.entries({ exclude, among, noise })) {
+    if (value && !inputs.has(name)) throw new Error(`the model has no input ${name}: export it with ${OPTIONS[name]}.`);
   }
   const length = Math.max(0, ...histories.map((history) => history.length));
-  // WebGPU takes no history of length 0: one padding stands for it.
+  // WebGPU takes no history of length 0: it gets one padding item instead.
   const filled = length ? histories : histories.map(() => [ids ? 0 : ""]);
   const feeds = { history: padded(filled, ids), k: count };
-  for (const [name, given] of Object.entries({ exclude, among })) {
-    if (inputs.has(name)) feeds[name] = padded(listsOf(name, given ?? [[]], ids), ids);
+  for (const [name, lists] of Object.entries({ exclude, among })) {
+    if (inputs.has(name)) feeds[name] = padded(listsOf(name, lists ?? [[]], ids), ids);
   }
   if (inputs.has("noise")) {
     const rows = noise ?? [Array(inputs.get("noise").shape[1]).fill(0)];
@@ -124,22 +125,22 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   const rows = (data, count, width) => Array.from({ length: count }, (_, row) => [...data.slice(row * width, (row + 1) * width)]);
   const [batch, width] = items.dims;
   const best = ids ? Array.from(items.data, Number) : items.data;
-  const found = { items: rows(best, batch, width), scores: rows(scores.data, batch, width) };
+  const ranking = { items: rows(best, batch, width), scores: rows(scores.data, batch, width) };
   if (reasons) {
     const each = rows(reasons.data, batch * width, reasons.dims[2]).map((row) => row.slice(0, length));
-    found.reasons = rows(each, batch, width);
+    ranking.reasons = rows(each, batch, width);
   }
-  return found;
+  return ranking;
 }
 
-/** k for a tensor. What is above any catalogue is as large as that. */
+/** k for a tensor; a larger k is cut to a number that no catalogue reaches. */
 function countOf(k) {
   const number = typeof k === "bigint" ? Number(k) : k;
   if (!Number.isInteger(number) || number < 1) throw new Error(`k is ${shown(k)}: expected a whole number of 1 or more.`);
   return BigInt(Math.min(number, Number.MAX_SAFE_INTEGER));
 }
 
-/** The rows as arrays. A text is no list, though its characters could be taken for items. */
+/** The rows as arrays. A text is refused, as its characters are no items. */
 function listsOf(name, rows, ids) {
   const isItem = ids ? (item) => ["number", "bigint"].includes(typeof item) && Number.isSafeInteger(Number(item)) : isText;
   return listOf(name, rows).map((row) => {
@@ -158,7 +159,7 @@ function listOf(name, rows) {
 const isText = (value) => typeof value === "string";
 const shown = (value) => (isText(value) ? JSON.stringify(value) : String(value)).slice(0, 60);
 
-/** The rows as one tensor; "" pads, or 0. No rows are one empty row. A token with a zero byte, where C cuts it, is no item. */
+/** The rows as one tensor, padded with "" or 0. C would cut a token at a zero byte: such a token is replaced by padding. */
 function padded(rows, ids) {
   if (!rows.length) return padded([[]], ids);
   const length = Math.max(0, ...rows.map((row) => row.length));
@@ -167,7 +168,7 @@ function padded(rows, ids) {
   return new ort.Tensor(ids ? "int64" : "string", data, [rows.length, length]);
 }
 
-/** The item of a history that raised a score most, by its reasons [length]; undefined where none did. */
+/** The item of a history that raised a score most, by that score's reasons [length]; undefined if none raised it. */
 export function because(history, reasons) {
   const most = Math.max(...reasons);
   return most > 0 ? history[reasons.indexOf(most)] : undefined;

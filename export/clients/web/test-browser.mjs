@@ -1,4 +1,4 @@
-// What tests of pages share: Chromium, and a page that notes what it asked for and complained of.
+// Shared by tests of pages: Chromium, and a page that records its requests, warnings and errors.
 
 import { chromium } from "playwright-core";
 
@@ -7,14 +7,14 @@ const ARGS = [
   "--disable-component-update", "--disable-sync",
 ];
 
-// Chromium's own software stands in for a GPU.
+// Chromium emulates a GPU in software.
 const WEBGPU = "--enable-unsafe-webgpu";
 
 export function launch({ webgpu = false } = {}) {
   return chromium.launch({ executablePath: "/usr/bin/chromium", args: webgpu ? [...ARGS, WEBGPU] : ARGS });
 }
 
-/** The page once it is loaded, with its `requests` and its `complaints` on the way. */
+/** The loaded page, with its `requests` and its warnings and errors, the `complaints`. */
 export async function open(browser, url, options = {}) {
   const page = await browser.newPage(options);
   page.requests = [];

@@ -1,5 +1,5 @@
-// The built page in a real browser: every case of golden.json, also on WebGPU, picking films, a phone's width, and no request
-// elsewhere.
+// The built page in a real browser: every case of golden.json, also on WebGPU; picking films, a phone's width, and that no
+// request leaves the page's server.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -50,7 +50,7 @@ const open = (options) => openPage(browser, origin, options);
 
 const ranking = (page) => page.locator("#ranking .title").allTextContents();
 
-/** The ranking, once it is another than the one before. */
+/** The ranking, once it differs from the previous one. */
 async function changed(page, previous) {
   await page.waitForFunction(
     (old) => [...document.querySelectorAll("#ranking .title")].map((title) => title.textContent).join() !== old,
@@ -60,41 +60,41 @@ async function changed(page, previous) {
 }
 
 /** All numbers of nested rows are as near as the golden file says; null is -Infinity. */
-function near(found, expected) {
+function near(actual, expected) {
   const numbers = expected.flat(2);
-  assert.equal(found.flat(2).length, numbers.length);
-  found.flat(2).forEach((number, at) => {
+  assert.equal(actual.flat(2).length, numbers.length);
+  actual.flat(2).forEach((number, at) => {
     const wanted = numbers[at] ?? -Infinity;
     assert.ok(number === wanted || Math.abs(number - wanted) <= golden.tolerance, `${number}, not ${wanted}`);
   });
 }
 
-/** What a page's client answers; a page keeps its sessions. */
+/** The answers of a page's client; the page keeps its sessions. */
 const ask = (page, model, gpu, requests) => page.evaluate(async ([model, gpu, requests]) => {
   const { loadModel, recommend } = await import("./recommend.mjs");
   window.sessions ??= {};
   const session = await (window.sessions[model] ??= loadModel(model, { gpu }));
-  const answers = requests.map(({ history, k, ...given }) => recommend(session, history, k, given));
+  const answers = requests.map(({ history, k, ...options }) => recommend(session, history, k, options));
   return { provider: session.provider, answers: await Promise.all(answers) };
 }, [model, gpu, requests]);
 
 /** Every golden case is a test of its own. */
 async function checkGolden(t, page, prefix, provider) {
   for (const [part, { model, cases }] of Object.entries(parts)) {
-    for (const { name, items, scores, reasons, ...given } of cases) {
+    for (const { name, items, scores, reasons, ...request } of cases) {
       await t.test(`${prefix}: ${part}: ${name}`, async () => {
-        const { answers: [found], ...got } = await ask(page, model, provider === "WebGPU", [given]);
+        const { answers: [actual], ...got } = await ask(page, model, provider === "WebGPU", [request]);
         assert.equal(got.provider, provider);
-        assert.deepEqual(found.items, items);
-        near(found.scores, scores);
-        assert.equal(found.reasons === undefined, reasons === undefined);
-        if (reasons) near(found.reasons, reasons);
+        assert.deepEqual(actual.items, items);
+        near(actual.scores, scores);
+        assert.equal(actual.reasons === undefined, reasons === undefined);
+        if (reasons) near(actual.reasons, reasons);
       });
     }
   }
 }
 
-/** 8 requests at once get what one after the other would. */
+/** 8 requests at once get the same answers as one after the other. */
 async function checkAtOnce(page, gpu) {
   const cases = golden.options.cases.slice(0, 8);
   const requests = cases.map(({ history, k, exclude, among }) => ({ history, k, exclude, among }));
@@ -110,13 +110,13 @@ test("golden cases", async (t) => {
 
 test("a k below 1 and a text for a list are refused", async () => {
   const page = await open();
-  for (const [given, message] of [
+  for (const [request, message] of [
     [{ history: [["42"]], k: 0 }, /k is 0: expected a whole number of 1 or more\./],
     [{ history: [["42"]], k: -3 }, /k is -3: expected a whole number/],
     [{ history: ["42"], k: 3 }, /histories is or holds "42": expected a list of items for each row/],
     [{ history: [["42"]], k: 3, exclude: "7" }, /exclude is or holds "7": expected a list of items for each row/],
   ]) {
-    await assert.rejects(ask(page, golden.options.model, false, [given]), message);
+    await assert.rejects(ask(page, golden.options.model, false, [request]), message);
   }
   await page.close();
 });
@@ -133,7 +133,7 @@ test("without WebGPU, the page runs on WASM and fetches nothing else", async () 
     await page.getByText("Runs in your browser on WASM.").waitFor();
     const runtime = page.requests.map((url) => url.split("/").pop()).filter((name) => name.startsWith("ort"));
     assert.deepEqual(runtime.sort(), ["ort-wasm-simd-threaded.wasm", "ort.wasm.bundle.min.mjs"]);
-    assert.deepEqual(page.complaints.filter((text) => text !== "No available adapters."), []); // Chromium's own.
+    assert.deepEqual(page.complaints.filter((text) => text !== "No available adapters."), []); // Chromium's message.
     await page.close();
   }
 });
@@ -197,7 +197,7 @@ test("picking by keyboard and by click ranks again, and a chip takes it back", a
   await page.close();
 });
 
-test("the ranking's own buttons pick, up to the last film", async () => {
+test("the buttons of the ranking pick, up to the last film", async () => {
   const page = await open();
   await page.locator("main").waitFor();
   for (let left = TITLES.length; left > 0; left--) {
@@ -267,7 +267,7 @@ test("no request leaves the page's origin, and none follows the start", async ()
   await page.close();
 });
 
-test("a missing or broken file is said in the page", async () => {
+test("the page names a missing or broken file", async () => {
   const newer = readFileSync(path(`../${golden.model}`), "latin1").replace("contract_version\x12\x011", "contract_version\x12\x013");
   for (const [file, response, message] of [
     ["model.onnx", { body: Buffer.from(newer, "latin1") }, "model.onnx has the contract version 3, this client knows 1 and 2"],

@@ -1,5 +1,5 @@
-//! Times requests of one thread: `bench MODEL.onnx HISTORIES.txt`, a history a line, with tabs
-//! between its tokens. Prints one line of JSON.
+//! Times requests of one thread: `bench MODEL.onnx HISTORIES.txt`, a history a line, tokens
+//! separated by tabs. Prints one line of JSON.
 
 use std::env;
 use std::error::Error;
@@ -65,9 +65,9 @@ fn rustc_version() -> Result<String, Box<dyn Error>> {
     Ok(words.split(' ').take(2).collect::<Vec<_>>().join(" "))
 }
 
-/// ort does not tell the version of the library: it is asked directly.
+/// The library's version, asked directly, as ort does not tell it.
 fn onnxruntime_version() -> Result<String, Box<dyn Error>> {
-    // SAFETY: the library is onnxruntime, as the client has loaded it; its version is a constant.
+    // SAFETY: the library is onnxruntime, which the client has loaded; its version is a constant.
     let version = unsafe {
         let library = libloading::Library::new(env::var("ORT_DYLIB_PATH")?)?;
         let base = library.get::<unsafe extern "C" fn() -> *const OrtApiBase>(b"OrtGetApiBase")?();

@@ -1,4 +1,4 @@
-//! Recommendations from an exported model, with onnxruntime alone.
+//! Recommendations from an exported model, with only onnxruntime.
 //!
 //! ```no_run
 //! use recommend::{Device, Model, Options};
@@ -23,7 +23,7 @@ use ort::session::{Session, SessionOutputs};
 use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
 
 const VERSIONS: [&str; 2] = ["1", "2"];
-/// What a file may take besides history and k, by the option of multvae-export.
+/// The optional inputs of a file, each with the option of multvae-export that adds it.
 const OPTIONS: [(&str, &str); 3] = [
     ("exclude", "--filters"),
     ("among", "--filters"),
@@ -48,16 +48,16 @@ pub struct Model<T: Item> {
 pub enum Device {
     /// The CPU.
     Cpu,
-    /// CUDA where it is at hand, else the CPU.
+    /// CUDA if it is available, else the CPU.
     Gpu,
 }
 
-/// What a request may ask for besides, of a file that has the option.
+/// Optional inputs of a request, for a file that has them.
 #[derive(Clone, Debug, Default)]
 pub struct Options<'a, T: Item> {
     /// Items never to return, a list for each history, or one for all.
     pub exclude: Option<&'a [Vec<T>]>,
-    /// Items to rank alone, likewise; `None` ranks all.
+    /// The only items to rank, likewise; `None` ranks all.
     pub among: Option<&'a [Vec<T>]>,
     /// `[batch or 1][K]`, standard normal for a sample; `None` for none.
     pub noise: Option<&'a [Vec<f32>]>,
@@ -71,12 +71,12 @@ pub struct Ranking<T: Item> {
     /// `[batch][k]`; -inf where there is no item.
     pub scores: Vec<Vec<f32>>,
     /// `[batch][k][length of the longest history]`: by how much each item of the history raises
-    /// each score; `None` of a file without reasons.
+    /// each score; `None` if the file has no reasons.
     pub reasons: Option<Vec<Vec<Vec<f32>>>>,
 }
 
 impl<T: Item> Model<T> {
-    /// Load a file; any other file than the above is an error.
+    /// Load a file that [`Model`] describes; any other file is an error.
     pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self, Error> {
         let (path, file) = (path.as_ref(), path.as_ref().display());
         if !path.is_file() {
@@ -85,7 +85,7 @@ impl<T: Item> Model<T> {
         }
         let environment = environment()?;
         let cuda = match device {
-            // Why CUDA cannot be had does not matter to a caller who takes the CPU as well.
+            // The caller accepts the CPU too, so the reason why CUDA fails does not matter.
             Device::Gpu => open(environment, path, true).ok(),
             Device::Cpu => None,
         };
@@ -114,7 +114,7 @@ impl<T: Item> Model<T> {
 
     /// Rank `k` items for each history; histories may differ in length.
     ///
-    /// It is an error if the file lacks an option that is asked for, or `k` is 0.
+    /// It is an error if the file lacks an option that is used, or `k` is 0.
     pub fn recommend(
         &self,
         histories: &[Vec<T>],
@@ -122,10 +122,10 @@ impl<T: Item> Model<T> {
         options: &Options<T>,
     ) -> Result<Ranking<T>, Error> {
         let feed = self.feed(histories, k, options)?;
-        // A thread that panicked has left nothing half done in the session.
+        // A panic in another thread leaves the session intact.
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if histories.is_empty() {
-            // A run without rows ends the process in some releases of onnxruntime.
+            // Some releases of onnxruntime end the process if a batch has no rows.
             let mut names = session.outputs().iter().map(|output| output.name());
             let reasons = names.any(|name| name == "reasons").then(Vec::new);
             return Ok(Ranking {
@@ -152,9 +152,9 @@ impl<T: Item> Model<T> {
             among,
             noise,
         } = *options;
-        let given = [exclude.is_some(), among.is_some(), noise.is_some()];
-        for ((name, flag), given) in OPTIONS.into_iter().zip(given) {
-            if given && !self.inputs.contains_key(name) {
+        let used = [exclude.is_some(), among.is_some(), noise.is_some()];
+        for ((name, flag), used) in OPTIONS.into_iter().zip(used) {
+            if used && !self.inputs.contains_key(name) {
                 let problem = format!("the model has no input {name}: export it with {flag}.");
                 return Err(Error::new(problem, None));
             }
@@ -179,7 +179,7 @@ impl<T: Item> Model<T> {
     }
 }
 
-/// The item of a history that raised a score most, by its reasons `[length]`; `None` where none did.
+/// The item of a history that raised a score most, by its reasons `[length]`; `None` if none did.
 pub fn because<'a, T>(history: &'a [T], reasons: &[f32]) -> Option<&'a T> {
     let mut most = (None, 0.0);
     for (item, &reason) in history.iter().zip(reasons) {
@@ -192,7 +192,7 @@ pub fn because<'a, T>(history: &'a [T], reasons: &[f32]) -> Option<&'a T> {
 
 /// The environment of onnxruntime, from the library that `ORT_DYLIB_PATH` names.
 ///
-/// ort allows a process only one: other code that uses ort can take it from here.
+/// ort allows one environment in a process: other code that uses ort can take it from here.
 pub fn environment() -> Result<&'static Environment, Error> {
     static ENVIRONMENT: LazyLock<Result<Environment, String>> = LazyLock::new(|| {
         let default = format!("{}onnxruntime{}", consts::DLL_PREFIX, consts::DLL_SUFFIX);
@@ -224,7 +224,7 @@ fn inputs(session: &Session) -> BTreeMap<String, ValueType> {
     for input in session.inputs() {
         inputs.insert(input.name().to_string(), input.dtype().clone());
     }
-    // A k that has a default is not among the inputs proper.
+    // onnxruntime lists a k that has a default as an initializer, not as an input.
     for input in session.overridable_initializers() {
         inputs.insert(input.name().to_string(), input.dtype().clone());
     }
@@ -242,10 +242,10 @@ fn check<T: Item>(
     let (Some(items @ (String::TYPE | i64::TYPE)), Some(i64::TYPE), 2) =
         (kind("history"), kind("k"), others.count())
     else {
-        let found = inputs.iter().map(|(name, kind)| format!("{kind} {name}"));
-        let found = found.collect::<Vec<_>>().join(", ");
+        let types = inputs.iter().map(|(name, kind)| format!("{kind} {name}"));
+        let types = types.collect::<Vec<_>>().join(", ");
         let wanted = "expected history and k; export the model with --io tokens or --io ids.";
-        return Err(format!("takes {found}: {wanted}"));
+        return Err(format!("takes {types}: {wanted}"));
     };
     let version = version.as_deref().unwrap_or("none");
     if !VERSIONS.contains(&version) {
@@ -259,7 +259,7 @@ fn check<T: Item>(
     Ok(())
 }
 
-/// The rows as one tensor; "" or 0 pads.
+/// The rows as one tensor, padded with "" or 0.
 fn padded<T: Item>(rows: &[Vec<T>]) -> ort::Result<DynTensor> {
     let length = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut padded = Vec::with_capacity(rows.len() * length);

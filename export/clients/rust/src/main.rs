@@ -1,5 +1,5 @@
-//! Prints one recommended item, its score and, if the model gives reasons, the item that raised it
-//! most, a line.
+//! Prints a line for each recommended item: the item, its score and, if the model gives reasons,
+//! the item of the history that raised the score most.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -40,17 +40,17 @@ fn run() -> Result<(), Box<dyn Error>> {
     let (path, device) = (&arguments.model, arguments.device);
     match Model::<String>::load(path, device) {
         Ok(model) => show(&model, &arguments),
-        // A file of ids; any other file is refused once more, for the same reason.
+        // A file of ids loads now. Any other file is refused again, for the same reason.
         Err(_) => show(&Model::<i64>::load(path, device)?, &arguments),
     }
 }
 
-fn parse(given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+fn parse(texts: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let (mut k, mut exclude, mut among, mut device) = (10, None, None, Device::Cpu);
     let mut positional = Vec::new();
-    let mut given = given.skip(1);
-    while let Some(text) = given.next() {
-        let mut value = || given.next().ok_or(format!("{text} has no value: {USAGE}."));
+    let mut texts = texts.skip(1);
+    while let Some(text) = texts.next() {
+        let mut value = || texts.next().ok_or(format!("{text} has no value: {USAGE}."));
         match text.as_str() {
             "-k" => {
                 let text = value()?;
@@ -60,7 +60,7 @@ fn parse(given: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--exclude" => exclude = Some(value()?),
             "--among" => among = Some(value()?),
             "--gpu" => device = Device::Gpu,
-            "--" => positional.extend(given.by_ref()),
+            "--" => positional.extend(texts.by_ref()),
             _ if text.starts_with('-') => return Err(format!("{text} is no option: {USAGE}.")),
             _ => positional.push(text),
         }
@@ -94,9 +94,9 @@ where
         noise: None,
     };
     let ranking = model.recommend(slice::from_ref(&history), arguments.k, &options)?;
-    let found = ranking.items[0].iter().zip(&ranking.scores[0]);
+    let ranked = ranking.items[0].iter().zip(&ranking.scores[0]);
     let mut lines = String::new();
-    for (rank, (item, score)) in found.enumerate() {
+    for (rank, (item, score)) in ranked.enumerate() {
         let reasons = ranking.reasons.as_ref().map(|reasons| &reasons[0][rank]);
         let reason = reasons.and_then(|reasons| because(&history, reasons));
         let reason = reason.map_or(String::new(), |item| format!("\tbecause of {item}"));
@@ -110,7 +110,7 @@ where
     Ok(io::stdout().write_all(lines.as_bytes())?)
 }
 
-/// One list for all rows: the items of a file, one a line, or those of a text, with commas between.
+/// One list for all rows: the items of a file, one a line, or of a text, separated by commas.
 fn read_items<T: FromStr>(text: &str) -> Result<Vec<Vec<T>>, String> {
     let lines = if Path::new(text).is_file() {
         fs::read_to_string(text).map_err(|error| format!("{text} cannot be read: {error}."))?

@@ -55,17 +55,17 @@ fn read_golden() -> Value {
 }
 
 /// An item as golden.json holds it.
-trait Given: Item + PartialEq + std::fmt::Debug {
+trait GoldenItem: Item + PartialEq + std::fmt::Debug {
     fn from_json(value: &Value) -> Self;
 }
 
-impl Given for String {
+impl GoldenItem for String {
     fn from_json(value: &Value) -> Self {
         value.as_str().expect("a token").to_string()
     }
 }
 
-impl Given for i64 {
+impl GoldenItem for i64 {
     fn from_json(value: &Value) -> Self {
         value.as_i64().expect("an id")
     }
@@ -79,7 +79,7 @@ fn rows<T>(rows: &Value, read: impl Fn(&Value) -> T) -> Vec<Vec<T>> {
         .collect()
 }
 
-fn golden_tests<T: Given>(part: &str, cases: &Value, golden: &Arc<Value>) -> Vec<Trial> {
+fn golden_tests<T: GoldenItem>(part: &str, cases: &Value, golden: &Arc<Value>) -> Vec<Trial> {
     let path = format!(
         "{CLIENTS}/{}",
         cases["model"].as_str().expect("a file name")
@@ -98,7 +98,7 @@ fn golden_tests<T: Given>(part: &str, cases: &Value, golden: &Arc<Value>) -> Vec
     cases.into_iter().map(test).collect()
 }
 
-fn rank<T: Given>(model: &Model<T>, case: &Value) -> Result<Ranking<T>, recommend::Error> {
+fn rank<T: GoldenItem>(model: &Model<T>, case: &Value) -> Result<Ranking<T>, recommend::Error> {
     let lists = |name| case.get(name).map(|lists| rows(lists, T::from_json));
     let (exclude, among) = (lists("exclude"), lists("among"));
     let noise = case
@@ -117,7 +117,7 @@ fn number(value: &Value, null: f32) -> f32 {
     value.as_f64().map_or(null, |number| number as f32)
 }
 
-fn compare<T: Given>(model: &Model<T>, case: &Value, tolerance: f32) -> Outcome {
+fn compare<T: GoldenItem>(model: &Model<T>, case: &Value, tolerance: f32) -> Outcome {
     let ranking = rank(model, case)?;
     assert_eq!(ranking.items, rows(&case["items"], T::from_json));
     let expected = rows(&case["scores"], |score| number(score, f32::NEG_INFINITY));
@@ -137,13 +137,13 @@ fn compare<T: Given>(model: &Model<T>, case: &Value, tolerance: f32) -> Outcome 
     Ok(())
 }
 
-fn assert_close(found: &[Vec<f32>], expected: &[Vec<f32>], tolerance: f32) {
+fn assert_close(actual: &[Vec<f32>], expected: &[Vec<f32>], tolerance: f32) {
     let lengths = |rows: &[Vec<f32>]| rows.iter().map(Vec::len).collect::<Vec<_>>();
-    assert_eq!(lengths(found), lengths(expected));
-    for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
-        // The difference of two infinities is not a number.
-        let close = found == expected || (found - expected).abs() <= tolerance;
-        assert!(close, "{found} is not within {tolerance} of {expected}");
+    assert_eq!(lengths(actual), lengths(expected));
+    for (actual, expected) in actual.iter().flatten().zip(expected.iter().flatten()) {
+        // The difference of two infinities is NaN.
+        let close = actual == expected || (actual - expected).abs() <= tolerance;
+        assert!(close, "{actual} is not within {tolerance} of {expected}");
     }
 }
 

@@ -1,4 +1,4 @@
-// The command bench times the client on one model and the histories of a file, one a line, tokens with tabs between.
+// The command bench times the client with one model and the histories of a file: one a line, tokens separated by tabs.
 package main
 
 import (
@@ -121,7 +121,7 @@ func sum(times []time.Duration) (total time.Duration) {
 	return total
 }
 
-// percentile returns the time in milliseconds that so many of a hundred sorted times do not exceed.
+// percentile returns, in milliseconds, the time that this percentage of the sorted times does not exceed.
 func percentile(sorted []time.Duration, percent int) float64 {
 	return sorted[(len(sorted)-1)*percent/100].Seconds() * 1000
 }

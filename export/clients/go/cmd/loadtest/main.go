@@ -1,4 +1,4 @@
-// The command loadtest sends requests to a running service, and prints how fast and in how much memory it answers them.
+// The command loadtest sends requests to a running service, and prints the service's times and memory.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// stage is what a number of connections gave.
+// stage is the result of one number of connections.
 type stage struct {
 	Connections  int     `json:"connections"`
 	Requests     int     `json:"requests"`
@@ -27,11 +27,11 @@ type stage struct {
 	P99          float64 `json:"p99_ms"`
 	PerSecond    float64 `json:"per_second"`
 	MemoryBefore int64   `json:"memory_before"` // Bytes that the service's process has in memory.
-	MemoryDuring int64   `json:"memory_during"` // The most that was seen.
+	MemoryDuring int64   `json:"memory_during"` // The most that was measured.
 	MemoryAfter  int64   `json:"memory_after"`
 }
 
-// load is what the service is to bear.
+// load describes the requests of a test.
 type load struct {
 	url         string
 	bodies      [][]byte
@@ -54,7 +54,7 @@ func parse(arguments []string) (load, error) {
 	test := load{connections: []int{1, 8, 32}}
 	flags := flag.NewFlagSet("loadtest", flag.ExitOnError)
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "loadtest URL HISTORIES.txt [flags]\n\nHISTORIES.txt has a history a line, items with tabs between.")
+		fmt.Fprintln(flags.Output(), "loadtest URL HISTORIES.txt [flags]\n\nHISTORIES.txt has a history a line, items separated by tabs.")
 		flags.PrintDefaults()
 	}
 	flags.Func("connections", "`numbers` of connections, a stage each (default 1,8,32)", func(text string) (err error) {
@@ -64,33 +64,33 @@ func parse(arguments []string) (load, error) {
 	flags.IntVar(&test.requests, "requests", 100_000, "requests of each stage")
 	k := flags.Int("k", 10, "items of a ranking")
 	ids := flags.Bool("ids", false, "the items are ids")
-	var given []string
+	var positional []string
 	for rest := arguments; len(rest) > 0; {
 		_ = flags.Parse(rest)
 		if rest = flags.Args(); len(rest) > 0 {
-			given, rest = append(given, rest[0]), rest[1:]
+			positional, rest = append(positional, rest[0]), rest[1:]
 		}
 	}
-	if len(given) != 2 || test.requests < 1 {
+	if len(positional) != 2 || test.requests < 1 {
 		flags.Usage()
 		os.Exit(2)
 	}
-	test.url = strings.TrimRight(given[0], "/")
+	test.url = strings.TrimRight(positional[0], "/")
 	var err error
-	test.bodies, err = readBodies(given[1], *k, *ids)
+	test.bodies, err = readBodies(positional[1], *k, *ids)
 	return test, err
 }
 
 func counts(text string) ([]int, error) {
-	var found []int
+	var numbers []int
 	for part := range strings.SplitSeq(text, ",") {
 		count, err := strconv.Atoi(part)
 		if err != nil || count < 1 {
-			return nil, errors.New("expected whole numbers of 1 or more, with commas between")
+			return nil, errors.New("expected whole numbers of 1 or more, separated by commas")
 		}
-		found = append(found, count)
+		numbers = append(numbers, count)
 	}
-	return found, nil
+	return numbers, nil
 }
 
 // readBodies returns a request for each line of a file.
@@ -142,7 +142,7 @@ func (test load) run() error {
 	return nil
 }
 
-// stage sends all requests, each connection one after the other, and returns the first error of a request beside the result.
+// stage sends all requests; each connection sends one after the other. It also returns the first error of a request.
 func (test load) stage(connections int) (result stage, first error, err error) {
 	result = stage{Connections: connections, Requests: test.requests}
 	client := &http.Client{
@@ -201,14 +201,14 @@ func (test load) ask(client *http.Client, body []byte) error {
 	if err != nil {
 		return err
 	}
-	var found struct{ Items []any }
-	if answer.StatusCode != http.StatusOK || json.Unmarshal(text, &found) != nil || len(found.Items) == 0 {
+	var ranking struct{ Items []any }
+	if answer.StatusCode != http.StatusOK || json.Unmarshal(text, &ranking) != nil || len(ranking.Items) == 0 {
 		return fmt.Errorf("status %d: %s", answer.StatusCode, bytes.TrimSpace(text))
 	}
 	return nil
 }
 
-// mostMemory looks twice a second until the stage is done.
+// mostMemory measures twice a second until the stage is done.
 func (test load) mostMemory(done <-chan struct{}) (most int64, err error) {
 	ticker := time.NewTicker(time.Second / 2)
 	defer ticker.Stop()
@@ -239,7 +239,7 @@ func (test load) memory() (int64, error) {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, found := strings.CutPrefix(line, "process_resident_memory_bytes "); found {
+		if value, ok := strings.CutPrefix(line, "process_resident_memory_bytes "); ok {
 			bytes, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 			return int64(bytes), err
 		}
@@ -247,7 +247,7 @@ func (test load) memory() (int64, error) {
 	return 0, errors.New("the metrics have no process_resident_memory_bytes")
 }
 
-// percentile returns the time in milliseconds that so many of a hundred sorted times do not exceed.
+// percentile returns, in milliseconds, the time that this percentage of the sorted times does not exceed.
 func percentile(sorted []time.Duration, percent int) float64 {
 	return sorted[(len(sorted)-1)*percent/100].Seconds() * 1000
 }

@@ -1,5 +1,5 @@
-// The command recommend prints recommended items, one a line: the item, its score and, if the model gives reasons, the item of
-// the history that raised the score most.
+// The command recommend prints a line for each recommended item: the item, its score and, if the model gives reasons, the item
+// of the history that raised the score most.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 
 const usage = `recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]
 
-Recommend items to someone who liked these. ITEMS is a file with an item a line, or items with commas between.
+Recommend items to someone who liked these. ITEMS is a file with an item a line, or items separated by commas.
 `
 
 func main() {
@@ -36,17 +36,17 @@ func run(arguments []string) error {
 	var exclude, among []string
 	flags.Func("exclude", "", func(text string) (err error) { exclude, err = readItems(text); return err })
 	flags.Func("among", "", func(text string) (err error) { among, err = readItems(text); return err })
-	given, err := parse(flags, arguments)
+	positional, err := parse(flags, arguments)
 	if err != nil {
 		return err
 	}
-	if len(given) == 0 {
+	if len(positional) == 0 {
 		return errors.New("MODEL.onnx is missing: recommend MODEL.onnx ITEM... [-k 10]")
 	}
 	if *k < 1 {
 		return fmt.Errorf("-k is %d: expected 1 or more", *k)
 	}
-	model, err := recommend.Load(given[0], *gpu)
+	model, err := recommend.Load(positional[0], *gpu)
 	if err != nil {
 		return err
 	}
@@ -55,27 +55,27 @@ func run(arguments []string) error {
 		fmt.Fprintln(os.Stderr, "runs on", model.Provider)
 	}
 	if model.IDs {
-		return show(model, *k, readID, given[1:], exclude, among)
+		return show(model, *k, readID, positional[1:], exclude, among)
 	}
-	return show(model, *k, func(token string) (string, error) { return token, nil }, given[1:], exclude, among)
+	return show(model, *k, func(token string) (string, error) { return token, nil }, positional[1:], exclude, among)
 }
 
-// parse returns the arguments that are no flags, which may stand between the flags; all that follow -- are of them.
-func parse(flags *flag.FlagSet, arguments []string) (given []string, err error) {
+// parse returns the positional arguments. They may stand between the flags; all arguments after -- are positional.
+func parse(flags *flag.FlagSet, arguments []string) (positional []string, err error) {
 	for len(arguments) > 0 {
 		if err := flags.Parse(arguments); err != nil {
 			return nil, err
 		}
 		rest := flags.Args()
 		if read := len(arguments) - len(rest); read > 0 && arguments[read-1] == "--" || len(rest) == 0 {
-			return append(given, rest...), nil
+			return append(positional, rest...), nil
 		}
-		given, arguments = append(given, rest[0]), rest[1:]
+		positional, arguments = append(positional, rest[0]), rest[1:]
 	}
-	return given, nil
+	return positional, nil
 }
 
-// readItems returns the items of a file, one a line, or those of a text, with commas between.
+// readItems returns the items of a file, one a line, or of a text, separated by commas.
 func readItems(text string) ([]string, error) {
 	separators := ","
 	if file, err := os.Stat(text); err == nil && file.Mode().IsRegular() {
@@ -96,7 +96,7 @@ func readID(text string) (int64, error) {
 	return id, nil
 }
 
-// show ranks and prints. A list that is nil is none.
+// show ranks and prints. The lists are the history, exclude and among; nil leaves a list out.
 func show[T recommend.Item](model *recommend.Model, k int, read func(string) (T, error), lists ...[]string) error {
 	var rows [3][][]T
 	for at, list := range lists {
@@ -112,12 +112,12 @@ func show[T recommend.Item](model *recommend.Model, k int, read func(string) (T,
 		}
 		rows[at] = [][]T{row}
 	}
-	found, err := recommend.Recommend(model, rows[0], k, recommend.Options[T]{Exclude: rows[1], Among: rows[2]})
+	ranking, err := recommend.Recommend(model, rows[0], k, recommend.Options[T]{Exclude: rows[1], Among: rows[2]})
 	if err != nil {
 		return err
 	}
 	var none T
-	for rank, item := range found.Items[0] {
+	for rank, item := range ranking.Items[0] {
 		if item == none && rank == 0 {
 			return errors.New("nothing to recommend: every item is in the history or excluded, " +
 				"or --among names none that the model knows")
@@ -126,12 +126,12 @@ func show[T recommend.Item](model *recommend.Model, k int, read func(string) (T,
 			break
 		}
 		because := ""
-		if found.Reasons != nil {
-			if reason, ok := recommend.Because(rows[0][0], found.Reasons[0][rank]); ok {
+		if ranking.Reasons != nil {
+			if reason, ok := recommend.Because(rows[0][0], ranking.Reasons[0][rank]); ok {
 				because = fmt.Sprint("\tbecause of ", reason)
 			}
 		}
-		fmt.Printf("%v\t%.4f%s\n", item, found.Scores[0][rank], because)
+		fmt.Printf("%v\t%.4f%s\n", item, ranking.Scores[0][rank], because)
 	}
 	return nil
 }

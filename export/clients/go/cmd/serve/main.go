@@ -1,4 +1,4 @@
-// The command serve answers requests for recommendations over HTTP, as the README says.
+// The command serve answers requests for recommendations over HTTP; README.md describes them.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"recbole-multvae/recommend"
 )
 
-// positive is a flag's whole number of 1 or more.
+// positive is the value of a flag: a whole number of 1 or more.
 type positive int
 
 func (p *positive) String() string { return strconv.Itoa(int(*p)) }
@@ -33,7 +33,7 @@ func (p *positive) Set(text string) error {
 	return nil
 }
 
-// settings are those of the command line.
+// settings are the values of the command line.
 type settings struct {
 	model             string
 	addr              string
@@ -63,21 +63,21 @@ func parse(arguments []string) settings {
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&set.addr, "addr", ":8080", "`address` to listen at")
-	flags.BoolVar(&set.gpu, "gpu", false, "run on CUDA where it is at hand")
+	flags.BoolVar(&set.gpu, "gpu", false, "run on CUDA if it is available")
 	flags.Var(&set.limits.body, "max-body", "`bytes` of a body")
 	flags.Var(&set.limits.history, "max-history", "`items` of a history")
-	flags.Var(&set.limits.list, "max-list", "`items` of a list to exclude or to rank alone")
+	flags.Var(&set.limits.list, "max-list", "`items` of a list exclude or among")
 	flags.Var(&set.limits.batch, "max-batch", "`histories` of a request")
-	flags.Var(&set.limits.padded, "max-padded", "`items` of all histories, or lists, of a request, counted as if all were as long as the longest")
+	flags.Var(&set.limits.padded, "max-padded", "`items` of all histories, or lists, of a request, each counted as long as the longest")
 	flags.Var(&set.limits.k, "max-k", "`items` of a ranking")
-	flags.Var(&set.limits.answer, "max-answer", "`numbers` of an answer: histories times k, and with reasons times the longest history")
-	flags.Var(&set.limits.working, "max-working", "`requests` at work at once")
-	flags.Var(&set.limits.waiting, "max-waiting", "`requests` that are read, or wait to be at work")
-	flags.DurationVar(&set.limits.wait, "wait", time.Second, "how long a request waits to be at work")
-	flags.DurationVar(&set.read, "read-timeout", 10*time.Second, "for a request to arrive")
-	flags.DurationVar(&set.write, "write-timeout", 30*time.Second, "for a request to be answered")
-	flags.DurationVar(&set.idle, "idle-timeout", 2*time.Minute, "for the next request of a connection")
-	flags.DurationVar(&set.drain, "drain", 30*time.Second, "for the requests at work, when the service is stopped")
+	flags.Var(&set.limits.answer, "max-answer", "`numbers` of an answer: histories times k, with reasons also times the longest history")
+	flags.Var(&set.limits.working, "max-working", "`requests` that are ranked at once")
+	flags.Var(&set.limits.waiting, "max-waiting", "`requests` that are being read, or wait to be ranked")
+	flags.DurationVar(&set.limits.wait, "wait", time.Second, "how long a request waits to be ranked")
+	flags.DurationVar(&set.read, "read-timeout", 10*time.Second, "time for a request to arrive")
+	flags.DurationVar(&set.write, "write-timeout", 30*time.Second, "time for a request to be answered")
+	flags.DurationVar(&set.idle, "idle-timeout", 2*time.Minute, "time until the next request of a connection")
+	flags.DurationVar(&set.drain, "drain", 30*time.Second, "time for the running requests when the service is stopped")
 	_ = flags.Parse(arguments)
 	if set.model = flags.Arg(0); set.model != "" {
 		_ = flags.Parse(flags.Args()[1:])

@@ -60,11 +60,11 @@ func start(t *testing.T, arguments ...string) (process *exec.Cmd, url string, en
 	t.Cleanup(func() { _ = process.Process.Kill() })
 	lines := bufio.NewReader(stderr)
 	first, err := lines.ReadString('\n')
-	found := regexp.MustCompile(`msg=ready addr=(\S+) `).FindStringSubmatch(first)
-	if err != nil || found == nil {
+	match := regexp.MustCompile(`msg=ready addr=(\S+) `).FindStringSubmatch(first)
+	if err != nil || match == nil {
 		t.Fatalf("%v, %s", err, first)
 	}
-	return process, "http://" + found[1], func() (string, error) {
+	return process, "http://" + match[1], func() (string, error) {
 		log, err := io.ReadAll(lines)
 		return string(log), errors.Join(err, process.Wait())
 	}
@@ -121,8 +121,8 @@ func TestTheLoadTest(t *testing.T) {
 			t.Errorf("%v, %s", err, &stderr)
 		}
 		lines := `{"connections":1,"requests":20,…,"memory_after":…}…{"connections":3,"requests":20,…,"memory_after":…}`
-		if found := strings.ReplaceAll(stdout.String(), "\n", " "); !like(found, lines) {
-			t.Error(found)
+		if text := strings.ReplaceAll(stdout.String(), "\n", " "); !like(text, lines) {
+			t.Error(text)
 		}
 	}
 }

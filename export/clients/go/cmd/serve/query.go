@@ -1,4 +1,4 @@
-// What a request may ask for: its body, and the limits that it keeps to.
+// The body of a request, and the limits that it must keep.
 package main
 
 import (
@@ -12,25 +12,25 @@ import (
 type limits struct {
 	body    positive // Bytes of a body.
 	history positive // Items of a history.
-	list    positive // Items of a list to exclude, or to rank alone.
+	list    positive // Items of a list exclude or among.
 	batch   positive // Histories of a request.
-	padded  positive // Histories times the longest of them; lists likewise.
+	padded  positive // Number of histories times the length of the longest; lists likewise.
 	k       positive // Items of a ranking.
 	answer  positive // Numbers of an answer: histories times k; with reasons, times the longest history.
-	working positive // Requests at work at once.
-	waiting positive // Requests that wait for those, or are being read.
+	working positive // Requests that are ranked at once.
+	waiting positive // Requests that wait to be ranked, or are being read.
 	wait    time.Duration
 }
 
-// query is a request that was understood.
+// query is a parsed request.
 type query[T recommend.Item] struct {
 	histories [][]T
 	k         int
 	options   recommend.Options[T]
-	one       bool // It is for one person, and so is the answer.
+	one       bool // The request, and so the answer, is for one person.
 }
 
-// parse reads a body: a JSON object with known fields of the right types.
+// parse reads a body, which must be a JSON object with known fields of the right types.
 func (s *service[T]) parse(body []byte) (query[T], error) {
 	q := query[T]{k: 10}
 	var fields map[string]json.RawMessage
@@ -82,12 +82,12 @@ func (s *service[T]) parse(body []byte) (query[T], error) {
 
 // list reads a list without nulls.
 func list[T any](raw json.RawMessage) ([]T, bool) {
-	var found []*T
-	if json.Unmarshal(raw, &found) != nil || found == nil {
+	var pointers []*T // nil for a null.
+	if json.Unmarshal(raw, &pointers) != nil || pointers == nil {
 		return nil, false
 	}
-	values := make([]T, len(found))
-	for at, value := range found {
+	values := make([]T, len(pointers))
+	for at, value := range pointers {
 		if value == nil {
 			return nil, false
 		}
@@ -98,16 +98,16 @@ func list[T any](raw json.RawMessage) ([]T, bool) {
 
 func listOfLists[T any](raw json.RawMessage) ([][]T, bool) {
 	rows, ok := list[json.RawMessage](raw)
-	found := make([][]T, len(rows))
+	values := make([][]T, len(rows))
 	for at, row := range rows {
-		if found[at], ok = list[T](row); !ok {
+		if values[at], ok = list[T](row); !ok {
 			return nil, false
 		}
 	}
-	return found, ok
+	return values, ok
 }
 
-// lists reads one list, for all histories, or one for each.
+// lists reads one list for all histories, or a list for each.
 func lists[T any](raw json.RawMessage) ([][]T, bool) {
 	if one, ok := list[T](raw); ok {
 		return [][]T{one}, true
@@ -115,7 +115,7 @@ func lists[T any](raw json.RawMessage) ([][]T, bool) {
 	return listOfLists[T](raw)
 }
 
-// check refuses a query that would cost too much. What does not fit the model, the client refuses.
+// check refuses a query that would cost too much. The client refuses what does not fit the model.
 func (s *service[T]) check(q query[T]) error {
 	if batch := len(q.histories); batch < 1 || batch > int(s.limits.batch) {
 		return bad("there are %d histories: expected 1 to %d", batch, s.limits.batch)
@@ -143,7 +143,7 @@ func (s *service[T]) check(q query[T]) error {
 	return nil
 }
 
-// size returns the length of the longest row, unless rows are too long, alone or padded together.
+// size returns the length of the longest row; an error if a row, or all rows padded together, are too long.
 func (s *service[T]) size(name string, rows [][]T, most positive) (longest int, err error) {
 	for _, row := range rows {
 		longest = max(longest, len(row))

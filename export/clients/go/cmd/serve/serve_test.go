@@ -48,14 +48,14 @@ func ask(handler http.Handler, method, path, body string) *httptest.ResponseReco
 	return answer
 }
 
-// refused tells whether an answer has a status and one sentence that contains a text.
+// refused checks that an answer has a status and one sentence that contains a text.
 func refused(t *testing.T, answer *httptest.ResponseRecorder, status int, text string) {
 	t.Helper()
-	var found map[string]string
-	if err := json.Unmarshal(answer.Body.Bytes(), &found); err != nil || len(found) != 1 {
+	var fields map[string]string
+	if err := json.Unmarshal(answer.Body.Bytes(), &fields); err != nil || len(fields) != 1 {
 		t.Errorf("no error in JSON: %s", answer.Body)
 	}
-	message := found["error"]
+	message := fields["error"]
 	if answer.Code != status || !strings.Contains(message, text) || !strings.HasSuffix(message, ".") || strings.Contains(message, "\n") {
 		t.Errorf("%d %s, not %d %s", answer.Code, message, status, text)
 	}
@@ -64,7 +64,7 @@ func refused(t *testing.T, answer *httptest.ResponseRecorder, status int, text s
 	}
 }
 
-// like tells whether a text is as expected, where … stands for anything.
+// like tells whether a text is as expected; … stands for any text.
 func like(text, expected string) bool {
 	pattern := strings.ReplaceAll(regexp.QuoteMeta(expected), "…", ".*")
 	return regexp.MustCompile("^" + pattern + "$").MatchString(strings.TrimSpace(text))
@@ -201,7 +201,7 @@ func TestAPanicIsAnswered(t *testing.T) {
 		panic("on purpose")
 	}
 	handler := s.handler()
-	for range 2 * small.working { // The places at work are given back.
+	for range 2 * small.working { // The panics have freed the places at work.
 		refused(t, ask(handler, "POST", "/recommend", `{"history": []}`), http.StatusInternalServerError, "the request failed")
 	}
 }

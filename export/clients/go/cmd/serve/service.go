@@ -20,7 +20,7 @@ import (
 	"recbole-multvae/recommend"
 )
 
-// failure is an error with the status that it is answered with.
+// failure is an error with the status of its answer.
 type failure struct {
 	status  int
 	message string
@@ -32,7 +32,7 @@ func bad(format string, values ...any) error {
 	return failure{http.StatusBadRequest, fmt.Sprintf(format, values...)}
 }
 
-// ranking is the answer for one history: as many items as there are, with scores and, if the file has them, reasons.
+// ranking is the answer for one history, without padding; reasons if the file has them.
 type ranking[T recommend.Item] struct {
 	Items   []T         `json:"items"`
 	Scores  []float32   `json:"scores"`
@@ -52,7 +52,7 @@ type service[T recommend.Item] struct {
 	working  chan struct{}
 }
 
-// newService makes the service of a model that has answered a first request.
+// newService makes the service of a model, after the model has answered a first request.
 func newService[T recommend.Item](model *recommend.Model, limits limits) (*service[T], error) {
 	s := &service[T]{
 		rank: func(histories [][]T, k int, options recommend.Options[T]) (*recommend.Ranking[T], error) {
@@ -112,7 +112,7 @@ func only(method string, handler http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// recovered answers with status 500 where the handler panics.
+// recovered answers with status 500 if the handler panics.
 func recovered(handler http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -142,7 +142,7 @@ func (s *service[T]) recommend(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer reads a request, waits until it may work, and returns what is to be answered.
+// answer reads a request, waits until it may be ranked, and returns the answer.
 func (s *service[T]) answer(w http.ResponseWriter, r *http.Request) (any, error) {
 	select {
 	case s.admitted <- struct{}{}:
@@ -167,13 +167,13 @@ func (s *service[T]) answer(w http.ResponseWriter, r *http.Request) (any, error)
 	if err := s.check(q); err != nil {
 		return nil, err
 	}
-	found, err := s.work(r.Context(), q)
+	result, err := s.work(r.Context(), q)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]ranking[T], len(found.Items))
+	all := make([]ranking[T], len(result.Items))
 	for row := range all {
-		all[row] = cut(found, row, len(q.histories[row]))
+		all[row] = cut(result, row, len(q.histories[row]))
 	}
 	if q.one {
 		return all[0], nil
@@ -181,7 +181,7 @@ func (s *service[T]) answer(w http.ResponseWriter, r *http.Request) (any, error)
 	return rankings[T]{all}, nil
 }
 
-// work ranks as soon as few enough others do.
+// work ranks as soon as fewer than the limit of other requests are being ranked.
 func (s *service[T]) work(ctx context.Context, q query[T]) (*recommend.Ranking[T], error) {
 	late := time.NewTimer(s.limits.wait)
 	defer late.Stop()
@@ -191,23 +191,23 @@ func (s *service[T]) work(ctx context.Context, q query[T]) (*recommend.Ranking[T
 		return s.rank(q.histories, q.k, q.options)
 	case <-late.C:
 		return nil, failure{http.StatusServiceUnavailable, "too many requests are at work"}
-	case <-ctx.Done(): // Nobody reads this answer.
+	case <-ctx.Done(): // The client is gone and reads no answer.
 		return nil, failure{http.StatusServiceUnavailable, "the request was cancelled"}
 	}
 }
 
 // cut returns one row without its padding.
-func cut[T recommend.Item](found *recommend.Ranking[T], row, length int) ranking[T] {
-	scores := found.Scores[row]
+func cut[T recommend.Item](result *recommend.Ranking[T], row, length int) ranking[T] {
+	scores := result.Scores[row]
 	k := 0
 	for k < len(scores) && !math.IsInf(float64(scores[k]), -1) {
 		k++
 	}
-	one := ranking[T]{Items: found.Items[row][:k], Scores: scores[:k]}
-	if found.Reasons != nil {
+	one := ranking[T]{Items: result.Items[row][:k], Scores: scores[:k]}
+	if result.Reasons != nil {
 		one.Reasons = make([][]float32, k)
 		for rank := range one.Reasons {
-			one.Reasons[rank] = found.Reasons[row][rank][:length]
+			one.Reasons[rank] = result.Reasons[row][rank][:length]
 		}
 	}
 	return one

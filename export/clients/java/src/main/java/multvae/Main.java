@@ -15,8 +15,8 @@ import java.util.Locale;
 import java.util.Map;
 
 /**
- * The command line. Prints one recommended item, its score and, if the model gives reasons, the
- * item that raised it most, a line.
+ * The command line. Prints a line for each recommended item: the item, its score and, if the model
+ * gives reasons, the item of the history that raised the score most.
  */
 public final class Main {
   private static final String USAGE =
@@ -25,13 +25,13 @@ public final class Main {
   private Main() {}
 
   public static void main(String[] args) throws OrtException {
-    // The default encoding of some systems has no letters beyond ASCII.
+    // The default encoding of some systems has only ASCII.
     PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
     PrintStream err = new PrintStream(System.err, true, StandardCharsets.UTF_8);
     System.exit(run(args, out, err));
   }
 
-  /** Does all but leave the process; returns its exit code. */
+  /** Runs the command line and returns its exit code. */
   static int run(String[] args, PrintStream out, PrintStream err) throws OrtException {
     try {
       List<String> words = new ArrayList<>();
@@ -92,13 +92,13 @@ public final class Main {
       Recommender<Object> recommender,
       List<Object> history,
       int k,
-      Map<String, String> given,
+      Map<String, String> lists,
       PrintStream out)
       throws OrtException {
     Recommender.Options<Object> options =
         new Recommender.Options<>()
-            .withExclude(list(given.get("--exclude"), recommender.ids()))
-            .withAmong(list(given.get("--among"), recommender.ids()));
+            .withExclude(list(lists.get("--exclude"), recommender.ids()))
+            .withAmong(list(lists.get("--among"), recommender.ids()));
     Recommender.Ranking<Object> ranking = recommender.recommend(List.of(history), k, options);
     float[] scores = ranking.scores()[0];
     if (scores[0] == Float.NEGATIVE_INFINITY) {
@@ -117,7 +117,7 @@ public final class Main {
     }
   }
 
-  /** One list for all rows: of a file with an item a line, or of a text with commas between. */
+  /** One list for all rows: the items of a file, one a line, or of a text, separated by commas. */
   private static List<List<Object>> list(String text, boolean ids) {
     if (text == null) {
       return null;

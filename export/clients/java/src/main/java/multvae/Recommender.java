@@ -22,7 +22,7 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * Recommendations from an exported model, with onnxruntime alone.
+ * Recommendations from an exported model, with only onnxruntime.
  *
  * <p>Threads may share a recommender. Close it after the last call has returned.
  *
@@ -48,16 +48,16 @@ public final class Recommender<T> implements AutoCloseable {
    * @param items [batch][k], best first
    * @param scores [batch][k]
    * @param reasons [batch][k][length]: by how much each item of the history raises each score; null
-   *     of a file without reasons
+   *     if the file has no reasons
    */
   public record Ranking<T>(List<List<T>> items, float[][] scores, float[][][] reasons) {}
 
   /**
-   * Options of a request, for example {@code new Options<String>().withAmong(rows)}. An option that
-   * is null is not asked for.
+   * Options of a request, for example {@code new Options<String>().withAmong(rows)}. Null leaves an
+   * option out.
    *
    * @param exclude items never to return, a list for each history, or one for all
-   * @param among items to rank alone, likewise
+   * @param among the only items to rank, likewise
    * @param noise [batch or 1][K], standard normal for a sample
    */
   public record Options<T>(List<List<T>> exclude, List<List<T>> among, float[][] noise) {
@@ -82,7 +82,7 @@ public final class Recommender<T> implements AutoCloseable {
    * Loads a file exported with {@code --io tokens} or {@code --io ids}.
    *
    * @param itemType {@code String.class} or {@code Long.class}; {@code Object.class} takes both
-   * @param gpu run on CUDA where it can be had; {@link #provider} says what it got
+   * @param gpu run on CUDA if it is available; {@link #provider} says where it runs
    * @throws IllegalArgumentException if the file is missing, is of another form, or has other items
    */
   public static <T> Recommender<T> open(Path model, Class<T> itemType, boolean gpu) {
@@ -94,7 +94,7 @@ public final class Recommender<T> implements AutoCloseable {
       try {
         return load(model, itemType, OrtProvider.CUDA);
       } catch (OrtException noCuda) {
-        // The CPU takes over below.
+        // It runs on the CPU instead.
       }
     }
     try {
@@ -131,20 +131,20 @@ public final class Recommender<T> implements AutoCloseable {
     this.itemType = itemType;
     OnnxJavaType history = type(inputs.get("history"));
     this.ids = history == OnnxJavaType.INT64;
-    // A k that has a default is not among the inputs, and the binding refuses to feed it.
+    // A k that has a default is no input, and the binding refuses to feed it.
     boolean known =
         (ids || history == OnnxJavaType.STRING)
             && type(inputs.get("k")) == OnnxJavaType.INT64
             && INPUTS.containsAll(inputs.keySet());
     if (!known) {
-      String found =
+      String types =
           inputs.values().stream()
               .map(input -> type(input).name().toLowerCase(Locale.ROOT) + " " + input.getName())
               .collect(Collectors.joining(", "));
       throw new IllegalArgumentException(
           ("%s takes %s: expected history and k; "
                   + "export the model with --io tokens or --io ids, and no --k-default.")
-              .formatted(model, found));
+              .formatted(model, types));
     }
     Map<String, String> metadata = session.getMetadata().getCustomMetadata();
     String version = metadata.getOrDefault("contract_version", "none");
@@ -153,11 +153,11 @@ public final class Recommender<T> implements AutoCloseable {
           "%s has the contract version %s, this client knows 1 and 2: update it."
               .formatted(model, version));
     }
-    Class<?> found = ids ? Long.class : String.class;
-    if (!itemType.isAssignableFrom(found)) {
+    Class<?> fileType = ids ? Long.class : String.class;
+    if (!itemType.isAssignableFrom(fileType)) {
       throw new IllegalArgumentException(
           "%1$s has items of type %2$s, not %3$s: open it with %2$s.class."
-              .formatted(model, found.getSimpleName(), itemType.getSimpleName()));
+              .formatted(model, fileType.getSimpleName(), itemType.getSimpleName()));
     }
   }
 
@@ -185,8 +185,8 @@ public final class Recommender<T> implements AutoCloseable {
   /**
    * Ranks the k best items for each history; the histories may differ in length.
    *
-   * @throws IllegalArgumentException if the file lacks an option that is asked for, k is below 1,
-   *     or a token has a character above U+FFFF
+   * @throws IllegalArgumentException if the file lacks an option that is used, k is below 1, or a
+   *     token has a character above U+FFFF
    * @throws OrtException if an option has neither one row nor a row for each history
    */
   public Ranking<T> recommend(List<List<T>> histories, int k, Options<T> options)
@@ -199,7 +199,7 @@ public final class Recommender<T> implements AutoCloseable {
     }
     boolean reasons = session.getOutputNames().contains("reasons");
     if (histories.isEmpty()) {
-      // onnxruntime 1.29 ends the whole process at a batch of no rows.
+      // onnxruntime 1.29 ends the whole process if a batch has no rows.
       return new Ranking<>(List.of(), new float[0][], reasons ? new float[0][][] : null);
     }
     Map<String, OnnxTensor> feed = new HashMap<>();
@@ -226,16 +226,16 @@ public final class Recommender<T> implements AutoCloseable {
     }
   }
 
-  private void require(String name, Object given, String option) {
-    if (given != null && !inputs.containsKey(name)) {
+  private void require(String name, Object value, String option) {
+    if (value != null && !inputs.containsKey(name)) {
       throw new IllegalArgumentException(
           "the model has no input %s: export it with %s.".formatted(name, option));
     }
   }
 
-  /** The rows as one tensor, padded with "" or 0; null or no rows are one empty row. */
-  private OnnxTensor padded(List<List<T>> given) throws OrtException {
-    List<List<T>> rows = given == null || given.isEmpty() ? List.of(List.of()) : given;
+  /** The lists as one tensor, padded with "" or 0; null or no lists give one empty row. */
+  private OnnxTensor padded(List<List<T>> lists) throws OrtException {
+    List<List<T>> rows = lists == null || lists.isEmpty() ? List.of(List.of()) : lists;
     int length = rows.stream().mapToInt(List::size).max().orElse(0);
     long[] shape = {rows.size(), length};
     Object[] items = new Object[rows.size() * length];
@@ -270,7 +270,7 @@ public final class Recommender<T> implements AutoCloseable {
     return rows.map(row -> Arrays.stream(row).map(itemType::cast).toList()).toList();
   }
 
-  /** The item of a history that raised a score most, by its reasons [length]; empty if none did. */
+  /** The item of a history that raised a score most, by its reasons; empty if none raised it. */
   public static <T> Optional<T> because(List<T> history, float[] reasons) {
     Optional<T> item = Optional.empty();
     float most = 0;

@@ -10,10 +10,10 @@ import java.util.List;
 import java.util.Locale;
 
 /**
- * Measures the client with the default session options and one thread that calls.
+ * Measures the client with the default session options and one calling thread.
  *
  * <p>{@code MODEL.onnx HISTORIES.txt [--gpu]}, where HISTORIES.txt has a history a line, tokens
- * with tabs between.
+ * separated by tabs.
  */
 final class Bench {
   private static final int K = 10;

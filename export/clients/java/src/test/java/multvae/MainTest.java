@@ -102,12 +102,12 @@ class MainTest {
 
   @Test
   void aProcessPrintsUtf8AndHasAnExitCode() throws IOException, InterruptedException {
-    Output found = process(MODEL, "42", "-k", "1");
-    assertEquals(List.of("café\t1.8704"), found.out);
-    assertEquals(0, found.code);
+    Output ranked = process(MODEL, "42", "-k", "1");
+    assertEquals(List.of("café\t1.8704"), ranked.out);
+    assertEquals(0, ranked.code);
     Output failed = process(MODEL, "-k", "0");
     assertEquals(1, failed.code);
-    // Some versions of Java add warnings of their own.
+    // Some versions of Java add warnings.
     assertTrue(failed.err.contains("-k is 0: expected 1 or more."), failed.err.toString());
   }
 

@@ -58,8 +58,8 @@ class RecommenderTest {
   }
 
   /** Rows of tokens or ids; null where the case has none. */
-  private static List<List<Object>> rows(JsonObject given, String name) {
-    return given.has(name) ? list(given.get(name), row -> list(row, RecommenderTest::item)) : null;
+  private static List<List<Object>> rows(JsonObject json, String name) {
+    return json.has(name) ? list(json.get(name), row -> list(row, RecommenderTest::item)) : null;
   }
 
   private static Object item(JsonElement item) {
@@ -78,46 +78,46 @@ class RecommenderTest {
     return numbers;
   }
 
-  private static void near(float[][] found, JsonElement expected) {
+  private static void near(float[][] actual, JsonElement expected) {
     float[][] numbers = numbers(expected, Float.NEGATIVE_INFINITY);
-    assertEquals(numbers.length, found.length);
+    assertEquals(numbers.length, actual.length);
     for (int row = 0; row < numbers.length; row++) {
-      assertArrayEquals(numbers[row], found[row], GOLDEN.get("tolerance").getAsFloat());
+      assertArrayEquals(numbers[row], actual[row], GOLDEN.get("tolerance").getAsFloat());
     }
   }
 
-  private static Ranking<Object> recommend(Recommender<Object> recommender, JsonObject given)
+  private static Ranking<Object> recommend(Recommender<Object> recommender, JsonObject golden)
       throws OrtException {
-    float[][] noise = given.has("noise") ? numbers(given.get("noise"), Float.NaN) : null;
-    Options<Object> options = new Options<>(rows(given, "exclude"), rows(given, "among"), noise);
-    return recommender.recommend(rows(given, "history"), given.get("k").getAsInt(), options);
+    float[][] noise = golden.has("noise") ? numbers(golden.get("noise"), Float.NaN) : null;
+    Options<Object> options = new Options<>(rows(golden, "exclude"), rows(golden, "among"), noise);
+    return recommender.recommend(rows(golden, "history"), golden.get("k").getAsInt(), options);
   }
 
   @TestFactory
   @DisplayName("golden:")
   Stream<DynamicTest> goldenCases() {
     return Stream.of(GOLDEN, GOLDEN.getAsJsonObject("options"), GOLDEN.getAsJsonObject("ids"))
-        .flatMap(part -> cases(part).stream().map(given -> test(part, given)));
+        .flatMap(part -> cases(part).stream().map(golden -> test(part, golden)));
   }
 
-  private static DynamicTest test(JsonObject part, JsonObject given) {
+  private static DynamicTest test(JsonObject part, JsonObject golden) {
     String stem = part.get("model").getAsString().replace(".onnx", "");
-    String name = stem + ": " + given.get("name").getAsString();
-    return DynamicTest.dynamicTest(name, () -> check(model(part), given));
+    String name = stem + ": " + golden.get("name").getAsString();
+    return DynamicTest.dynamicTest(name, () -> check(model(part), golden));
   }
 
-  private static void check(String model, JsonObject given) throws OrtException {
+  private static void check(String model, JsonObject golden) throws OrtException {
     Ranking<Object> ranking;
     try (Recommender<Object> recommender = Recommender.open(Path.of(model), Object.class, false)) {
-      ranking = recommend(recommender, given);
+      ranking = recommend(recommender, golden);
     }
-    assertEquals(rows(given, "items"), ranking.items());
-    near(ranking.scores(), given.get("scores"));
-    if (!given.has("reasons")) {
+    assertEquals(rows(golden, "items"), ranking.items());
+    near(ranking.scores(), golden.get("scores"));
+    if (!golden.has("reasons")) {
       assertNull(ranking.reasons());
       return;
     }
-    List<JsonElement> reasons = given.getAsJsonArray("reasons").asList();
+    List<JsonElement> reasons = golden.getAsJsonArray("reasons").asList();
     assertEquals(reasons.size(), ranking.reasons().length);
     for (int row = 0; row < reasons.size(); row++) {
       near(ranking.reasons()[row], reasons.get(row));
@@ -174,10 +174,10 @@ class RecommenderTest {
               .flatMap(List::stream)
               .toList();
       List<Callable<List<List<Object>>>> calls = new ArrayList<>();
-      cases.forEach(given -> calls.add(() -> recommend(recommender, given).items()));
-      var found = pool.invokeAll(calls);
-      for (int i = 0; i < found.size(); i++) {
-        assertEquals(rows(cases.get(i), "items"), found.get(i).get());
+      cases.forEach(golden -> calls.add(() -> recommend(recommender, golden).items()));
+      var answers = pool.invokeAll(calls);
+      for (int i = 0; i < answers.size(); i++) {
+        assertEquals(rows(cases.get(i), "items"), answers.get(i).get());
       }
     } finally {
       pool.shutdown();
