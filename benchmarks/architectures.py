@@ -27,7 +27,7 @@ DIFFERENT, TOP = 500, 10
 SHORT = {"epochs": 1, "show_progress": False, "state": "ERROR"}
 #: RecBole's loader for auto-encoders draws no negative items.
 BY_USER: dict[str, Any] = {"train_neg_sample_args": None}
-#: The models with the keys that they need besides.
+#: The models with the further keys that they need.
 MODELS: dict[str, dict[str, Any]] = {
     **{name: {} for name in ("MultVAE", "MultDAE", "EASE", "ADMMSLIM", "ItemKNN", "Pop", "BPR", "LightGCN", "SimpleX")},
     **{name: BY_USER for name in ("MultiVAE", "MultiDAE", "RecVAE", "MacridVAE")},
@@ -36,7 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def requests_of(model: Any, data: Any, valid_data: Any, path: str, io: str) -> dict[str, Callable[[int], Any]]:
-    """What answers the n-th request, by name."""
+    """For each contestant the function that answers the n-th request."""
     from recbole.utils.case_study import full_sort_topk
 
     session, k = onnxruntime.InferenceSession(path, providers=[CPU]), np.array([TOP])

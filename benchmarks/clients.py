@@ -99,14 +99,14 @@ def main() -> None:
 
 
 def write_inputs(model: Path, histories: Path) -> str:
-    """Write the model, and the histories one a line with tabs between tokens; returns what they are."""
+    """Write the model, and the histories one a line with tabs between tokens. Returns a description of both."""
     write(to_onnx(made(ITEMS, HIDDEN, LATENT)), model)
     owners, clicked = clicks(HISTORIES, ITEMS)
     rows = np.split(clicked, np.flatnonzero(np.diff(owners)) + 1)
     histories.write_text("".join("\t".join(f"i{item}" for item in row) + "\n" for row in rows), "utf-8")
     lengths = [len(row) for row in rows]
-    told = f"{HISTORIES} histories of {np.mean(lengths):.0f} items on average, {max(lengths)} at most"
-    return f"{ITEMS} items, {HIDDEN}-{LATENT}-{HIDDEN}, fp32; {told}"
+    lengths_text = f"{HISTORIES} histories of {np.mean(lengths):.0f} items on average, {max(lengths)} at most"
+    return f"{ITEMS} items, {HIDDEN}-{LATENT}-{HIDDEN}, fp32; {lengths_text}"
 
 
 def measure(client: str, root: Path, model: Path, histories: Path) -> list[str]:
@@ -123,12 +123,12 @@ def measure(client: str, root: Path, model: Path, histories: Path) -> list[str]:
             [*program.recommend, str(model), *request], cwd=folder, env=environment, check=True, capture_output=True
         )
         starts.append(time.perf_counter() - begin)
-    said = subprocess.check_output([*program.bench, str(model), str(histories)], cwd=folder, env=environment, text=True)
-    found = json.loads(said)
+    output = subprocess.check_output([*program.bench, str(model), str(histories)], cwd=folder, env=environment, text=True)
+    figures = json.loads(output)
     lines = len((folder / program.source).read_text("utf-8").splitlines())
-    times = [f"{seconds:.2f}" for seconds in (statistics.median(starts), found["p50_ms"], found["p99_ms"])]
-    names = [found[name] for name in ("language", "version", "onnxruntime", "provider")]
-    return [*names, str(lines), *times, f"{found['per_second']:,.0f}"]
+    times = [f"{seconds:.2f}" for seconds in (statistics.median(starts), figures["p50_ms"], figures["p99_ms"])]
+    names = [figures[name] for name in ("language", "version", "onnxruntime", "provider")]
+    return [*names, str(lines), *times, f"{figures['per_second']:,.0f}"]
 
 
 if __name__ == "__main__":

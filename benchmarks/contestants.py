@@ -1,9 +1,9 @@
-"""What trains in a process of its own, in turns: a number of users on stdin starts one, a line of JSON on stdout ends it.
+"""One contestant in a process of its own. It works in turns: a number of users on stdin starts one, JSON on stdout ends it.
 
     echo 1000 | python benchmarks/contestants.py '{"kind": "floor", "precision": "fp32", "items": 20108, "batch": 500}'
 
 Each contestant runs its library's own ``fit``; only the batches are handed out by :class:`Turns`. Two environments run this
-file: at the top it imports torch and NumPy alone, and each kind imports what it needs.
+file: its head imports only torch and NumPy, and each kind of contestant imports its own packages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Enough(Exception):  # noqa: N818
-    """No more turns: it leaves a library's ``fit`` from inside."""
+    """There are no more turns: the exception leaves a library's ``fit``."""
 
 
 def memory(field: str) -> float:
@@ -40,7 +40,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.answers = os.fdopen(os.dup(1), "w")
-        os.dup2(2, 1)  # What a library prints must not get between the answers.
+        os.dup2(2, 1)  # The output of libraries must not get between the answers.
         self.size = self.left = 0
         self.start = time.perf_counter()
 
@@ -93,7 +93,7 @@ class Paced:
 
 
 def configure(model: str, keys: dict[str, Any], dataset: str, data_path: str) -> Any:
-    """The configuration of a model of RecBole, ours or its own, which runs without this package."""
+    """The configuration of a model, RecBole's or ours. RecBole's models run without this package."""
     import logging
     import warnings
 
@@ -112,7 +112,7 @@ def configure(model: str, keys: dict[str, Any], dataset: str, data_path: str) ->
 
 
 def recbole(turns: Turns, trained: bool, evaluated: int, **described: Any) -> None:
-    """What :func:`configure` is told of: train in turns where ``trained``; then evaluate that many users in turns."""
+    """Train in turns if ``trained``, then evaluate that many users in turns. The rest are arguments of :func:`configure`."""
     config = configure(**described)
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer

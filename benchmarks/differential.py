@@ -1,4 +1,4 @@
-"""Made data sets in odd forms, through this package, through RecBole alone, and through a transcription: what differs.
+"""Odd generated data sets through this package, through RecBole alone and through a transcription: the differences.
 
 python benchmarks/differential.py [--examples 3000] [--seed 0] [--smallest]
 """
@@ -35,9 +35,9 @@ def kind(problem: str) -> str:
 
 
 def try_many(trials: Trials, number: int, start: int) -> tuple[Counter[str], dict[str, Example]]:
-    """How often each note and each kind of problem was found, and an example of each problem."""
+    """The number of examples with each note and each kind of problem, and one example of each problem."""
     counts: Counter[str] = Counter()
-    found: dict[str, Example] = {}
+    example_of: dict[str, Example] = {}
 
     @seed(start)
     @settings(
@@ -50,20 +50,20 @@ def try_many(trials: Trials, number: int, start: int) -> tuple[Counter[str], dic
         counts["! examples with one of these or more"] += bool(verdict.problems)
         for problem in {kind(problem) for problem in verdict.problems}:
             counts[f"! {problem}"] += 1
-            found.setdefault(problem, example)
+            example_of.setdefault(problem, example)
 
     try_one()
-    return counts, found
+    return counts, example_of
 
 
 def smallest(trials: Trials, problem: str, tries: int = 400) -> Any:
-    """The smallest example found with a problem."""
+    """The smallest example with a problem."""
     limits = settings(max_examples=tries, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     return find(examples(), lambda example: problem in map(kind, trials(example).problems), settings=limits)
 
 
 def show(trials: Trials, problem: str, example: Example) -> None:
-    """Print an example and what is wrong with it."""
+    """Print an example and its problems."""
     verdict = trials(example)
     print(f"\n! {problem}\n  {example}")
     for line in verdict.problems:
@@ -83,13 +83,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, RecBoleAlone(Path(folder)) as alone:
         os.chdir(folder)
         trials, start = Trials(Path(folder), alone), time.perf_counter()
-        counts, found = try_many(trials, args.examples, args.seed)
+        counts, example_of = try_many(trials, args.examples, args.seed)
         print(f"{args.examples} examples, {time.perf_counter() - start:.0f} s")
         for note, count in sorted(counts.items(), key=lambda pair: (pair[0].startswith("!"), pair[0].split()[0], -pair[1])):
             print(f"{count:6}  {note}")
-        for problem, example in found.items():
+        for problem, example in example_of.items():
             show(trials, problem, smallest(trials, problem) if args.smallest else example)
-    return int(bool(found))
+    return int(bool(example_of))
 
 
 if __name__ == "__main__":

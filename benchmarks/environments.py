@@ -2,9 +2,9 @@
 
     python benchmarks/environments.py
 
-in each environment. It keeps what it finds in benchmarks/environments/, a file for each environment, and prints the table of
-all files there, which compares the others with Python 3.11 and NumPy 1. Interrupted, it goes on. Histories are cut to five
-items, and ConvNCF ranks ten items beside each of a user's, as both take many minutes on one core.
+in each environment. It writes a file for each environment into benchmarks/environments/, and prints the table of all files
+there, which compares the others with Python 3.11 and NumPy 1. If it is interrupted, the same command goes on. Histories are
+cut to five items, and ConvNCF ranks each item of a user among ten sampled ones: both would take many minutes on one core.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from recbole_multvae.leaderboard.json_file import write_json
 
 FOLDER = Path(__file__).parent / "environments"
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch")
-#: What the others are compared with: RecBole misses nothing there.
+#: The environment that the others are compared with: RecBole lacks nothing there.
 REFERENCE = "python3.11-numpy1"
 KINDS = ("general", "sequential", "context_aware", "knowledge_aware")
 #: Keys that differ: two models are pre-trained for one epoch too, ConvNCF convolves for every pair that it ranks, and NCL's
@@ -59,14 +59,14 @@ def main() -> None:
         return
     file = FOLDER / f"{name()}.json"
     known = json.loads(file.read_text("utf-8")) if file.exists() else {"models": {}}
-    found = {"machine": describe(), "versions": {package: version(package) for package in PACKAGES}, **known}
+    results = {"machine": describe(), "versions": {package: version(package) for package in PACKAGES}, **known}
     for model in args.models or ["MultVAE", *recbole_models(*KINDS)]:
-        if model not in found["models"]:
-            found["models"][model] = outcome(model, args.time_limit)
+        if model not in results["models"]:
+            results["models"][model] = outcome(model, args.time_limit)
             FOLDER.mkdir(exist_ok=True)
             with atomic_write(file) as part:
-                write_json(part, found)
-            print(model, found["models"][model], file=sys.stderr)
+                write_json(part, results)
+            print(model, results["models"][model], file=sys.stderr)
     print(table({file.stem: json.loads(file.read_text("utf-8"))["models"] for file in sorted(FOLDER.glob("*.json"))}))
 
 
@@ -84,7 +84,7 @@ def recbole_models(*kinds: str) -> list[str]:
 
 
 def outcome(model: str, time_limit: float) -> dict[str, Any]:
-    """What a process of its own finds for a model: its test metrics, or its error."""
+    """The result of a model in a process of its own: its test metrics, or its error."""
     command = [sys.executable, str(Path(__file__).absolute()), "--child", model]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -137,15 +137,15 @@ def table(environments: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def compared(expected: dict[str, Any], found: dict[str, Any] | None) -> str:
-    """What an environment does with a model, beside what the reference does."""
-    if found is None:
+def compared(expected: dict[str, Any], result: dict[str, Any] | None) -> str:
+    """The result of a model in an environment, compared with that of the reference, in words."""
+    if result is None:
         return "not run"
-    if "error" in found:
-        return f"fails here only: {found['error']}" if "test" in expected else "fails, too"
+    if "error" in result:
+        return f"fails here only: {result['error']}" if "test" in expected else "fails, too"
     if "error" in expected:
         return "works"
-    difference = max(abs(found["test"][metric] - value) for metric, value in expected["test"].items())
+    difference = max(abs(result["test"][metric] - value) for metric, value in expected["test"].items())
     return "works, equal" if difference == 0 else f"works, equal to {math.floor(-math.log10(2 * difference))} digits"
 
 

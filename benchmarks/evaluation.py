@@ -2,8 +2,8 @@
 
     python benchmarks/evaluation.py                 # 1,000 of 20,000 users x 20,108 items, 600-200-600
 
-Each contestant has a process of its own and evaluates by RecBole's ``Trainer.evaluate``; they take turns. Weights are
-random: the time does not depend on them. MiB are those that an evaluation adds.
+Each contestant has a process of its own and evaluates with RecBole's ``Trainer.evaluate``; they take turns. The weights are
+random: the time does not depend on them. MiB is the memory that an evaluation adds.
 """
 
 from __future__ import annotations

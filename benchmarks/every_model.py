@@ -2,30 +2,27 @@
 
     python benchmarks/every_model.py --report_dir every_model --results benchmarks/leaderboards/every_model.json
 
-Interrupted, the same command goes on. The seconds are those of one epoch and of one test: many users at once, as the
-leaderboard ranks, and one user at a time, as RecBole does by default.
+After an interruption the same command goes on. The seconds are those of one epoch and of one test: with many users at once,
+as this package ranks, and one user at a time, as RecBole ranks by default (see one_by_one.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import one_by_one
 from environments import recbole_models
-from machine import describe
+from machine import describe, quiet
+from runs import leaderboard
 
 from recbole_multvae.leaderboard.json_file import write_json
 from recbole_multvae.leaderboard.table import number
 
-ROOT = Path(__file__).parent.parent
-
 
 def main() -> None:
-    """Run the leaderboard, and print and keep its table."""
+    """Run the leaderboard and the comparison, and print and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=recbole_models("general"), help="names (default: all general models)")
     parser.add_argument("--dataset", default="ml-100k")
@@ -33,13 +30,12 @@ def main() -> None:
     parser.add_argument(
         "--report_dir", type=Path, default=Path("every_model"), help="of the leaderboard (default: %(default)s)"
     )
-    parser.add_argument("--results", type=Path, help="where the table is kept as JSON")
+    parser.add_argument("--results", type=Path, help="a JSON file for the table")
     args = parser.parse_args()
-    flags = [f"--{name}={getattr(args, name)}" for name in ("dataset", "data_path", "report_dir")]
-    command = [sys.executable, str(ROOT / "run_recbole.py"), f"--model={','.join(args.models)}", *flags]
-    subprocess.run([*command, "--epochs=1", "--valid_metric=NDCG@10"], check=False)  # Exit code 1: some models failed.
-    report = json.loads((args.report_dir / "report.json").read_text("utf-8"))
-    rows = [described(row) for row in sorted(report["rows"], key=lambda row: row["name"])]
+    keys = {"data_path": args.data_path, "epochs": "1", "valid_metric": "NDCG@10"}
+    report = leaderboard(args.models, args.dataset, [], keys, [2020], args.report_dir)
+    quiet()
+    rows = [summary(row) for row in sorted(report["rows"], key=lambda row: row["name"])]
     if args.results:
         args.results.parent.mkdir(parents=True, exist_ok=True)
         machine = {key: report[key] for key in ("created", "machine", "versions", "dataset", "protocol")}
@@ -50,19 +46,19 @@ def main() -> None:
         print(f"| {row['model']} | {'yes' if row['works'] else row['error']} | {' | '.join(times)} |")
 
 
-def described(row: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a row of the report."""
-    seconds, one_by_one = row["seconds"], row.get("one_by_one")
-    mean = {name: found["mean"] for name, found in seconds.items()}
+def summary(row: dict[str, Any]) -> dict[str, Any]:
+    """The measurements of a row of the report."""
+    works, mean = row["status"] == "finished", {name: spread["mean"] for name, spread in row["seconds"].items()}
+    compared = one_by_one.measure(row["best_checkpoint"]) if works else None
     return {
         "model": row["name"],
-        "works": row["status"] == "finished",
+        "works": works,
         "error": row["error"],
         "training_seconds": mean.get("training"),
         "test_seconds": mean.get("test"),
-        "one_by_one_seconds": one_by_one and one_by_one["one_by_one"] / 2,  # Of a validation and of the test.
-        "lists_compared": one_by_one and one_by_one["users_compared"],
-        "lists_different": one_by_one and one_by_one["users_different"],
+        "one_by_one_seconds": compared and compared["one_by_one"],
+        "lists_compared": compared and compared["users"],
+        "lists_different": compared and compared["different"],
     }
 
 

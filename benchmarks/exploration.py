@@ -1,12 +1,12 @@
-"""What exploration costs and what it brings: MultVAE's ranking of ml-1m with more and more noise of its posterior.
+"""Cost and gain of exploration: MultVAE's ranking of ml-1m with more and more noise of its posterior.
 
     python benchmarks/exploration.py saved/MultVAE-*.pth --dataset_path <folder> --figure benchmarks/exploration.svg
 
-The checkpoint is exported with ``--posterior``, and the file ranks for every user of the test: what the model was trained
-on is the history, the test's items are to be found. z is mu + scale * sigma * noise, with noise from a standard normal
-distribution, another for each user and draw. Coverage is the share of the catalogue in the top 10 of all users, popularity
-the mean number of training clicks of these items, and "new" the share of the top 10 that is not there without noise. The
-deviation is over the checkpoints, and over the draws of the noise where there is only one checkpoint.
+The checkpoint is exported with ``--posterior``, and the file ranks for every user of the test. The history is the user's
+clicks of the training, the positives are those of the test. z is mu + scale * sigma * noise; the noise is standard normal,
+and is drawn for each user and each draw. Coverage is the share of the catalogue in the top 10 of all users, popularity the
+mean number of training clicks of these items, and "new" the share of the top 10 that is missing in the top 10 without noise.
+The deviation is over the checkpoints; with only one checkpoint it is over the draws of the noise.
 """
 
 from __future__ import annotations
@@ -68,24 +68,24 @@ def over_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def exported(checkpoint: str) -> onnxruntime.InferenceSession:
     """A session of the checkpoint's file with a posterior."""
     with tempfile.TemporaryDirectory() as folder:
-        found = export(checkpoint, Path(folder) / "model.onnx", io="ids", options=Options(posterior=True))
-        return onnxruntime.InferenceSession(found.path)
+        file = export(checkpoint, Path(folder) / "model.onnx", io="ids", options=Options(posterior=True))
+        return onnxruntime.InferenceSession(file.path)
 
 
 def by_user(dataset: Any) -> dict[int, np.ndarray]:
     """The item ids of each user of a data set."""
     users, items = (dataset.inter_feat[field].numpy() for field in (dataset.uid_field, dataset.iid_field))
     order = np.argsort(users, kind="stable")
-    found, begin = np.unique(users[order], return_index=True)
-    return dict(zip(found.tolist(), np.split(items[order], begin[1:]), strict=True))
+    ids, begin = np.unique(users[order], return_index=True)
+    return dict(zip(ids.tolist(), np.split(items[order], begin[1:]), strict=True))
 
 
 def measure(
-    session: onnxruntime.InferenceSession, histories: dict[int, np.ndarray], held: dict[int, np.ndarray], n_items: int,
+    session: onnxruntime.InferenceSession, histories: dict[int, np.ndarray], positives: dict[int, np.ndarray], n_items: int,
     scales: list[float], draws: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """For each scale, the metrics of each draw; without noise there is one."""
-    users = [user for user in held if user in histories]
+    users = [user for user in positives if user in histories]
     clicks = np.bincount(np.concatenate(list(histories.values())), minlength=n_items)
     units = session.get_inputs()[-1].shape[1]
     calm = ranked(session, [histories[user] for user in users], np.zeros((len(users), units), np.float32))
@@ -96,7 +96,7 @@ def measure(
             noise = np.random.default_rng(draw_number).standard_normal((len(users), units), np.float32)
             items = ranked(session, [histories[user] for user in users], np.float32(scale) * noise) if scale else calm
             top = items[:, :TOP]
-            row["ndcg"].append(np.mean([ndcg(found, held[user]) for user, found in zip(users, items, strict=True)]))
+            row["ndcg"].append(np.mean([ndcg(ranking, positives[user]) for user, ranking in zip(users, items, strict=True)]))
             row["coverage"].append(len(np.unique(top)) / (n_items - 1))
             row["popularity"].append(clicks[top].mean())
             row["new"].append(1 - np.mean([np.isin(a, b).mean() for a, b in zip(calm[:, :TOP], top, strict=True)]))
@@ -114,10 +114,10 @@ def ranked(session: onnxruntime.InferenceSession, histories: list[np.ndarray], n
     return np.concatenate(parts)
 
 
-def ndcg(found: np.ndarray, held: np.ndarray) -> float:
+def ndcg(ranking: np.ndarray, positives: np.ndarray) -> float:
     """NDCG@100 with the ideal ranking cut at 100 too, as in Liang et al."""
     discount = 1 / np.log2(np.arange(2, DEPTH + 2))
-    return float(discount[: len(found)] @ np.isin(found, held) / discount[: len(held)].sum())
+    return float(discount[: len(ranking)] @ np.isin(ranking, positives) / discount[: len(positives)].sum())
 
 
 def spread(values: list[float]) -> str:

@@ -37,7 +37,7 @@ KEYS = {
 
 
 def competitors(data: Any, valid_data: Any, model: Any, files: dict[str, str]) -> dict[str, Callable[[int], Any]]:
-    """What answers the n-th request, for a user's 10 best items, by name."""
+    """For each competitor the function that answers the n-th request: the 10 best items of a user."""
     from multvae_export.ranking import multi_hot
     from recbole.utils.case_study import full_sort_topk
 

@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py --plot benchmarks/growth.svg
 
-Each contestant has a process of its own, trains by its library's own ``fit`` and then evaluates some users with the settings
-that it comes with; the two take turns. Preparation, from reading the file to the first batch, is done once. Sizes that
-``--results`` holds are not measured again.
+Each contestant has a process of its own, trains with its library's own ``fit``, and then evaluates some users with default
+settings; the two take turns. Preparation, from reading the file to the first batch, is done once. Sizes that are in
+``--results`` are not measured again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def figures(worker: Worker, trained: list[Answer], evaluated: list[Answer]) -> d
 
 
 def rows(users: int, items: int, figures: Figures, base: Figures) -> list[str]:
-    """The lines of a size in the Markdown table: what each costs, how much it has grown, and the ratio, turn by turn."""
+    """The lines of a size in the Markdown table: the cost of each contestant, its growth, and the ratio by turns."""
     lines = []
     for name, values in figures.items():
         cells = []
@@ -58,7 +58,7 @@ def rows(users: int, items: int, figures: Figures, base: Figures) -> list[str]:
     ratios = []
     for quantity in QUANTITIES:
         pairs = zip(figures[RECBOLE][quantity], figures[OURS][quantity], strict=True)
-        ratio = [theirs / ours for theirs, ours in pairs]
+        ratio = [recbole_cost / our_cost for recbole_cost, our_cost in pairs]
         least_to_most = f" ({min(ratio):.1f} to {max(ratio):.1f})" if len(ratio) > 1 else ""
         ratios.append(f"{statistics.median(ratio):.1f}{least_to_most}")
     return [*lines, "| | RecBole's / ours | " + " | ".join(ratios) + " |"]

@@ -1,4 +1,4 @@
-"""Draws what growth.py measured. It runs this with the Python of the other libraries, where matplotlib is.
+"""Draws the results of growth.py, which runs this with the Python of the other libraries, where matplotlib is.
 
 python benchmarks/growth_plot.py growth.json growth.svg
 """
@@ -18,7 +18,7 @@ STYLES = {"MultVAE": "o-", "MultiVAE (RecBole)": "s--"}
 
 
 def main() -> None:
-    """One panel for each quantity; above over the users, below over the items."""
+    """One panel for each quantity: over the users in the upper row, over the items in the lower row."""
     results = {tuple(map(int, size.split())): by_name for size, by_name in json.loads(Path(sys.argv[1]).read_text()).items()}
     smallest = min(results)
     quantities = list(results[smallest]["MultVAE"])

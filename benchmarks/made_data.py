@@ -18,7 +18,7 @@ EXPONENT = 0.8
 
 
 def clicks(users: int, items: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Draw distinct (user, item) pairs: every item occurs, as item ``i`` is given to user ``i % users`` first.
+    """Draw distinct (user, item) pairs: every item occurs, because user ``i % users`` clicks item ``i`` first.
 
     Returns:
         Users and items, int64 [number of clicks] each, counted from 0, sorted by user.

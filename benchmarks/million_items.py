@@ -2,7 +2,7 @@
 
     python benchmarks/million_items.py [--items 1000000] [--users 20000] [--batches 5]
 
-600-200-600, batch 500, made data. Each kind trains alone, in a process of its own, by RecBole's ``Trainer.fit``.
+600-200-600, batch 500, made data. Each kind trains alone, in a process of its own, with RecBole's ``Trainer.fit``.
 """
 
 from __future__ import annotations

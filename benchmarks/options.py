@@ -1,4 +1,4 @@
-"""What the options of an export cost a request: multvae-benchmark of files with each, beside the plain one.
+"""Time that the options of an export add to a request: multvae-benchmark of a file with each, and of the plain one.
 
     python benchmarks/options.py --precision fp32 int8 --batch-size 1 16
 

@@ -1,4 +1,4 @@
-"""What comes before training: MultVAE beside RecBole's MultiVAE, step by step, on 1, 4 and 10 million clicks.
+"""Preparation of the training: MultVAE beside RecBole's MultiVAE, step by step, on 1, 4 and 10 million clicks.
 
 python benchmarks/preparation.py [--users 20000 73000 182000] [--items 20108] [--repetitions 5]
 """
@@ -19,7 +19,7 @@ from workers import OURS, RECBOLE, made, recbole, spread
 
 @contextmanager
 def phase(name: str, phases: dict[str, float]) -> Iterator[None]:
-    """Note the seconds of what is done inside."""
+    """Note the seconds of the block."""
     start = time.perf_counter()
     yield
     phases[name] = time.perf_counter() - start
@@ -68,10 +68,10 @@ def main() -> None:
                     taken.append(pool.apply(prepare, (name, dataset, args.data_path)))
         print(f"| {dataset}: seconds | {OURS} | {RECBOLE} | RecBole's / ours |\n|---|---|---|---|")
         for step in runs[OURS][0]:
-            ours, theirs = ([run[step] for run in taken] for taken in runs.values())
+            our_times, recbole_times = ([run[step] for run in taken] for taken in runs.values())
             form = ".0f" if "MiB" in step else ".2f"
-            ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-            print(f"| {step} | {spread(ours, form)} | {spread(theirs, form)} | {spread(ratios, '.1f')} |")
+            ratios = [b / a for a, b in zip(our_times, recbole_times, strict=True)]
+            print(f"| {step} | {spread(our_times, form)} | {spread(recbole_times, form)} | {spread(ratios, '.1f')} |")
         print(flush=True)
 
 

@@ -1,7 +1,6 @@
-"""The tables of quality.py: what is trained, under which protocol, and what others have published of it.
+"""The tables of quality.py: their models, their protocols, and the figures that others published.
 
-All but the rows is in the ready configuration of the protocol (properties/dataset). Nothing here is a figure of this
-project's.
+Each protocol is a shipped configuration (properties/dataset). This file holds no figures of this project.
 """
 
 from __future__ import annotations
@@ -12,33 +11,33 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A run of a table.
+    """A row of a table.
 
     Attributes:
         model: its name.
-        keys: ``key=value`` of its own, with blanks between.
-        files: ready configurations that are read after the table's.
-        script: the file of this folder that trains it.
+        keys: ``key=value`` of the row, separated by spaces.
+        files: shipped configurations that are read after the table's.
+        script: the file of this folder that trains it; empty for a row of the leaderboard.
     """
 
     model: str
     keys: str = ""
     files: tuple[str, ...] = ()
-    script: str = "timed_run.py"
+    script: str = ""
 
 
 class Table(NamedTuple):
     """One table.
 
     Attributes:
-        title: what it shows, and where the published figures are from.
+        title: the contents, and the source of the published figures.
         dataset: the name of the data set.
-        files: ready configurations, for all rows.
+        files: shipped configurations for all rows.
         metrics: the names of test metrics in RecBole's results, and the headings of their columns.
-        rows: what is trained, by name.
-        published: figures of others in the order of the metrics, by whose they are; None where they gave none.
-        keys: ``key=value`` for all rows.
-        large: whether it is for the machine that has the data, and is only described where they are not.
+        rows: by name.
+        published: figures of others, by model, in the order of the metrics; None where there is none.
+        keys: ``key=value`` for all rows, separated by spaces.
+        large: whether the data are too large to be on every machine; the table is only described where they are missing.
     """
 
     title: str
@@ -126,8 +125,8 @@ GOWALLA = Table(
     {"Mult-VAE": (0.1641, 0.1335), "LightGCN": (0.1830, 0.1554)},
 )
 
-#: What ``paper`` says of training, for MultDAE, which has no beta and by default the paper's network.
-PAPER_S_TRAINING = "train_batch_size=500 learning_rate=0.001 eval_step=1 ema_decay=0"
+#: The training of the configuration ``paper`` for MultDAE, which has no beta and by default the paper's network.
+PAPER_TRAINING = "train_batch_size=500 learning_rate=0.001 eval_step=1 ema_decay=0"
 LIKELIHOODS = Table(
     "Likelihoods under the paper's protocol, ML-1M; published: Liang et al., WWW 2018, on ML-20M",
     "ml-1m",
@@ -135,7 +134,7 @@ LIKELIHOODS = Table(
     PAPER_METRICS,
     {
         f"{row.model}, {likelihood}": row._replace(keys=f"likelihood={likelihood} {row.keys}")
-        for row in (Row("MultVAE", ALL_EPOCHS, ("paper",)), Row("MultDAE", f"{PAPER_S_TRAINING} {ALL_EPOCHS}"))
+        for row in (Row("MultVAE", ALL_EPOCHS, ("paper",)), Row("MultDAE", f"{PAPER_TRAINING} {ALL_EPOCHS}"))
         for likelihood in ("multinomial", "gaussian", "logistic")
     },
     {
@@ -147,7 +146,7 @@ LIKELIHOODS = Table(
 
 
 def large(dataset: str, title: str, *published: tuple[float, float, float]) -> Table:
-    """A table of the paper's own data, which are not on the project's machines. What is published is in this order."""
+    """A table of the paper's own data, with the published figures of Mult-VAE, Mult-DAE, EASE and RecVAE."""
     rows = {"MultVAE": Row("MultVAE"), "MultDAE": Row("MultDAE")}
     title = f"Strong generalization, {title}; published: Liang et al., WWW 2018, and the papers of EASE and RecVAE"
     figures = dict(zip(("Mult-VAE", "Mult-DAE", "EASE", "RecVAE"), published, strict=True))
@@ -165,8 +164,8 @@ MSD = large("msd", "MSD", (0.266, 0.364, 0.316), (0.266, 0.363, 0.313), (0.333, 
 NETWORKS = {"I-600-200-600-I": "[600]", "I-200-I": "[]"}
 #: RecBole's model and objective, but for its noise, with our evaluation.
 SAME = "decoder_hidden_size=mirrored precision=fp32 latent_dimension=200 ema_decay=0 eval_step=1"
-PAPER_S_BETA = "anneal_cap=0.2 total_anneal_steps=200000"
-SAME_VAE = f"{SAME} kl_weighting=equal {PAPER_S_BETA}"
+PAPER_BETA = "anneal_cap=0.2 total_anneal_steps=200000"
+SAME_VAE = f"{SAME} kl_weighting=equal {PAPER_BETA}"
 SIZES = Table(
     "The same networks, batches and early stopping for all, ml-100k",
     "ml-100k",
@@ -179,7 +178,7 @@ SIZES = Table(
             "MultVAE": Row("MultVAE", SAME_VAE),
             "MultDAE": Row("MultDAE", SAME),
             # Its latent_dimension counts mu and log-variance together.
-            "MultiVAE (RecBole)": Row("MultiVAE", f"latent_dimension=400 {PAPER_S_BETA}"),
+            "MultiVAE (RecBole)": Row("MultiVAE", f"latent_dimension=400 {PAPER_BETA}"),
         }.items()
     },
     keys="train_batch_size=500 learning_rate=0.001 dropout_prob=0.5 epochs=400 stopping_step=20 valid_metric=NDCG@10",
@@ -192,7 +191,7 @@ PRECISION = SIZES._replace(
             "MultVAE", f"{SAME_VAE} mlp_hidden_size={hidden} precision={precision}", script=script
         )
         for network, hidden in NETWORKS.items()
-        for precision, script in (("fp32", "timed_run.py"), ("bf16", "rounded_run.py"))
+        for precision, script in (("fp32", ""), ("bf16", "rounded_run.py"))
     },
 )
 SAMPLED = Table(

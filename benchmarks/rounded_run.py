@@ -1,4 +1,4 @@
-"""timed_run.py for ``precision: bf16``: on a processor without bf16, its products are computed as they would be there.
+"""timed_run.py for ``precision: bf16``: on a processor without bf16, products get the results that they have with it.
 
 quality.py starts this in a process of its own. Products are computed in float32, of bf16 numbers, and rounded to bf16.
 """
@@ -26,7 +26,7 @@ class RoundedProducts(TorchDispatchMode):
 
 
 def main() -> None:
-    """Train what the first argument describes. See timed_run.py."""
+    """Train as the first argument describes. See timed_run.py."""
     from recbole_multvae.hardware import has_bf16
 
     with nullcontext() if has_bf16(torch.device("cpu")) else RoundedProducts():

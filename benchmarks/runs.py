@@ -1,15 +1,17 @@
-"""Runs of models, each in a process of its own, one after the other; a JSON file holds what they gave."""
+"""Runs for the benchmarks: leaderboards, and scripts in processes of their own, one after the other, with their results."""
 
 from __future__ import annotations
 
 import json
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from machine import describe
 from workers import HERE
 
 import recbole_multvae
+from recbole_multvae.errors import LeaderboardError
 from recbole_multvae.files import atomic_write
+from recbole_multvae.leaderboard.board import run_leaderboard
 
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "recbole": recbole.__version__,
             "recbole_multvae": recbole_multvae.__version__}  # fmt: skip
@@ -35,16 +39,35 @@ def texts(keys: Iterable[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
+def leaderboard(
+    models: Iterable[str], dataset: str, files: Sequence[str], keys: Mapping[str, str], seeds: Sequence[int], folder: Path
+) -> dict[str, Any]:
+    """Run a leaderboard and return its report. Models that fail are in it.
+
+    Args:
+        models: as ``--model`` names them.
+        dataset: the name of the data set.
+        files: paths of YAML files, or names of shipped ones, for all models.
+        keys: configuration keys, their values as text.
+        seeds: RecBole's.
+        folder: where the report is written.
+    """
+    with suppress(LeaderboardError):
+        command = f"python benchmarks/{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+        run_leaderboard(",".join(models), dataset, files, keys, command=command, seeds=seeds, report_dir=str(folder))
+    return json.loads((folder / "report.json").read_text("utf-8"))
+
+
 def describe_run(
     model: str,
     dataset: str,
     data_path: Path,
     seed: int,
     files: Iterable[str] = (),
-    own: dict[str, str] | None = None,
+    command_line: dict[str, str] | None = None,
     **keys: Any,
 ) -> Run:
-    """What timed_run.py is told.
+    """The description of a run for timed_run.py.
 
     Args:
         model: its name, RecBole's or ours.
@@ -52,17 +75,17 @@ def describe_run(
         data_path: the folder that holds the data set's folder.
         seed: RecBole's.
         files: paths of YAML files, or names of shipped ones.
-        own: keys and values as the command line has them, which win over all others.
+        command_line: configuration keys that win over all others, their values as text.
         keys: further configuration keys.
     """
     shared = {"data_path": str(data_path.resolve()), **keys, "seed": seed, "checkpoint_dir": "saved", "show_progress": False,
               "state": "ERROR"}  # fmt: skip
     paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
-    return {"model": model, "dataset": dataset, "files": paths, "keys": shared, "own": own or {}}
+    return {"model": model, "dataset": dataset, "files": paths, "keys": shared, "command_line": command_line or {}}
 
 
 def measure(name: str, described: Run) -> Run:
-    """Train what is described in a process of its own, in a folder that is removed in the end.
+    """Perform a described run in a process of its own, in a temporary folder.
 
     The process runs timed_run.py, or the file of this folder that ``script`` names.
     """
@@ -81,16 +104,17 @@ def measure_all(runs: Iterable[tuple[str, Run]], file: Path, keep: bool) -> list
     """Measure runs by their names and descriptions, and write the file after each one.
 
     Args:
-        runs: what is to be measured.
+        runs: names and descriptions.
         file: the JSON file.
-        keep: whether to take the runs that the file holds, and to measure only what it lacks. Others stay in it.
+        keep: whether to take the runs that are in the file and to measure only the others. All its runs stay in it.
     """
     kept: list[Run] = json.loads(file.read_text("utf-8")) if keep and file.exists() else []
     measured: list[Run] = []
     for name, described in runs:
-        held = next((run for run in kept if run["described"] == described), None)
-        measured.append({**held, "name": name} if held else measure(name, described))
-        others = [run for run in kept if run["described"] not in [mine["described"] for mine in measured]]
+        former = next((run for run in kept if run["described"] == described), None)
+        measured.append({**former, "name": name} if former else measure(name, described))
+        descriptions = [run["described"] for run in measured]
+        others = [run for run in kept if run["described"] not in descriptions]
         with atomic_write(file) as part:
             Path(part).write_text(json.dumps(measured + others, indent=1), "utf-8")
         print(f"{name}, seed {described['keys']['seed']}: {measured[-1]['seconds']} s", file=sys.stderr)

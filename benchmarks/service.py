@@ -2,8 +2,8 @@
 
     python benchmarks/service.py
 
-The service and what sends the requests share the machine's cores, over loopback. The network and the histories are those of
-benchmarks/clients.py. Memory is what the service's process has resident: before, the most during, and after each row.
+The service and the program that sends the requests share the machine's cores, over loopback. The network and the histories
+are those of benchmarks/clients.py. Memory is the service's resident memory: before each row, its peak during it, and after.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def main() -> None:
         assert address is not None
         flags = ["-connections", args.connections, "-requests", str(args.requests)]
         command = [f"{folder}/loadtest", f"http://{address[1]}", str(histories), *flags]
-        said = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        load_test = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         service.send_signal(signal.SIGTERM)
         code = service.wait(60)
     columns = ("connections", "requests", "errors", "p50 ms", "p99 ms", "requests a s", "MB before, during, after")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for row in map(json.loads, said.stdout.splitlines()):
+    for row in map(json.loads, load_test.stdout.splitlines()):
         memory = ", ".join(f"{row[f'memory_{when}'] / 1e6:.0f}" for when in ("before", "during", "after"))
         times = f"{row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['per_second']:,.0f}"
         print(f"| {row['connections']} | {row['requests']:,} | {row['errors']} | {times} | {memory} |")

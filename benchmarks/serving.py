@@ -1,4 +1,4 @@
-"""What fewer bits gain and cost: latency beside the floor, file size, and NDCG@100.
+"""Gain and cost of fewer bits: latency beside the floor, file size, and NDCG@100.
 
     python benchmarks/serving.py [--data_path ../shared/data] [--repeats 5] [--epochs 40]
 
@@ -37,7 +37,7 @@ KEYS = {
 
 
 def random_model(items: int) -> Model:
-    """A MultVAE of the sizes above: neither time nor memory depends on what the weights are."""
+    """A MultVAE of the sizes above: neither time nor memory depends on the weights."""
     generator = torch.Generator().manual_seed(0)
 
     def layer(rows: int, columns: int) -> Layer:
@@ -77,21 +77,21 @@ def spread(values: np.ndarray) -> str:
 
 
 def split(source: Path) -> None:
-    """Write ``ml-1m/ml-1m.inter`` without the held-out users, and theirs as ``held-out.inter``."""
+    """Write ``ml-1m/ml-1m.inter`` without the held-out users, and their rows as ``held-out.inter``."""
     header, *lines = (source / "ml-1m" / "ml-1m.inter").read_text("utf-8").splitlines()
     names = [name.split(":")[0] for name in header.split("\t")]
     rows = [line.split("\t") for line in lines]
     rows = [row for row in rows if float(row[names.index("rating")]) >= LEAST_RATING]
     users = sorted({row[names.index("user_id")] for row in rows})
-    held = set(np.random.default_rng(0).choice(users, HELD_OUT_USERS, replace=False).tolist())
+    held_out = set(np.random.default_rng(0).choice(users, HELD_OUT_USERS, replace=False).tolist())
     Path("ml-1m").mkdir()
     for path, out in (("ml-1m/ml-1m.inter", False), ("held-out.inter", True)):
-        kept = ["\t".join(row) for row in rows if (row[names.index("user_id")] in held) == out]
+        kept = ["\t".join(row) for row in rows if (row[names.index("user_id")] in held_out) == out]
         Path(path).write_text("\n".join([header, *kept]) + "\n", "utf-8")
 
 
 def quality(data_path: Path, epochs: int) -> None:
-    """Print what multvae-export measures on the held-out users of ml-1m."""
+    """Print the measurements of multvae-export on the held-out users of ml-1m."""
     from recbole_multvae.commands.train import run
 
     split(data_path)

@@ -1,4 +1,4 @@
-"""Draws what time_to_accuracy.py measured: validation over the seconds since the start of the process."""
+"""Draws the results of time_to_accuracy.py: validation over the seconds since the start of the process."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One training whose validations and epochs are timed. time_to_accuracy.py and quality.py start it in a process of its own:
+"""One training whose validations and epochs are timed. time_to_accuracy.py starts it in a process of its own:
 
     python benchmarks/timed_run.py '{"model": "MultVAE", "dataset": "ml-100k", ...}' result.json
 
-``started`` is the clock before the process was: what it imports and prepares counts. ``epochs`` are the seconds of training
-in each epoch. ``peak`` is in MiB. Every validation is printed as it comes.
+``started`` is the time before the process started: its imports and the preparation of the data count. ``epochs`` are the
+seconds of training in each epoch. ``peak`` is in MiB. Every validation is printed when it ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Train what the first argument describes, and write into the second what was measured."""
+    """Train as the first argument describes, and write the measurements into the file that the second names."""
     described, file = json.loads(sys.argv[1]), Path(sys.argv[2])
     sys.argv = sys.argv[:1]
     from recbole.trainer import Trainer
@@ -44,9 +44,8 @@ def main() -> None:
         return round(time.time() - described["started"], 3)
 
     Trainer._valid_epoch, Trainer._train_epoch = timed, timed_epoch
-    result = run(
-        described["model"], described["dataset"], described["files"], described["keys"], command_line=described["own"]
-    )
+    model, dataset, files, keys = (described[name] for name in ("model", "dataset", "files", "keys"))
+    result = run(model, dataset, files, keys, command_line=described["command_line"])
     measured |= {"test": dict(result["test_result"]), "bigger": result["valid_score_bigger"], "seconds": seconds()}
     measured["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     file.write_text(json.dumps(measured, default=str), "utf-8")

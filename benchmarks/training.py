@@ -5,7 +5,7 @@
     python benchmarks/training.py --users 136677 --batch 24576       # as NVIDIA's published figure has it
     python benchmarks/training.py --profile                          # where the time of our step goes
 
-Each contestant has a process of its own and trains by its library's own ``fit``; they take turns of ``--batches`` batches.
+Each contestant has a process of its own and trains with its library's own ``fit``; they take turns of ``--batches`` batches.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NVIDIA_SOURCE = (
 )
 
 PRODUCTS, SOFTMAX, REST = "products of the output layer", "softmax, loss and their gradients", "rest"
-#: What the names of a part's operations contain.
+#: A text that the names of a part's operations contain.
 SIGNS = {
     "Adam": "Optimizer.step",
     "encoder's table: rows and their gradient": "mbedding",
@@ -122,7 +122,7 @@ def part_of_step(event: Any) -> str:
 
 
 def profile(args: argparse.Namespace) -> None:
-    """Print where the time of a step of ours goes, in ``fit``."""
+    """Print the time of each part of our training step, within ``fit``."""
     profiled = Profiled(args.batches)
     described = recbole(
         OURS, made(args.data_path, args.users, args.items), args.data_path, args.batch, precision=args.precision[0]

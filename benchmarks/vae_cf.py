@@ -1,7 +1,7 @@
 """A public implementation of Mult-VAE, younggyoseo/vae-cf-pytorch, on a split of ours, ranked by our evaluator.
 
-quality.py starts this in a process of its own, as it starts timed_run.py. The implementation is no part of this project:
-:func:`fetch` clones it into .peers/, and its main.py runs as it is, with the configuration's ``train_batch_size``,
+quality.py starts this in a process of its own, in place of timed_run.py. The implementation is not part of this project:
+:func:`fetch` clones it into .peers/, and its main.py runs unchanged, with the configuration's ``train_batch_size``,
 ``epochs``, ``anneal_cap``, ``total_anneal_steps`` and ``seed``. Its network, I-600-200-600-I, dropout 0.5, and its learning
 rate, 0.001, are fixed. It reads the split from files and trains on the CPU. The weights of its best validation NDCG@100
 score the users of the test.
@@ -45,8 +45,8 @@ def fetch() -> None:
 
 
 def write_split(train: Any, valid: Any, test: Any) -> None:
-    """Write the parts of a split of users to ``pro_sg/`` in the working folder, as its data.py would: the users of each part
-    numbered from 0, items from 0, users with nothing to be found left out.
+    """Write the parts of a split of users to ``pro_sg/`` in the working folder, as its data.py does: the users of each part
+    are numbered from 0, items from 0, and users without positives are left out.
     """
     import numpy as np
     import pandas as pd
@@ -61,10 +61,10 @@ def write_split(train: Any, valid: Any, test: Any) -> None:
     clicks = distinct_clicks(train).tocoo()
     save("train", pd.factorize(clicks.row)[0], clicks.col)
     for name, part in (("validation", valid), ("test", test)):
-        found = distinct_clicks(part)
-        users = np.flatnonzero(found.getnnz(axis=1))
-        for ending, own in (("tr", part.fold_in[users].tocoo()), ("te", found[users].tocoo())):
-            save(f"{name}_{ending}", own.row, own.col)
+        positives = distinct_clicks(part)
+        users = np.flatnonzero(positives.getnnz(axis=1))
+        for ending, pairs in (("tr", part.fold_in[users].tocoo()), ("te", positives[users].tocoo())):
+            save(f"{name}_{ending}", pairs.row, pairs.col)
 
 
 def train(config: Any) -> dict[str, Any]:
@@ -93,24 +93,25 @@ def ranked(config: Any, loader: Any, ran: dict[str, Any]) -> dict[str, float]:
     from recbole_multvae.evaluation.collector import RankingCollector
     from recbole_multvae.evaluation.ranking import Ranking, top_k
 
-    model, given = ran["model"].eval(), ran["test_data_tr"]
+    model, histories = ran["model"].eval(), ran["test_data_tr"]
     with torch.no_grad():
         blocks = (
-            torch.from_numpy(given[start : start + BATCH].toarray()).float() for start in range(0, given.shape[0], BATCH)
+            torch.from_numpy(histories[start : start + BATCH].toarray()).float()
+            for start in range(0, histories.shape[0], BATCH)
         )
         scores = torch.cat([model(block)[0] for block in blocks])
     scores = torch.nn.functional.pad(scores, (1, 0), value=-torch.inf)
     collector, start = RankingCollector(config), 0
     for users, seen, *positives in loader:
-        own = scores[start : start + len(users)].clone()
+        user_scores = scores[start : start + len(users)].clone()
         start += len(users)
-        own[seen] = -torch.inf
-        collector.eval_batch_collect(Ranking(top_k(own, max(config["topk"])), scores.shape[1]), users, *positives)
+        user_scores[seen] = -torch.inf
+        collector.eval_batch_collect(Ranking(top_k(user_scores, max(config["topk"])), scores.shape[1]), users, *positives)
     return dict(Evaluator(config).evaluate(collector.get_data_struct()))
 
 
 def main() -> None:
-    """Train on what the first argument describes, and write into the second what was measured."""
+    """Train as the first argument describes, and write the measurements into the file that the second names."""
     described, file = json.loads(sys.argv[1]), Path(sys.argv[2]).resolve()
     from recbole.data import data_preparation
     from recbole.utils import init_seed
@@ -118,15 +119,15 @@ def main() -> None:
     from recbole_multvae.data.atomic_files import read_dataset
     from recbole_multvae.experiment.configuration import make_config
 
-    config = make_config(*(described[name] for name in ("model", "dataset", "files", "keys", "own")))
+    config = make_config(*(described[name] for name in ("model", "dataset", "files", "keys", "command_line")))
     init_seed(config["seed"], config["reproducibility"])
     loaders = data_preparation(config, read_dataset(config))
     write_split(*(loader._dataset for loader in loaders))
     ran = train(config)
     measured = {"seconds": round(time.time() - described["started"], 3), "test": ranked(config, loaders[2], ran)}
     measured["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    own = {"validation ndcg@100": "best_n100", "ndcg@100": "n100", "recall@20": "r20", "recall@50": "r50"}
-    measured["own metrics"] = {name: float(ran[variable]) for name, variable in own.items()}
+    variables = {"validation ndcg@100": "best_n100", "ndcg@100": "n100", "recall@20": "r20", "recall@50": "r50"}
+    measured["own metrics"] = {name: float(ran[variable]) for name, variable in variables.items()}
     file.write_text(json.dumps(measured), "utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Contestants in processes of their own, of which one works at a time; and the data and the environment that they need."""
+"""Contestants in processes of their own, one of which works at a time, and the data and the environment that they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from made_data import write
 HERE = Path(__file__).parent
 #: Beside .venv, ignored by git as it is, and gone with the checkout.
 PEERS = HERE.parent / ".peers"
-#: They need NumPy 2, which RecBole does not bear.
+#: They need NumPy 2, which RecBole does not work with.
 REQUIREMENTS = ["cornac==3.0.1", "matplotlib==3.11.2"]
 #: Seconds between turns: an OpenMP thread spins for some milliseconds after its last work.
 PAUSE = 0.2
@@ -41,7 +41,7 @@ Answer = dict[str, float]
 
 
 def peers_python(folder: Path = PEERS / "cornac") -> str:
-    """The Python of an environment with the other libraries, made when it is not there; torch is this environment's."""
+    """The Python of an environment with the other libraries, which is made if missing; torch is that of this environment."""
     python, stamp = folder / "bin" / "python", folder / "installed"
     if not stamp.exists() or stamp.read_text("utf-8").split() != REQUIREMENTS:
         print(f"Installing {' and '.join(REQUIREMENTS)} into {folder}: 0.5 GB.", file=sys.stderr)
@@ -54,7 +54,7 @@ def peers_python(folder: Path = PEERS / "cornac") -> str:
 
 
 def made(data_path: Path, users: int, items: int) -> str:
-    """The name of a made data set in a folder, written when it is not there."""
+    """The name of a made data set in a folder. It is written if it is missing."""
     name = f"made-{users}-{items}"
     if not (data_path / name).is_dir():
         data_path.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class Worker:
     """A contestant that waits.
 
     Attributes:
-        ready: what it answered before its first turn: the seconds and the peak memory of its preparation.
+        ready: its answer before the first turn: the seconds and the peak memory of its preparation.
     """
 
     def __init__(self, name: str, described: dict[str, Any], python: str, folder: str) -> None:
@@ -86,7 +86,7 @@ class Worker:
         self.ready = self.answer()
 
     def answer(self) -> Answer:
-        """Wait for the end of a turn: its seconds and users, and what memory it took."""
+        """Wait for the end of a turn. Returns its seconds, users and memory."""
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.name} ended with exit status {self.process.wait()} instead of an answer: see above.")
@@ -126,5 +126,5 @@ def rounds(started: dict[str, Worker], users: int, warm_up: int, repetitions: in
 
 
 def spread(values: list[float], form: str = ".2f") -> str:
-    """The median, the least and the most."""
+    """The median, the smallest and the largest value."""
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"

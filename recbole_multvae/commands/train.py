@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from recbole_multvae.commands.command_line import read_command_line
 from recbole_multvae.commands.exit_codes import run_command
+from recbole_multvae.commands.leaderboard import is_leaderboard, leaderboard
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.processes import run_processes
 from recbole_multvae.experiment.run import run
-from recbole_multvae.leaderboard.board import is_leaderboard, run_leaderboard
 
 __all__ = ["main", "run", "run_processes"]
 
@@ -23,7 +23,7 @@ def _train(argv: Sequence[str] | None) -> None:
         "command_line": keys,
     }
     if is_leaderboard(options):
-        run_leaderboard(options, keys)
+        leaderboard(options, keys)
     elif options.report_dir is not None:
         raise ConfigurationError(
             f"--report_dir={options.report_dir} is for the report on several models or seeds: name them in --model or "

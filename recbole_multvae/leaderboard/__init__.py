@@ -1,1 +1,1 @@
-"""Several models under one protocol: one run a model and a seed, each in a process of its own, and a report of all."""
+"""Leaderboards: several models under one protocol, one process for each run, and one report. board.py is the thread."""

@@ -1,4 +1,4 @@
-"""The drawing of the report: every seed of every row, and the differences to the best with their intervals."""
+"""The drawing of the report: each row's metric under each seed, and its difference to the best with the interval."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ def draw(report: Report) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     for place, row in enumerate(rows):
         color = BEST if place == len(rows) - 1 else TIE if row["tie"] else OTHER
-        found = row["metrics"][metric]
-        left.plot(found["values"], [place] * len(found["values"]), "o", color=color, alpha=0.4, markersize=5)
-        left.errorbar(found["mean"], place, xerr=found["sd"], fmt="|", color=color, markersize=14, capsize=3)
+        spread = row["metrics"][metric]
+        left.plot(spread["values"], [place] * len(spread["values"]), "o", color=color, alpha=0.4, markersize=5)
+        left.errorbar(spread["mean"], place, xerr=spread["sd"], fmt="|", color=color, markersize=14, capsize=3)
         if "against_best" in row:
             _difference(right, row["against_best"], place, color)
     left.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    left.set_xlabel(f"{heading(metric)} of the test: seeds, mean ± deviation")
+    left.set_xlabel(f"{heading(metric)} of the test: each seed, mean ± standard deviation")
     right.axvline(0, color=BEST, linewidth=1)
-    right.set_xlabel("minus the best's: mean over users, 95 % interval")
+    right.set_xlabel("difference to the best: mean over users, 95 % interval")
     for panel in (left, right):
         panel.grid(axis="x", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _difference(panel: Any, found: dict[str, float], place: int, color: str) -> None:
-    error = [[found["high"] - found["difference"]], [found["difference"] - found["low"]]]
-    panel.errorbar(-found["difference"], place, xerr=error, fmt="o", color=color, markersize=5, capsize=3)
+def _difference(panel: Any, comparison: dict[str, float], place: int, color: str) -> None:
+    difference, low, high = (comparison[key] for key in ("difference", "low", "high"))
+    panel.errorbar(-difference, place, xerr=[[high - difference], [difference - low]], fmt="o", color=color, markersize=5,
+                   capsize=3)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The best row as an ONNX file, and what to type for the others. ``multvae-export`` does it, in a process of its own."""
+"""The best row as an ONNX file, and the export command of each row. ``multvae-export`` works in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,48 +13,56 @@ from typing import Any
 from recbole_multvae.errors import ConfigurationError, LeaderboardError
 from recbole_multvae.leaderboard.report import Report
 
-_EXPORTER = "multvae_export"
+_EXPORTER = [sys.executable, "-m", "multvae_export"]
 
 
 def check_export(path: str) -> None:
     """Look for mistakes in ``--export`` before hours of training.
 
     Raises:
-        ConfigurationError: the file cannot be there, or ``multvae-export`` is not installed.
+        ConfigurationError: the file cannot be written, or ``multvae-export`` is not installed.
     """
     file = Path(path)
     if file.is_dir() or not file.absolute().parent.is_dir():
-        raise ConfigurationError(f"--export={path} cannot be written: expected a file in a folder that is there.")
+        raise ConfigurationError(f"--export={path} cannot be written: expected a file in an existing folder.")
     if importlib.util.find_spec("onnxruntime") is None:
         raise ConfigurationError(f"--export={path} needs multvae-export: install this package with [export].")
 
 
-def name_exports(rows: list[dict[str, Any]], data_path: str) -> None:
-    """Write into each row of a model that can be exported what to type for it.
+def add_export_commands(rows: list[dict[str, Any]], data_path: str) -> None:
+    """Write the export command into each row of a model that can be exported.
 
-    Of several seeds it is the checkpoint with the best validation.
+    It names the checkpoint of the seed with the best validation.
 
     Args:
-        rows: the report's.
+        rows: those of the report.
         data_path: the folder of the data sets.
     """
-    done = subprocess.run([sys.executable, "-m", _EXPORTER, "--list-models"], capture_output=True, text=True, check=False)
-    known = done.stdout.split()
+    exportable = _exportable_models()
     for row in rows:
-        if row.get("checkpoints") and row["model"] in known:
+        if row.get("checkpoints") and row["model"] in exportable:
             row["export_command"] = shlex.join(["multvae-export", *_arguments(row, "model.onnx", data_path)])
 
 
+def _exportable_models() -> list[str]:
+    """The models that the installed exporter can export; empty if it is not installed.
+
+    Only the exporter knows them, and it is another program: it is asked by its command, as a user would ask it.
+    """
+    command = [*_EXPORTER, "--list-models"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+
 def _arguments(row: dict[str, Any], path: str, data_path: str) -> list[str]:
-    """What ``multvae-export`` is told of a row."""
+    """The arguments of ``multvae-export`` for a row."""
     return [row["best_checkpoint"], path, "--dataset-path", data_path]
 
 
 def export_best(report: Report, path: str, data_path: str) -> None:
-    """Write the first row of the report that can be exported, with its figures in the file's metadata.
+    """Write the best row that can be exported as an ONNX file, with its figures in the file's metadata.
 
     Args:
-        report: with what :func:`name_exports` writes into it.
+        report: with the export commands of :func:`add_export_commands`.
         path: the ONNX file.
         data_path: the folder of the data sets.
 
@@ -66,8 +74,8 @@ def export_best(report: Report, path: str, data_path: str) -> None:
         raise LeaderboardError(f"--export={path}: none of the models that finished can be exported; nothing was written.")
     figures = {key: report[key] for key in ("command", "dataset", "protocol", "splits", "ranked_by")}
     figures |= {key: row[key] for key in ("name", "rank", "tie", "metrics", "seeds")}
-    print(f"\nThe best that can be exported is {row['name']}:", flush=True)
+    print(f"\nThe best model that can be exported is {row['name']}:", flush=True)
     metadata = f"leaderboard={json.dumps(figures, default=str)}"
-    command = [sys.executable, "-m", _EXPORTER, *_arguments(row, path, data_path), "--metadata", metadata]
+    command = [*_EXPORTER, *_arguments(row, path, data_path), "--metadata", metadata]
     if subprocess.run(command, check=False).returncode:
-        raise LeaderboardError(f"--export={path}: multvae-export could not write {row['name']}, as it says above.")
+        raise LeaderboardError(f"--export={path}: multvae-export could not write {row['name']}: see its message above.")

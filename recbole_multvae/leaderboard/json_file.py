@@ -1,4 +1,4 @@
-"""JSON of results."""
+"""Results as JSON files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value, with null in place of infinity and NaN, which JSON does not have."""
+    """Write a value. JSON has no infinity and NaN: they become null."""
     Path(path).write_text(json.dumps(_finite(value), indent=1, allow_nan=False) + "\n", "utf-8")
 
 

@@ -1,9 +1,10 @@
-"""The rows of a leaderboard with their configurations."""
+"""The rows of a leaderboard: models with their configuration files, as ``--model`` and ``--config_files`` name them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,78 +19,99 @@ from recbole_multvae.data.content import files_of
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.experiment.configuration import make_config, read_keys
-from recbole_multvae.leaderboard.entries import Entry
 from recbole_multvae.leaderboard.report import PROTOCOL
-from recbole_multvae.leaderboard.runs import fingerprint
-from recbole_multvae.leaderboard.space import Params
-from recbole_multvae.leaderboard.task import Task
+from recbole_multvae.leaderboard.runs import RunInputs, fingerprint
 
-#: Groups of users by activity where ``activity_quantiles`` is not given.
+#: Groups of users by activity unless ``activity_quantiles`` sets their number.
 QUANTILES = 4
+#: Keys that the report does not list among a row's settings.
+HIDDEN = ("checkpoint_dir", "data_path", "show_progress", "seed", "state")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row.
+    """One row: a model with its configuration.
 
     Attributes:
-        entry: how it is named.
+        name: the row's name in the report: the model, or ``model:file``.
+        model: the name of the model.
+        files: the configuration files, in the order in which they are read.
         dataset: the name of the data set.
-        keys: the keys of the command line, their values as text.
-        config: RecBole's, of the row as it is configured.
+        keys: the configuration keys of the command line, their values as text.
     """
 
-    entry: Entry
+    name: str
+    model: str
+    files: tuple[str, ...]
     dataset: str
     keys: Mapping[str, str]
-    config: Config
 
-    @classmethod
-    def of(cls, entry: Entry, dataset: str, keys: Mapping[str, str], params: Params | None = None) -> Row:
-        """The row with some hyper-parameters.
+    @property
+    def file_name(self) -> str:
+        """The row's name as part of a file name."""
+        return self.name.replace(":", "-")
+
+    @cached_property
+    def config(self) -> Config:
+        """RecBole's configuration of the row. Errors are those of :meth:`configure`."""
+        return self.configure({})
+
+    def configure(self, params: Mapping[str, Any]) -> Config:
+        """RecBole's configuration of the row with some hyper-parameters.
 
         Raises:
             ConfigurationError: a configuration has a mistake, or the model is no general recommender.
-            NotApplicableError: the protocol is not for the model.
+            NotApplicableError: the protocol does not suit the model.
         """
-        kind = get_model(entry.model).type
+        kind = get_model(self.model).type
         if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
             raise ConfigurationError(
-                f"--model={entry.model} is one of RecBole's {kind.name.lower()} models, which learn from other data: a "
+                f"--model={self.model} is one of RecBole's {kind.name.lower()} models, which learn from other data: a "
                 "leaderboard takes general recommenders."
             )
-        defaults = _protocol_of(dataset, entry.files) | (params or {})
-        config = make_config(entry.model, dataset, entry.files, defaults, keys)
-        check_compares(config)
-        return cls(entry, dataset, keys, config)
+        config = make_config(self.model, self.dataset, self.files, {**self._protocol, **params}, self.keys)
+        _check_comparable(config)
+        return config
 
-    def task(self, folder: Path, seed: int, params: Params, keys: Mapping[str, str]) -> Task:
-        """What a run is told.
+    def inputs(self, folder: Path, seed: int, params: Mapping[str, Any], overrides: Mapping[str, str]) -> RunInputs:
+        """The inputs of one run.
 
         Args:
-            folder: of the results.
+            folder: where the result is written.
             seed: RecBole's.
-            params: hyper-parameters that a search found.
-            keys: further keys, which those of the command line go before.
+            params: hyper-parameters that a search chose.
+            overrides: further configuration keys; keys of the command line win over them.
         """
+        defaults = {**self._protocol, **self._model_defaults, **params}
+        keys = {**overrides, **{key: value for key, value in self.keys.items() if key != "seed"}}
         quantiles = ActivitySettings.from_config(self.config).activity_quantiles or QUANTILES
-        defaults = _protocol_of(self.dataset, self.entry.files) | self._defaults() | params
-        given = {**keys, **{key: value for key, value in self.keys.items() if key != "seed"}}
-        entry = self.entry
-        task = Task(entry.name, entry.model, self.dataset, list(entry.files), defaults, given, seed, "", quantiles)
-        data = files_of(self.dataset, self.config["data_path"])
-        digest = fingerprint(task, [read_keys(file) for file in entry.files], data)
-        return replace(task, result=str(folder / f"{entry.file_name}-{seed}-{digest}.json"))
+        inputs = RunInputs(
+            self.name, self.model, self.dataset, list(self.files), defaults, keys, seed, result="", quantiles=quantiles
+        )
+        contents = [read_keys(file) for file in self.files]
+        digest = fingerprint(inputs, contents, files_of(self.dataset, self.config["data_path"]))
+        return replace(inputs, result=str(folder / f"{self.file_name}-{seed}-{digest}.json"))
 
     def settings(self) -> dict[str, Any]:
-        """What the report says of the settings: what the user gave, what was set for the model, and ``eval_memory``."""
-        given = self.config.external_config_dict
-        hidden = ("checkpoint_dir", "data_path", "show_progress", "seed", "state")
-        shown = {key: self.config[key] for key in given if key in self.config.final_config_dict and key not in hidden}
-        return {**shown, **self._defaults(), "eval_memory": self.config["eval_memory"]}
+        """The row's settings for the report: those of the user, those set for the model, and ``eval_memory``."""
+        config = self.config
+        shown = [key for key in config.external_config_dict if key in config.final_config_dict and key not in HIDDEN]
+        return {key: config[key] for key in shown} | self._model_defaults | {"eval_memory": config["eval_memory"]}
 
-    def _defaults(self) -> dict[str, Any]:
-        """What a user of RecBole would have to know of the model, where the user did not name it."""
+    @property
+    def _protocol(self) -> dict[str, Any]:
+        """The protocol of the shipped configuration that has the data set's name, without the keys of the row's files.
+
+        Models of this package take it by themselves; here every model gets it.
+        """
+        file = shipped.of_dataset(self.dataset)
+        user_keys = {key for file in self.files for key in read_keys(file)}
+        keys = read_keys(file) if file else {}
+        return {key: value for key, value in keys.items() if key in PROTOCOL and key not in user_keys}
+
+    @cached_property
+    def _model_defaults(self) -> dict[str, Any]:
+        """Keys that RecBole's models need, unless the user sets them."""
         defaults: dict[str, Any] = {}
         if issubclass(get_dataloader(self.config, "train"), UserDataLoader):
             defaults["train_neg_sample_args"] = None  # Auto-encoders read whole users: there are no negatives to draw.
@@ -98,12 +120,56 @@ class Row:
         return {key: value for key, value in defaults.items() if key not in self.config.external_config_dict}
 
 
-def check_compares(config: Config) -> None:
-    """Refuse what a leaderboard has no columns for, and a test that will be empty, before anything is trained.
+def read_rows(models: str, files: Sequence[str], dataset: str, keys: Mapping[str, str]) -> list[Row]:
+    """The rows that a command line names.
+
+    Args:
+        models: ``--model``, names separated by commas. ``MultVAE:gaussian`` is MultVAE with this configuration file.
+        files: ``--config_files``. A file that has the name of one of the models, such as ``EASE.yaml``, is read for this
+            model only; the others are read for all.
+        dataset: the name of the data set.
+        keys: the configuration keys of the command line, their values as text.
 
     Raises:
-        ConfigurationError: says what to change.
+        ConfigurationError: a row has no name, or two rows have the same name.
     """
+    pairs = [text.strip().partition(":") for text in models.split(",")]
+    model_names = {model for model, _, _ in pairs}
+    rows: dict[str, Row] = {}
+    for model, colon, file in pairs:
+        name = f"{model}:{Path(file).stem}" if file else model
+        if not model or (colon and not file):
+            raise ConfigurationError(
+                f"--model={models} has an empty name: write models with commas between, such as MultVAE,EASE."
+            )
+        if name in rows:
+            raise ConfigurationError(f"--model={models} names {name} twice: leave one of them out.")
+        shared = [path for path in files if Path(path).stem not in model_names - {model}]
+        rows[name] = Row(name, model, (*shared, *([file] if file else [])), dataset, keys)
+    return list(rows.values())
+
+
+def split_applicable(rows: Sequence[Row]) -> tuple[dict[str, Row], dict[str, str]]:
+    """The rows that the protocol suits, by name, and for the others the reason why it does not.
+
+    Raises:
+        ConfigurationError: a configuration has a mistake, a model is no general recommender, or no row is left.
+    """
+    applicable, reasons = {}, {}
+    for row in rows:
+        try:
+            _ = row.config
+            applicable[row.name] = row
+        except NotApplicableError as error:
+            reasons[row.name] = str(error)
+    if not applicable:
+        names = ",".join(row.name for row in rows)
+        raise ConfigurationError(f"No model of --model={names} can be evaluated: {'; '.join(reasons.values())}")
+    return applicable, reasons
+
+
+def _check_comparable(config: Config) -> None:
+    """Refuse metrics that a leaderboard has no columns for, and a split without a test, before anything is trained."""
     if config["eval_type"] == EvaluatorType.VALUE:
         raise ConfigurationError(
             f"metrics={config['metrics']!r} compare predictions with labels, and a leaderboard compares rankings: take "
@@ -114,28 +180,3 @@ def check_compares(config: Config) -> None:
             f"eval_args split={config['eval_args']['split']!r} leaves no test, which a leaderboard needs: hold some out, "
             "for example with {'RS': [8, 1, 1]}."
         )
-
-
-def configure(entries: list[Entry], dataset: str, keys: Mapping[str, str]) -> tuple[dict[str, Row], dict[str, str]]:
-    """The rows by their names, and why the protocol is not for the entries that have none.
-
-    Raises:
-        ConfigurationError: a configuration has a mistake, a model is no general recommender, or no row is left.
-    """
-    rows, reasons = {}, {}
-    for entry in entries:
-        try:
-            rows[entry.name] = Row.of(entry, dataset, keys)
-        except NotApplicableError as error:
-            reasons[entry.name] = str(error)
-    if not rows:
-        names = ",".join(entry.name for entry in entries)
-        raise ConfigurationError(f"No model of --model={names} can be evaluated: {'; '.join(reasons.values())}")
-    return rows, reasons
-
-
-def _protocol_of(dataset: str, files: Sequence[str]) -> dict[str, Any]:
-    """The protocol that our models take from the ready configuration of this name: for all models, unless a file says it."""
-    ready = shipped.of_dataset(dataset)
-    given = {key for file in files for key in read_keys(file)}
-    return {key: value for key, value in read_keys(ready).items() if key in PROTOCOL and key not in given} if ready else {}

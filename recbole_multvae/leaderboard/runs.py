@@ -1,4 +1,4 @@
-"""The runs of a leaderboard: started one after the other, kept in a folder, and taken from there when they are known."""
+"""The runs of a leaderboard: each in a process of its own, one after the other. Finished runs are taken from their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +23,61 @@ from recbole_multvae.data.content import short_digest
 from recbole_multvae.errors import MultVAEError, TrainingInterrupted
 from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.json_file import write_json
-from recbole_multvae.leaderboard.task import Task
 
+
+@dataclass(frozen=True)
+class RunInputs:
+    """Inputs of one leaderboard run: a row under a seed, or a trial of a search.
+
+    Attributes:
+        row: the name of the row.
+        model: the name of the model.
+        dataset: the name of the data set.
+        files: paths of configuration files.
+        defaults: configuration keys, unless files or ``keys`` set them.
+        keys: configuration keys that win over all others, their values as text.
+        seed: RecBole's.
+        result: the JSON file of the result; the metrics of each user are in the ``.npz`` file beside it.
+        quantiles: the number of groups of users by activity.
+    """
+
+    row: str
+    model: str
+    dataset: str
+    files: list[str]
+    defaults: dict[str, Any]
+    keys: dict[str, str]
+    seed: int
+    result: str
+    quantiles: int
+
+
+#: The result of a run: its inputs, ``status`` (finished or failed), ``error``, ``seconds_in_all``, and the measurements.
 Run = dict[str, Any]
-Measure = Callable[[Task], dict[str, Any]]
-#: A server that has imported what all runs need, and from which their processes are forked; elsewhere each imports it.
+#: Performs a run and returns its measurements.
+Measure = Callable[[RunInputs], dict[str, Any]]
+#: The fork server imports once what all runs need. Where there is none, each process imports it.
 _CONTEXT: Any = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 )
 
 
-def fingerprint(task: Task, files: list[Any], data: Mapping[str, Any]) -> str:
-    """A digest of all that a run depends on: what is configured, the data set's files, and the versions.
+def fingerprint(inputs: RunInputs, files: list[Any], data: Mapping[str, Any]) -> str:
+    """A digest of everything that a run depends on: the configuration, the files of the data set, and the versions.
 
     Args:
-        task: the run; its name and where it is written do not count.
-        files: what its configuration files say.
+        inputs: those of the run; the name of the row and the path of the result do not count.
+        files: the contents of the configuration files.
         data: a digest of each file of the data set, by name.
     """
-    said = asdict(replace(task, result="", entry="")) | {"files": files}
+    configuration = asdict(replace(inputs, result="", row="")) | {"files": files}
     versions = [recbole.__version__, recbole_multvae.__version__]
-    return short_digest([said, data, versions])
+    return short_digest([configuration, data, versions])
 
 
-def known(task: Task) -> Run | None:
-    """The result of a run that finished before; None where there is none."""
-    file = Path(task.result)
+def read_finished(inputs: RunInputs) -> Run | None:
+    """The result of a run that finished before; None if there is none."""
+    file = Path(inputs.result)
     if not file.is_file():
         return None
     run = json.loads(file.read_text("utf-8"))
@@ -57,58 +86,60 @@ def known(task: Task) -> Run | None:
 
 
 class Runner:
-    """Runs tasks one after the other, each in a process of its own, which ends when this one does.
+    """Performs runs one after the other and prints the progress. A run's process ends when this process does.
 
     Args:
-        planned: how many runs each row will have.
-        say: called with a line about the progress.
+        planned: the number of runs of each row.
     """
 
-    def __init__(self, planned: Mapping[str, int], say: Callable[[str], None]) -> None:
+    def __init__(self, planned: Mapping[str, int]) -> None:
         self.left = Counter(planned)
         self.total = self.left.total()
-        self.say = say
         self.started = time.time()
-        self.taken: dict[str, list[float]] = {}
+        self.seconds: dict[str, list[float]] = {}
 
-    def run(self, task: Task, measure: Measure, title: str) -> Run:
-        """The result of a run, taken from its file if it finished before. One that fails is a result too.
+    def run(self, inputs: RunInputs, measure: Measure, title: str) -> Run:
+        """The result of a run, read from its file if the run finished before. A failed run is a result too.
 
         Args:
-            task: the run.
-            measure: a function of a module, which runs a task.
-            title: what the progress calls it.
+            inputs: those of the run.
+            measure: a function at the top level of a module.
+            title: the run's name in the progress.
 
         Raises:
             TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
         """
-        over = self.total - self.left.total()
-        title = f"[{over + 1} of {self.total}] {title}"
-        run = known(task)
+        done = self.total - self.left.total()
+        title = f"[{done + 1} of {self.total}] {title}"
+        run = read_finished(inputs)
         if run is None:
-            self.say(f"{title}: running; {_duration(time.time() - self.started)} elapsed{self._expected()}")
+            _log(f"{title}: running; {_duration(time.time() - self.started)} elapsed{self._remaining()}")
             try:
-                run = _run(task, measure)
+                run = _run(inputs, measure)
             except KeyboardInterrupt:
                 raise TrainingInterrupted(
-                    f"Interrupted: {over} of {self.total} runs are over; the same command goes on from there."
+                    f"Interrupted: {done} of {self.total} runs are over; the same command goes on from there."
                 ) from None
         else:
-            self.say(f"{title}: finished before")
-        self.taken.setdefault(task.entry, []).append(run["seconds_in_all"])
+            _log(f"{title}: finished before")
+        self.seconds.setdefault(inputs.row, []).append(run["seconds_in_all"])
         if run["status"] != "finished":
-            self.say(f"{title}: FAILED: {run['error']}")
-        self.left[task.entry] -= 1
+            _log(f"{title}: FAILED: {run['error']}")
+        self.left[inputs.row] -= 1
         return run
 
-    def _expected(self) -> str:
-        """How long the runs that are left may take: as long as those of the same row, or as all on average."""
-        if not self.taken:
+    def _remaining(self) -> str:
+        """An estimate of the time left: runs take as long as those of the same row, or as all on average."""
+        if not self.seconds:
             return ""
-        means = {name: sum(seconds) / len(seconds) for name, seconds in self.taken.items()}
+        means = {row: sum(seconds) / len(seconds) for row, seconds in self.seconds.items()}
         average = sum(means.values()) / len(means)
-        seconds = sum(means.get(name, average) * runs for name, runs in self.left.items())
+        seconds = sum(means.get(row, average) * runs for row, runs in self.left.items())
         return f", about {_duration(seconds)} to go"
+
+
+def _log(line: str) -> None:
+    print(line, flush=True)
 
 
 def _duration(seconds: float) -> str:
@@ -116,13 +147,13 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
-def _run(task: Task, measure: Measure) -> Run:
-    """Run a task in a process of its own; its output goes into a log beside the result."""
-    file, log = Path(task.result), Path(task.result).with_suffix(".log")
+def _run(inputs: RunInputs, measure: Measure) -> Run:
+    """Perform a run in a process of its own; its output goes to a log file beside the result."""
+    file, log = Path(inputs.result), Path(inputs.result).with_suffix(".log")
     file.unlink(missing_ok=True)
     _CONTEXT.set_forkserver_preload([measure.__module__])
     started = time.time()
-    process = _CONTEXT.Process(target=_in_a_process, args=(task, measure, log))
+    process = _CONTEXT.Process(target=_run_in_process, args=(inputs, measure, log))
     process.start()
     try:
         process.join()
@@ -131,29 +162,25 @@ def _run(task: Task, measure: Measure) -> Run:
         process.join()
     if file.is_file():
         return json.loads(file.read_text("utf-8"))
-    return {
-        **asdict(task),
-        "status": "failed",
-        "error": _death(process.exitcode, log),
-        "seconds_in_all": time.time() - started,
-    }
+    error = _exit_reason(process.exitcode, log)
+    return {**asdict(inputs), "status": "failed", "error": error, "seconds_in_all": time.time() - started}
 
 
-def _death(code: int | None, log: Path) -> str:
+def _exit_reason(code: int | None, log: Path) -> str:
     if code and code < 0:
         return f"its process ended with {signal.Signals(-code).name}: was there enough memory? See {log}"
     return f"its process ended with exit code {code}: see {log}"
 
 
-def _in_a_process(task: Task, measure: Measure, log: Path) -> None:
+def _run_in_process(inputs: RunInputs, measure: Measure, log: Path) -> None:
     started = time.time()
-    threading.Thread(target=_end_with_the_leaderboard, daemon=True).start()
-    sys.argv = ["leaderboard", task.entry]  # RecBole would read the command line from here.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    sys.argv = ["leaderboard", inputs.row]  # RecBole would read the command line from here.
     with open(log, "wb", buffering=0) as output:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(output.fileno(), stream.fileno())
     try:
-        result = {"status": "finished", **measure(task)}
+        result = {"status": "finished", **measure(inputs)}
     except MultVAEError as error:
         result = {"status": "failed", "error": str(error)}
         print(f"error: {error}", file=sys.stderr)
@@ -162,13 +189,13 @@ def _in_a_process(task: Task, measure: Measure, log: Path) -> None:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         result = {"status": "failed", "error": f"{reason} ({Path(where.filename).name}, line {where.lineno})"}
-    with atomic_write(task.result) as part:
-        write_json(part, {**asdict(task), **result, "seconds_in_all": time.time() - started})
+    with atomic_write(inputs.result) as part:
+        write_json(part, {**asdict(inputs), **result, "seconds_in_all": time.time() - started})
 
 
-def _end_with_the_leaderboard() -> None:
-    """End this process when that of the leaderboard ends, even if it is killed."""
-    leaderboard = multiprocessing.parent_process()
-    assert leaderboard is not None
-    leaderboard.join()
+def _exit_with_parent() -> None:
+    """End this process when the leaderboard's process ends, even if that is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-#: Resamples, and the seed that draws them.
+#: The number of resamples, and the seed of their draws.
 RESAMPLES, SEED = 10_000, 2020
-#: Differences with a p-value of this or more are ties; confidence intervals leave out as much.
+#: A difference with this p-value or more is a tie; confidence intervals have the level 1 - ALPHA.
 ALPHA = 0.05
-#: Numbers that a batch of resamples may hold.
+#: The most numbers in a batch of resamples.
 BATCH_NUMBERS = 2**24
 
 
@@ -25,19 +25,19 @@ class UserScores(NamedTuple):
 def compare(best: list[UserScores], other: list[UserScores]) -> dict[str, float]:
     """Compare two rows user by user.
 
-    Users are drawn with replacement, each with all seeds under which it was tested, and the mean of the differences is
-    taken anew. What is random is whom the models are tested on; the trained models are taken as they are.
+    Each resample draws users with replacement, each with all seeds under which it was tested, and takes the mean of the
+    differences. The random part is the choice of the test users; the trained models are fixed.
 
     Args:
-        best: the metric under each seed.
-        other: the same of the other row, of the same users.
+        best: the best row's metric of each user, by seed.
+        other: the same of the other row, for the same users.
 
     Returns:
         ``difference``, the mean over users and seeds, ``low`` and ``high``, its 95 % percentile interval, and ``p``, the
         two-sided p-value of no difference: at least 2 / (resamples + 1).
     """
     ids, places = np.unique(np.concatenate([seed.ids for seed in best]), return_inverse=True)
-    differences = np.concatenate([ours.values - theirs.values for ours, theirs in zip(best, other, strict=True)])
+    differences = np.concatenate([first.values - second.values for first, second in zip(best, other, strict=True)])
     totals = np.bincount(places, differences, minlength=len(ids))
     counts = np.bincount(places, minlength=len(ids)).astype(float)
     if not totals.any():
@@ -46,8 +46,8 @@ def compare(best: list[UserScores], other: list[UserScores]) -> dict[str, float]
         (totals, counts), _mean, paired=True, vectorized=True, n_resamples=RESAMPLES, confidence_level=1 - ALPHA,
         method="percentile", batch=max(1, BATCH_NUMBERS // len(ids)), random_state=np.random.default_rng(SEED),
     )  # fmt: skip
-    drawn = result.bootstrap_distribution
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    means = result.bootstrap_distribution
+    tail = min((means <= 0).sum(), (means >= 0).sum())
     return {
         "difference": float(_mean(totals, counts)),
         "low": float(result.confidence_interval.low),
@@ -80,7 +80,8 @@ def bootstrap_rows(rows: list[dict[str, Any]], users: dict[str, list[UserScores]
     others = [row for row in rows[1:] if row["name"] in users]
     if not rows or rows[0]["name"] not in users:
         return
-    found = [compare(users[rows[0]["name"]], users[row["name"]]) for row in others]
-    for row, one, adjusted in zip(others, found, holm([one["p"] for one in found]), strict=True):
-        row["against_best"] = {**one, "p_holm": adjusted}
-        row["tie"] = adjusted >= ALPHA
+    comparisons = [compare(users[rows[0]["name"]], users[row["name"]]) for row in others]
+    adjusted = holm([comparison["p"] for comparison in comparisons])
+    for row, comparison, p_holm in zip(others, comparisons, adjusted, strict=True):
+        row["against_best"] = {**comparison, "p_holm": p_holm}
+        row["tie"] = p_holm >= ALPHA

@@ -1,8 +1,8 @@
 """Spaces of hyper-parameters, in the text form of RecBole's ``run_hyper.py --params_file``.
 
 A line is ``name kind values``, such as ``learning_rate loguniform -8,-4`` or ``n_layers choice [1,2,3]``. The kinds are
-those of ``HyperTuning._build_space_from_file``, ``recbole/trainer/hyper_tuning.py`` of RecBole 1.2.1. Values are
-literals, and are never executed.
+those of ``HyperTuning._build_space_from_file`` in ``recbole/trainer/hyper_tuning.py`` of RecBole 1.2.1. Values are
+literals and are never executed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def read_space(file: Path) -> Space:
     """Read the distribution of each hyper-parameter.
 
     Raises:
-        ConfigurationError: the file cannot be read, or a line is not understood.
+        ConfigurationError: the file cannot be read or has no hyper-parameter, or a line is not understood.
     """
     try:
         lines = file.read_text("utf-8").splitlines()
@@ -40,7 +40,7 @@ def read_space(file: Path) -> Space:
         name, kind, values = (*line.split(maxsplit=2), "", "")[:3]
         try:
             if name in space:
-                raise ValueError(f"{name} is there twice")
+                raise ValueError(f"{name} is named twice")
             space[name] = _KINDS[kind](values)
         except (KeyError, ValueError, SyntaxError, TypeError, OverflowError) as error:
             raise ConfigurationError(
@@ -55,7 +55,7 @@ def read_space(file: Path) -> Space:
 
 
 def _choice(text: str) -> CategoricalDistribution:
-    """RecBole evaluates the text of a list again where it configures a model, and Optuna takes texts and numbers only."""
+    """Lists become their texts: Optuna takes only texts and numbers, and RecBole evaluates the texts again."""
     values = ast.literal_eval(text)
     if not isinstance(values, list | tuple):
         raise ValueError("a list of values is expected")
@@ -86,8 +86,8 @@ _KINDS: dict[str, Callable[[str], Distribution]] = {
 
 
 def points(space: Space, most: int) -> list[Params] | None:
-    """Every point of a space of choices; None for a space of more points than ``most``."""
-    choices = [found.choices for found in space.values() if isinstance(found, CategoricalDistribution)]
+    """Every point of a space of choices; None for a space of numbers, or of more than ``most`` points."""
+    choices = [values.choices for values in space.values() if isinstance(values, CategoricalDistribution)]
     if len(choices) < len(space) or math.prod(map(len, choices)) > most:
         return None
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*choices)]
@@ -96,5 +96,6 @@ def points(space: Space, most: int) -> list[Params] | None:
 def first_point(space: Space) -> Params:
     """A point of the space: the first choices and the lowest numbers."""
     return {
-        name: found.choices[0] if isinstance(found, CategoricalDistribution) else found.low for name, found in space.items()
+        name: values.choices[0] if isinstance(values, CategoricalDistribution) else values.low
+        for name, values in space.items()
     }

@@ -1,4 +1,4 @@
-"""A digest of a split: equal for two runs whose models learn from, and are tested on, the same clicks."""
+"""A digest of a split: two runs have the same digest if they train and test on the same clicks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from recbole_multvae.data.csr import distinct_clicks
 
 
 def digest(parts: list[Any]) -> str:
-    """SHA-256 of the tokens of users and items and of the clicks of every part, 64 hexadecimal digits.
+    """SHA-256 of the user tokens, the item tokens and the clicks of every part: 64 hexadecimal digits.
 
-    Neither the order of the clicks nor RecBole's numbering of users and items matters.
+    It depends neither on the order of the clicks nor on RecBole's numbering of users and items.
 
     Args:
         parts: RecBole's data sets for training, validation and test.

@@ -1,4 +1,4 @@
-"""The main table of the report as text, for the forms that show it: headings and cells."""
+"""The main table of the report: its headings and cells as text, and the table for the terminal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from recbole_multvae.leaderboard.report import Report
 
 
 def metric_names(report: Report) -> list[str]:
-    """The metrics of the rows, in the order in which they were asked for."""
+    """The metrics of the rows, in the order of the configuration's ``metrics``."""
     return list(dict.fromkeys(name for row in report["rows"] for name in row["metrics"]))
 
 
 def heading(metric: str) -> str:
-    """A metric as ``metrics`` names it: ``NDCG@10`` for RecBole's result ``ndcg@10``."""
+    """A metric as the key ``metrics`` spells it: ``NDCG@10`` for RecBole's result ``ndcg@10``."""
     name, at, k = metric.partition("@")
     return metrics_dict[name].__name__ + at + k
 
 
 def group_heading(group: dict[str, Any]) -> str:
-    """What a group of users or of items is called: ``5-12 clicks``, or ``head``."""
+    """The heading of a group of users or of items: ``5-12 clicks``, or ``head``."""
     return group["items"] if "items" in group else f"{group['shortest']}-{group['longest']} clicks"
 
 
@@ -31,25 +31,25 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
 
 
-def spread(found: dict[str, Any] | None) -> str:
-    """``mean ± deviation``, or the mean alone of one seed."""
-    if found is None:
+def spread(values: dict[str, Any] | None) -> str:
+    """``mean ± standard deviation``, or the mean alone of one seed."""
+    if values is None:
         return number(None)
-    return number(found["mean"]) + ("" if found["sd"] is None else f" ± {number(found['sd'])}")
+    return number(values["mean"]) + ("" if values["sd"] is None else f" ± {number(values['sd'])}")
 
 
 def rank(row: dict[str, Any]) -> str:
-    """``1``, ``1=`` for a tie with the best, or nothing for a row that is not ranked."""
+    """``1``, ``1=`` for a tie with the best, or an empty text for a row that is not ranked."""
     return f"{row['rank']}{'=' if row['tie'] else ''}" if "rank" in row else ""
 
 
 def against_best(row: dict[str, Any]) -> str:
-    """The difference to the best with its interval and p-value, or nothing for the best and for rows without."""
+    """The difference to the best with its interval and p-value; empty for the best and for rows that were not compared."""
     if "against_best" not in row:
         return ""
-    found = row["against_best"]
-    low, high = -found["high"], -found["low"]
-    return f"{-found['difference']:+.4f} [{low:+.4f}, {high:+.4f}] p {p_value(found['p_holm'])}"
+    comparison = row["against_best"]  # The best minus this row.
+    low, high = -comparison["high"], -comparison["low"]
+    return f"{-comparison['difference']:+.4f} [{low:+.4f}, {high:+.4f}] p {p_value(comparison['p_holm'])}"
 
 
 def p_value(p: float) -> str:
@@ -58,16 +58,16 @@ def p_value(p: float) -> str:
 
 
 def text_table(report: Report) -> str:
-    """The table for the terminal, and below it what did not finish."""
+    """The table for the terminal, and below it the rows that did not finish, with the reason."""
     metrics = metric_names(report)
     head = [
         "",
         "model",
         *map(heading, metrics),
-        f"{heading(report['ranked_by'])} minus the best's",
+        f"{heading(report['ranked_by'])}: difference to the best",
         "train s",
         "eval s",
-        "MiB",
+        "peak MiB",
     ]
     lines = []
     for row in report["rows"]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quality import leaderboard_name
 from quality_tables import TABLES, Row, Table
 
 from recbole_multvae.data.protocols import chosen
@@ -17,29 +18,37 @@ ROWS = [pytest.param(table, row, id=f"{key}: {name}") for key, table in TABLES.i
 
 
 def configuration(table: Table, row: Row) -> Any:
-    given = dict(key.split("=", 1) for key in f"{table.keys} {row.keys}".split())
-    return make_config(row.model, table.dataset, [*table.files, *row.files], QUIET, given)
+    keys = dict(key.split("=", 1) for key in f"{table.keys} {row.keys}".split())
+    return make_config(row.model, table.dataset, [*table.files, *row.files], QUIET, keys)
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS)
-def test_a_row_is_a_configuration_with_the_table_s_metrics(table: Table, row: Row) -> None:
+def test_a_row_is_a_configuration_with_the_metrics_of_its_table(table: Table, row: Row) -> None:
     config = configuration(table, row)
     assert table.metrics.keys() <= {f"{name.lower()}@{k}" for name in config["metrics"] for k in config["topk"]}
     assert config["valid_metric"].lower() in table.metrics
-    assert (BENCHMARKS / row.script).is_file()
+    assert not row.script or (BENCHMARKS / row.script).is_file()
 
 
-def test_published_figures_have_the_table_s_metrics() -> None:
+@pytest.mark.parametrize(("table", "row"), ROWS)
+def test_a_row_of_the_leaderboard_has_the_same_configuration(table: Table, row: Row, tmp_path: Path) -> None:
+    _, _, file = leaderboard_name("a row", row, table, tmp_path).partition(":")
+    config = make_config(row.model, table.dataset, [*table.files, *([file] if file else [])], QUIET, {})
+    assert config.final_config_dict == configuration(table, row).final_config_dict
+
+
+def test_published_figures_have_the_metrics_of_their_table() -> None:
     for table in TABLES.values():
         for figures in table.published.values():
             assert len(figures) == len(table.metrics) and all(figure is None or 0 < figure < 1 for figure in figures)
 
 
-def test_what_is_compared_has_one_protocol() -> None:
+def test_the_rows_of_a_table_have_one_protocol() -> None:
     def protocol(table: Table, row: Row) -> Any:
         config = configuration(table, row)
-        own = chosen(config)
-        return own and own.name, config["eval_args"], config["val_interval"], config["metrics"], config["benchmark_filename"]
+        split = chosen(config)
+        values = [config[key] for key in ("eval_args", "val_interval", "metrics", "benchmark_filename")]
+        return split and split.name, values
 
     for table in TABLES.values():
         assert len({str(protocol(table, row)) for row in table.rows.values()}) == 1

@@ -1,4 +1,4 @@
-"""The command with several models: the report, what fails, what was known before, and what is killed."""
+"""The command with several models: the report, failed runs, runs that finished before, and killed processes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ import pytest
 
 from recbole_multvae.commands.train import main
 from recbole_multvae.data.content import files_of
-from recbole_multvae.leaderboard.entries import read_entries
-from recbole_multvae.leaderboard.report import PROTOCOL
-from recbole_multvae.leaderboard.rows import configure
 from tests.conftest import block_pairs, write_inter
 
 FLAGS = ("--dataset=blocks", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=2", "--valid_metric=NDCG@10")
@@ -30,7 +27,7 @@ FORMS = {"report.csv", "report.html", "report.json", "report.png", "report.tex"}
 
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str], blocks: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run the command: its exit code, what it said, and the folder of the report."""
+    """Run the command: its exit code, its output and errors, and the folder of the report."""
 
     def run(*flags: str) -> tuple[int, str, str, Path | None]:
         monkeypatch.setattr(sys, "argv", ["run_recbole.py", *flags])
@@ -58,7 +55,7 @@ def test_a_board_is_reported_resumed_and_grows(command: Callable[..., Any]) -> N
     assert report["command"] == f"python run_recbole.py {models} --seeds=2 {' '.join(FLAGS)}"
     for row in report["rows"][:2]:
         assert len(row["metrics"]["ndcg@10"]["values"]) == 2 and row["metrics"]["ndcg@10"]["sd"] is not None
-        assert row["one_by_one"]["users_different"] == 0 and row["memory"] > 100
+        assert row["memory"] > 100
         assert all(Path(file).is_file() for file in row["checkpoints"])
     ease = next(row for row in report["rows"] if row["name"] == "EASE")
     assert ease["settings"]["eval_memory"] == 512 and ease["parameters"] is None
@@ -74,7 +71,7 @@ def test_a_board_is_reported_resumed_and_grows(command: Callable[..., Any]) -> N
     assert len(list(Path("leaderboard").iterdir())) == 2  # Another protocol is another report.
 
 
-def test_data_is_known_by_what_it_holds(blocks: str) -> None:
+def test_data_are_known_by_their_contents(blocks: str) -> None:
     data, before = Path("blocks/blocks.inter"), files_of(blocks, ".")
     os.utime(data, (1, 1))  # As a copy.
     assert before.keys() == {"blocks.inter"} and files_of(blocks, ".") == before
@@ -82,17 +79,17 @@ def test_data_is_known_by_what_it_holds(blocks: str) -> None:
     assert files_of(blocks, ".") != before
 
 
-def test_a_row_is_what_its_model_alone_gives(command: Callable[..., Any]) -> None:
+def test_a_row_has_the_metrics_of_a_run_of_its_model_alone(command: Callable[..., Any]) -> None:
     *_, folder = command("--model=MultVAE,BPR", "--seeds=7,8", *FLAGS)
     from recbole_multvae.experiment.run import run
 
     for row in report_of(folder)["rows"]:
         keys = dict(flag.removeprefix("--").split("=") for flag in FLAGS[1:])
         alone = run(row["model"], "blocks", command_line={**keys, "seed": "8", "show_progress": "False"})
-        assert {name: found["values"][1] for name, found in row["metrics"].items()} == alone["test_result"]
+        assert {name: spread["values"][1] for name, spread in row["metrics"].items()} == alone["test_result"]
 
 
-def test_models_that_know_a_user_by_more_than_clicks_are_listed(command: Callable[..., Any]) -> None:
+def test_models_that_need_more_than_clicks_are_not_applicable(command: Callable[..., Any]) -> None:
     split = "--eval_args={'split': {'SG': {'valid_users': 8, 'test_users': 8}}, 'mode': 'full'}"
     code, out, error, folder = command("--model=EASE,BPR,MultVAE", *FLAGS, split)
     assert code == 0 and not error
@@ -113,16 +110,6 @@ def test_the_best_is_exported_with_its_figures(command: Callable[..., Any]) -> N
     assert entries["model"] == figures["name"] == best["name"] and figures["metrics"] == best["metrics"]
 
 
-def test_a_ready_configuration_of_a_data_set_is_for_all_models(tmp_path: Path) -> None:
-    (tmp_path / "weak.yaml").write_text("eval_args: {split: {RS: [8, 1, 1]}}")
-    rows, _ = configure(read_entries("MultVAE,EASE,EASE:weak.yaml", []), "netflix", {})
-    ours, ease, weak = (row.config for row in rows.values())
-    for key in PROTOCOL:
-        assert ease[key] == ours[key], key
-    assert ease["train_batch_size"] == 2048 and ours["train_batch_size"] == 500
-    assert list(weak["eval_args"]["split"]) == ["RS"] and weak["topk"] == ours["topk"]
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -141,7 +128,7 @@ def test_a_ready_configuration_of_a_data_set_is_for_all_models(tmp_path: Path) -
         (["--model=EASE,BPR", "--report_dir=file"], "cannot write the report into file"),
         (
             ["--model=EASE", "--export=none/best.onnx"],
-            "--export=none/best.onnx cannot be written: expected a file in a folder",
+            "--export=none/best.onnx cannot be written: expected a file in an existing folder.",
         ),
         (["--model=BPR,LightGCN", "--eval_args={'split': {'SG': {}}, 'mode': 'full'}"], "No model of --model=BPR,LightGCN"),
     ],
@@ -153,14 +140,14 @@ def test_mistakes_are_one_sentence_and_nothing_runs(command: Callable[..., Any],
     assert "running" not in out and folder is None
 
 
-@pytest.mark.parametrize("victim", ["leaderboard", "model", "nobody"])
-def test_what_is_killed(victim: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", ["leaderboard", "model", "none"])
+def test_killed_processes(victim: str, tmp_path: Path) -> None:
     write_inter(tmp_path, "blocks", block_pairs())
     flags = ["--model=EASE,BPR", *FLAGS, "--report_dir=board", "--stopping_step=100000"]
     start = [sys.executable, "-W", "ignore", "-m", "recbole_multvae", *flags, "--epochs=100000"]
     start = [flag for flag in start if flag != "--epochs=2"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # A shell starts what is in the background with Ctrl-C ignored, and so all that this starts.
+    # A shell starts background processes with Ctrl-C ignored, and they hand this on to theirs.
     heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(start, cwd=tmp_path, preexec_fn=heeds, **pipes) as board:
         try:
@@ -170,7 +157,7 @@ def test_what_is_killed(victim: str, tmp_path: Path) -> None:
             while not list(tmp_path.glob("board/checkpoints/BPR-*.pth")):
                 time.sleep(0.1)
             (model,) = grandchildren(board.pid)
-            if victim == "nobody":
+            if victim == "none":
                 board.send_signal(signal.SIGINT)
             else:
                 os.kill(board.pid if victim == "leaderboard" else model, signal.SIGKILL)
@@ -178,7 +165,7 @@ def test_what_is_killed(victim: str, tmp_path: Path) -> None:
         finally:
             board.kill()
     runs = [json.loads(file.read_text()) for file in tmp_path.glob("board/runs/*.json")]
-    assert [(run["entry"], run["status"]) for run in runs] == [("EASE", "finished")]
+    assert [(run["row"], run["status"]) for run in runs] == [("EASE", "finished")]
     if victim == "model":
         assert board.returncode == 1 and "BPR failed, and the others are in the report" in error
         assert "BPR, seed 2020: FAILED: its process ended with SIGKILL: was there enough memory?" in out
@@ -189,7 +176,7 @@ def test_what_is_killed(victim: str, tmp_path: Path) -> None:
             time.sleep(0.1)
         assert not Path(f"/proc/{model}").exists()
         assert not (tmp_path / "board/report.json").exists()
-    if victim == "nobody":
+    if victim == "none":
         assert (board.returncode, error) == (
             130,
             "Interrupted: 1 of 2 runs are over; the same command goes on from there.\n",

@@ -13,7 +13,6 @@ from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.leaderboard import significance
 from recbole_multvae.leaderboard.breakdown import HEAD, LIST_METRICS, DetailedEvaluator
-from recbole_multvae.leaderboard.one_by_one import one_by_one
 from recbole_multvae.leaderboard.significance import UserScores, bootstrap_rows, compare, holm
 from recbole_multvae.leaderboard.split_digest import digest
 from tests.conftest import QUIET, uneven_pairs, write_inter
@@ -42,13 +41,13 @@ def test_digest_is_that_of_the_split(uneven: str) -> None:
 def test_digest_does_not_know_the_order_of_the_file(uneven: str) -> None:
     pairs = uneven_pairs()
     parts = {"a": pairs[::2], "b": pairs[1::4], "c": pairs[3::4]}
-    found = set()
+    digests = set()
     for order in (1, -1):
         for name, rows in parts.items():
             write_inter(Path(), "uneven", rows[::order])
             Path("uneven/uneven.inter").rename(f"uneven/uneven.{name}.inter")
-        found.add(digest_of(benchmark_filename=list(parts)))
-    assert len(found) == 1
+        digests.add(digest_of(benchmark_filename=list(parts)))
+    assert len(digests) == 1
 
 
 def details_of(experiment: Experiment) -> tuple[DetailedEvaluator, dict[str, float]]:
@@ -58,7 +57,7 @@ def details_of(experiment: Experiment) -> tuple[DetailedEvaluator, dict[str, flo
 
 
 @pytest.mark.parametrize("model", ["EASE", "NeuMF", "MultVAE"])
-def test_metrics_of_users_average_to_recbole_s(uneven: str, model: str) -> None:
+def test_metrics_of_users_average_to_those_of_recbole(uneven: str, model: str) -> None:
     details, metrics = details_of(prepared(model))
     assert details.users.keys() == metrics.keys()
     for name, values in details.users.items():
@@ -95,8 +94,8 @@ def test_head_and_tail_by_hand(uneven: str) -> None:
         scores = np.asarray(train[user] @ matrix).ravel()
         scores[[0, *np.flatnonzero(train[user] | valid[user])]] = -np.inf
         best = set(np.argsort(-scores, kind="stable")[:3].tolist())
-        found = set(np.flatnonzero(test[user]).tolist())
-        for name, items in (("head", found & head), ("tail", found - head)):
+        positives = set(np.flatnonzero(test[user]).tolist())
+        for name, items in (("head", positives & head), ("tail", positives - head)):
             if items:
                 recalls[name].append(len(items & best) / len(items))
     for group in details.popularity:
@@ -104,21 +103,6 @@ def test_head_and_tail_by_hand(uneven: str) -> None:
         assert group["users"] == len(expected)
         assert group["metrics"] == {"recall@3": pytest.approx(np.mean(expected))}
     assert metrics["itemcoverage@3"] == details.lists["itemcoverage@3"]
-
-
-@pytest.mark.parametrize("model", ["EASE", "MultVAE", "NeuMF"])
-def test_one_user_at_a_time_gives_the_same_lists(uneven: str, model: str) -> None:
-    experiment = prepared(model)
-    details, _ = details_of(experiment)
-    found = one_by_one(experiment.trainer, experiment.test_data, details.rows)
-    if model == "NeuMF":
-        assert found is None  # RecBole's own loader has one user at a time.
-    else:
-        assert found is not None and found["seconds"] > 0
-        assert (found["users"], found["different"]) == (len(details.rows), 0)
-    details.rows[0, 0] ^= 1
-    again = one_by_one(experiment.trainer, experiment.test_data, details.rows)
-    assert again is None or again["different"] == 1
 
 
 def users(values: list[float], ids: list[int] | None = None) -> UserScores:

@@ -1,4 +1,4 @@
-"""The search of hyper-parameters: its spaces, what is tried, and what a search that starts again asks for."""
+"""The search of hyper-parameters: its spaces, its trials, and a search that starts again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from recbole_multvae.config.shipped import PROPERTIES
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.configuration import make_config
-from recbole_multvae.leaderboard.search import best_of, expected_trials, search
+from recbole_multvae.leaderboard.search import best_of, expected_trials, run_trials
 from recbole_multvae.leaderboard.space import Params, Space, read_space
 from tests.leaderboard.test_command import FLAGS, command, report_of
 
@@ -52,14 +52,14 @@ def test_a_line_that_is_not_understood_is_named(line: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_a_shipped_space_is_of_keys_and_values_that_its_model_takes(file: Path) -> None:
     space = read_space(file)
-    longest = max(len(found.choices) for found in space.values() if isinstance(found, CategoricalDistribution))
+    longest = max(len(values.choices) for values in space.values() if isinstance(values, CategoricalDistribution))
     for place in range(longest):
-        params = {key: found.choices[min(place, len(found.choices) - 1)] for key, found in space.items()}  # type: ignore[union-attr]
+        params = {key: values.choices[min(place, len(values.choices) - 1)] for key, values in space.items()}  # type: ignore[union-attr]
         config = make_config(file.stem, "ml-100k", keys=params, command_line={})
         assert all(key == "train_neg_sample_args" or str(config[key]) == str(value) for key, value in params.items())
 
 
-#: How a made model scores: best at rate .01 with 2 layers; it cannot be trained with 9.
+#: The score of an invented model: best with rate .01 and 2 layers; with 9 layers it cannot be trained.
 def score_of(params: Params) -> dict[str, Any]:
     rate, layers = params.get("rate", 0.001), params.get("layers", 1)
     return {} if layers == 9 else {"valid_score": 1 - abs(math.log10(rate) + 2) - 0.1 * abs(layers - 2)}
@@ -75,7 +75,7 @@ def search_with(space: Space, trials: int, bigger: bool = True, asked: list[Para
         (asked if asked is not None else []).append(params)
         return score_of(params)
 
-    return search(space, CONFIGURED, trials, 2020, bigger, measure)
+    return run_trials(space, CONFIGURED, trials, 2020, bigger, measure)
 
 
 def test_a_longer_search_asks_for_the_same_first() -> None:
@@ -84,7 +84,7 @@ def test_a_longer_search_asks_for_the_same_first() -> None:
     assert len({str(params) for params in long}) == 25
 
 
-def test_a_search_finds_better_than_what_is_configured_and_survives_failures() -> None:
+def test_a_search_improves_on_the_configuration_and_survives_failures() -> None:
     trials = search_with(LARGE, 30)
     assert any(trial.params.get("layers") == 9 for trial in trials)
     assert best_of(trials, True).run["valid_score"] > 0.5 > score_of({})["valid_score"]
@@ -96,10 +96,12 @@ def test_all_points_of_a_small_space_are_tried_once() -> None:
     assert expected_trials(SMALL, CONFIGURED, 20) == len(trials) == 6  # One of the points is what is configured.
     assert best_of(trials, True).params == {"rate": 0.01, "layers": 2}
     assert expected_trials(SMALL, CONFIGURED, 4) == len(search_with(SMALL, 4)) == 4
-    assert best_of(search(SMALL, CONFIGURED, 6, 0, True, lambda params: {}), True).params == {}
+    alone: Space = {"rate": CategoricalDistribution([0.001]), "layers": CategoricalDistribution([1])}
+    assert expected_trials(alone, CONFIGURED, 4) == len(search_with(alone, 4)) == 1
+    assert best_of(run_trials(SMALL, CONFIGURED, 6, 0, True, lambda params: {}), True).params == {}
 
 
-def test_rows_are_searched_and_run_with_what_was_found(command: Callable[..., Any]) -> None:
+def test_rows_are_searched_and_run_with_their_best_trial(command: Callable[..., Any]) -> None:
     Path("BPR.hyper").write_text("learning_rate choice [0.1]\nembedding_size choice [8, 16]\n")
     flags = ("--model=BPR,EASE,Pop", "--seeds=2", "--params_file=BPR.hyper", *FLAGS, "--embedding_size=16")
     code, out, error, folder = command(*flags, "--tune=2")

@@ -1,6 +1,6 @@
-"""The forms of the report: one file each, found by where it lies.
+"""The forms of the report, such as HTML and CSV: one module each. A module in this folder is a form, and no list names it.
 
-A form is a module with ``FILE``, the name of what it writes, and ``write(report, path)``.
+A form has ``FILE``, the name of its file, and ``write(report, path)``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from recbole_multvae.leaderboard.report import Report
 
 
 def write_all(report: Report, folder: Path) -> list[Path]:
-    """Write the report in every form, each file beside its place and renamed when it is whole. Returns their paths."""
+    """Write the report in every form. Each file replaces the former one only when it is complete. Returns the paths."""
     files = []
-    for found in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name):
-        form = importlib.import_module(f"{__name__}.{found.name}")
+    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        form = importlib.import_module(f"{__name__}.{name}")
         with atomic_write(folder / form.FILE) as part:
             form.write(report, Path(part))
         files.append(folder / form.FILE)

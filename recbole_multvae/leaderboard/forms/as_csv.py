@@ -1,4 +1,4 @@
-"""The main table as CSV: a line a row, numbers in full."""
+"""The main table as CSV: one line for each row, numbers with all digits."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def write(report: Report, path: Path) -> None:
 def _line(row: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
     line = {"rank": row.get("rank"), "name": row["name"], "status": row["status"], "tie": row.get("tie")}
     for metric in metrics:
-        found = row["metrics"].get(metric, {})
-        line |= {metric: found.get("mean"), f"{metric}_sd": found.get("sd")}
+        spread = row["metrics"].get(metric, {})
+        line |= {metric: spread.get("mean"), f"{metric}_sd": spread.get("sd")}
     line |= {f"against_best_{key}": value for key, value in row.get("against_best", {}).items()}
-    line |= {f"seconds_{key}": found["mean"] for key, found in row.get("seconds", {}).items()}
+    line |= {f"seconds_{key}": spread["mean"] for key, spread in row.get("seconds", {}).items()}
     line |= {key: row.get(key) for key in ("memory", "gpu_memory", "parameters")}
     return line | {"checkpoints": " ".join(row.get("checkpoints", [])), "error": row.get("error")}

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: tables that sort, and the drawing."""
+"""The report as one HTML page that loads no other file: tables that sort, and the drawing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(report: Report, path: Path) -> None:
 
 
 def _svg(report: Report) -> str:
-    """The drawing as an element of the page: without the XML declaration, as wide as its place."""
+    """The drawing as an element of the page, without the XML declaration."""
     text = io.StringIO()
     draw(report).savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]

@@ -1,4 +1,4 @@
-"""The report as JSON: all of it."""
+"""The whole report as JSON."""
 
 from __future__ import annotations
 

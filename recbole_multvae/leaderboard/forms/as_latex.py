@@ -1,4 +1,4 @@
-"""The main table for a paper, with the package booktabs: the best in bold, ties with it too."""
+"""The main table for a paper, with the package booktabs: the best and its ties are bold."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def write(report: Report, path: Path) -> None:
 
 
 def _cell(row: dict[str, Any], metric: str, report: Report) -> str:
-    found = row["metrics"].get(metric)
-    if found is None:
+    spread = row["metrics"].get(metric)
+    if spread is None:
         return "--"
-    mean = number(found["mean"])
+    mean = number(spread["mean"])
     if metric == report["ranked_by"] and row["rank"] == 1:
         mean = rf"\textbf{{{mean}}}"
-    return mean + ("" if found["sd"] is None else rf" {{\scriptsize$\pm${number(found['sd'])}}}")
+    return mean + ("" if spread["sd"] is None else rf" {{\scriptsize$\pm${number(spread['sd'])}}}")

@@ -1,0 +1,66 @@
+"""The part of the training command that makes a leaderboard: its options become the arguments of one call."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+
+from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.leaderboard.board import run_leaderboard
+
+
+def is_leaderboard(options: argparse.Namespace) -> bool:
+    """Whether a command line asks for a leaderboard: for several models or seeds, for a search, or to export the best."""
+    return "," in options.model or ":" in options.model or bool(options.seeds or options.export or options.tune)
+
+
+def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
+    """Make the leaderboard that a command line asks for.
+
+    Args:
+        options: of the command line.
+        keys: its configuration keys, their values as text.
+
+    Raises:
+        ConfigurationError: a mistake in the command line or in a configuration; nothing has run.
+        LeaderboardError: a row or the export failed; the other rows are in the report.
+    """
+    if options.nproc != 1 or options.world_size > 0:
+        raise ConfigurationError(
+            f"--nproc={options.nproc} does not go with several models or seeds, each of which has a process of its own: "
+            "leave it out."
+        )
+    run_leaderboard(
+        options.model,
+        options.dataset,
+        options.config_files,
+        keys,
+        command=f"python run_recbole.py {shlex.join(sys.argv[1:])}",
+        seeds=_seeds(options.seeds) if options.seeds is not None else 1,
+        trials=_trials(options.tune) if options.tune else 0,
+        params_files=options.params_file,
+        export=options.export,
+        report_dir=options.report_dir,
+    )
+
+
+def _seeds(text: str) -> int | list[int]:
+    """``--seeds``: the number of seeds, or the seeds separated by commas."""
+    try:
+        numbers = [int(part) for part in text.split(",") if part]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < (1 if len(numbers) == 1 else 0):
+        raise ConfigurationError(
+            f"--seeds={text} is not allowed: expected a number of seeds such as 3, or seeds such as 2020,2021."
+        )
+    return list(dict.fromkeys(numbers)) if "," in text else numbers[0]
+
+
+def _trials(text: str) -> int:
+    """``--tune``: the number of trials of each row; the first is the row as it is configured."""
+    if not text.isdecimal() or int(text) < 2:
+        raise ConfigurationError(f"--tune={text} is not allowed: expected a number of trials for each model, such as 20.")
+    return int(text)

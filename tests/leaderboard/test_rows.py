@@ -1,0 +1,45 @@
+"""The rows that a command line names, and the protocol of their configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.leaderboard.report import PROTOCOL
+from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable
+
+
+def test_rows_of_models_with_files_of_their_own() -> None:
+    files = ["shared.yaml", "conf/EASE.yaml", "ml-1m-strong"]
+    rows = read_rows("MultVAE, EASE,MultVAE:conf/wide.yaml", files, "ml-1m", {"epochs": "3"})
+    assert rows == [
+        Row("MultVAE", "MultVAE", ("shared.yaml", "ml-1m-strong"), "ml-1m", {"epochs": "3"}),
+        Row("EASE", "EASE", ("shared.yaml", "conf/EASE.yaml", "ml-1m-strong"), "ml-1m", {"epochs": "3"}),
+        Row("MultVAE:wide", "MultVAE", ("shared.yaml", "ml-1m-strong", "conf/wide.yaml"), "ml-1m", {"epochs": "3"}),
+    ]
+    assert rows[2].file_name == "MultVAE-wide"
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("MultVAE,,EASE", "--model=MultVAE,,EASE has an empty name: write models with commas between, such as MultVAE,EASE"),
+        ("MultVAE:", "--model=MultVAE: has an empty name"),
+        ("EASE,BPR,EASE", "--model=EASE,BPR,EASE names EASE twice: leave one of them out."),
+    ],
+)
+def test_wrong_names_of_rows_are_refused(models: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message.replace(".", r"\.")):
+        read_rows(models, [], "ml-1m", {})
+
+
+def test_a_shipped_configuration_of_a_data_set_is_for_all_models(tmp_path: Path) -> None:
+    (tmp_path / "weak.yaml").write_text("eval_args: {split: {RS: [8, 1, 1]}}")
+    rows, _ = split_applicable(read_rows("MultVAE,EASE,EASE:weak.yaml", [], "netflix", {}))
+    ours, ease, weak = (row.config for row in rows.values())
+    for key in PROTOCOL:
+        assert ease[key] == ours[key], key
+    assert ease["train_batch_size"] == 2048 and ours["train_batch_size"] == 500
+    assert list(weak["eval_args"]["split"]) == ["RS"] and weak["topk"] == ours["topk"]
