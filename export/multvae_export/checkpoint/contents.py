@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from multvae_export.checkpoint.dataset import DataSet
 from multvae_export.checkpoint.records import FORMAT_VERSION, Record, read
 from multvae_export.errors import FormatVersionError, NotACheckpointError, TokensError, UnsupportedModelError, WeightsError
 
@@ -22,7 +22,7 @@ class Checkpoint:
         config: RecBole's configuration keys.
         weights: the ``state_dict``; what it holds under a name need not be a tensor.
         extra: RecBole's ``other_parameter``.
-        rebuild: makes RecBole's model and its training data again from the data set; None where no data set is named.
+        data: its data set, from which a plugin makes RecBole's model again; None where none is named.
     """
 
     model: str
@@ -31,10 +31,10 @@ class Checkpoint:
     extra: dict[str, Any]
     score: Any = None
     added: Any = None
-    rebuild: Callable[[], Any] | None = None
+    data: DataSet | None = None
 
     @classmethod
-    def of(cls, contents: Any, rebuild: Callable[[], Any] | None = None) -> Checkpoint:
+    def of(cls, contents: Any, data: DataSet | None = None) -> Checkpoint:
         """Check what :func:`.reader.read` returned.
 
         Raises:
@@ -50,7 +50,7 @@ class Checkpoint:
         if not isinstance(model, str):
             raise UnsupportedModelError("the checkpoint's configuration names no model.")
         extra = extra if isinstance(extra, dict) else {}
-        return cls(model, config, weights, extra, whole.get("best_valid_score"), whole.get("recbole_multvae"), rebuild)
+        return cls(model, config, weights, extra, whole.get("best_valid_score"), whole.get("recbole_multvae"), data)
 
     @property
     def description(self) -> dict[str, Any] | None:
@@ -96,23 +96,25 @@ class Checkpoint:
         """
         tokens = self.extra.get("item_tokens")
         if tokens is None:
-            tokens = self._tokens_of_recbole_s_own()
+            tokens = self._tokens_of_recbole_model()
         if tokens is None:
             raise TokensError(
                 f"this checkpoint of {self.model} has no item tokens: name the folder of its data set with --dataset-path."
             )
         return check_tokens(tokens, n_items, "item")
 
-    def _tokens_of_recbole_s_own(self) -> Any:
-        """What the training command added, or what the data set has, which is refused if it does not have the same."""
+    def _tokens_of_recbole_model(self) -> Any:
+        """The tokens that the training command added, which the data set must have too; else those of the data set."""
         added = self.added.get("item_tokens") if isinstance(self.added, dict) else None
-        rebuilt = self.rebuild() if self.rebuild else None
-        return rebuilt.item_tokens if added is None and rebuilt else added
+        if self.data is None:
+            return added
+        self.data.read()
+        return self.data.item_tokens if added is None else added
 
 
-def load(path: Any, rebuild: Callable[[], Any] | None = None) -> Checkpoint:
+def load(path: Any, data: DataSet | None = None) -> Checkpoint:
     """Read a ``.pth`` without executing it. Raises what :func:`.reader.read` and :meth:`Checkpoint.of` raise."""
-    return Checkpoint.of(read(path), rebuild)
+    return Checkpoint.of(read(path), data)
 
 
 def checked(value: Any, name: str, dims: int) -> Tensor:
