@@ -43,10 +43,11 @@ from multvae_export.reading import (
     Maker,
     Name,
     UnsafeCheckpointError,
+    newest,
     unpack,
 )
 
-__all__ = ["FORMAT_VERSION", "load"]
+__all__ = ["FORMAT_VERSION", "load", "newest"]
 
 _COO, _LIL = (sparse.coo_matrix, sparse.coo_array), (sparse.lil_matrix, sparse.lil_array)
 

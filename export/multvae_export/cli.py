@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 
 from multvae_export import __version__, architectures
-from multvae_export.console import newest, run_command
+from multvae_export.console import run_command
 from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
 from multvae_export.graph.forms import IO
 from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPSETS, OPTIONS_VERSION
 from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.publish import triton
+from multvae_export.reading import newest
 from multvae_export.target import Options
 
 CHECK = "\N{CHECK MARK}"
@@ -139,11 +140,8 @@ def _paths(paths: Sequence[str], repository: str | None) -> tuple[Sequence[str],
 def _export(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     checkpoints, path = _paths(args.paths, args.triton)
-    checkpoint = newest(checkpoints)
-    if len(checkpoints) > 1:
-        print(f"Of {len(checkpoints)} checkpoints the newest is used: {checkpoint}")
     exported = export(
-        checkpoint,
+        newest(checkpoints),
         path,
         io=args.io,
         opset=args.opset,

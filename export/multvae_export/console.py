@@ -1,11 +1,10 @@
-"""What the commands share: which of several checkpoints is meant, and how a command ends with an error."""
+"""What the commands share: how they end with an error."""
 
 from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 from multvae_export.errors import ExportError
 
@@ -25,8 +24,3 @@ def run_command(action: Callable[[], None], verbose: bool = False) -> int:
         print("error: interrupted; nothing was written.", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-def newest(paths: Sequence[str]) -> str:
-    """The file that was changed last, as ``saved/MultVAE-*.pth`` names all there are; a missing file is the oldest."""
-    return max(paths, key=lambda path: Path(path).stat().st_mtime if Path(path).exists() else 0)

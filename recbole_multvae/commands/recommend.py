@@ -55,6 +55,8 @@ def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecomme
 
 
 def _read(path: str) -> dict[str, Any]:
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path} is a folder: name a checkpoint in it, or all of them as {Path(path) / '*.pth'}.")
     saved = checkpoint.load(path, map_location="cpu")
     parts = saved.keys() if isinstance(saved, dict) else set()
     of_family = "config" in parts and issubclass(getattr(saved["config"], "model_class", object), ClickRecommender)
@@ -165,7 +167,7 @@ def _show(options: argparse.Namespace) -> None:
     k, user = options.k, options.user
     if k < 1:
         raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
-    model, parts = load_model(newest(options.checkpoint), options.dataset_path)
+    model, parts = load_model(checkpoint.newest(options.checkpoint), options.dataset_path)
     dataset = parts[0]
     history = _history(parts, _user_id(dataset, user))
     lists = {name: _item_ids(vars(options)[name], f"--{name}", model, dataset.dataset_name) for name in ("exclude", "among")}
@@ -185,20 +187,6 @@ def _show(options: argparse.Namespace) -> None:
     for rank, ((item, score), row) in enumerate(zip(best, raised, strict=True), 1):
         because = f"  because of {title(history[int(row.argmax())])}" if len(row) and row.max() > 0 else ""
         print(f"  {rank:>3}  {title(item):<60} {score:7.3f}{because}")
-
-
-def newest(paths: Sequence[str]) -> str:
-    """The newest of some files. Where there are several, it is printed which.
-
-    Raises:
-        CheckpointError: it is a folder.
-    """
-    path = max(paths, key=lambda path: Path(path).stat().st_mtime if Path(path).exists() else 0)
-    if Path(path).is_dir():
-        raise CheckpointError(f"{path} is a folder: name a checkpoint in it, or all of them as {Path(path) / '*.pth'}.")
-    if len(paths) > 1:
-        print(f"Of {len(paths)} checkpoints the newest is used: {path}")
-    return path
 
 
 def main(argv: Sequence[str] | None = None) -> int:

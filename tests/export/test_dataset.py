@@ -76,7 +76,7 @@ def test_a_bare_clone_has_a_plugin_though_nothing_is_installed(
     folder = str(trained["MultiVAE"].parent)
     export(trained["MultiVAE"], "model.onnx", dataset_path=folder, check=False)
     monkeypatch.setattr(dataset, "__file__", str(Path("multvae_export/checkpoint/dataset.py").absolute()))
-    with pytest.raises(TokensError, match="^--dataset-path needs RecBole: pip install recbole-multvae$"):
+    with pytest.raises(TokensError, match=r"^--dataset-path needs RecBole: pip install recbole-multvae$"):
         export(trained["MultiVAE"], "model.onnx", dataset_path=folder)
 
 

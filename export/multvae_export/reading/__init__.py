@@ -16,6 +16,7 @@ from multvae_export.errors import DamagedCheckpointError, ExportError, NotACheck
 from multvae_export.reading.allowed import PACKAGES, Name
 from multvae_export.reading.archive import Archive
 from multvae_export.reading.maker import Maker
+from multvae_export.reading.newest import newest
 from multvae_export.reading.unpack import unpack
 
 #: The newest format of the plugin's part of a checkpoint (``other_parameter``).
@@ -31,5 +32,6 @@ __all__ = [
     "Name",
     "NotACheckpointError",
     "UnsafeCheckpointError",
+    "newest",
     "unpack",
 ]
