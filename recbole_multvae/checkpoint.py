@@ -69,7 +69,7 @@ class _Live(Maker):
         if not name.module.startswith(PACKAGES):
             return name
         found = getattr(importlib.import_module(name.module), name.name, None)
-        # A class that the module merely imports (os, subprocess, ...) is not the module's own.
+        # Not a class that the module merely imports (Threat 2 of multvae_export.reading).
         return found if isinstance(found, type) and found.__module__ == name.module else self.unknown(name)
 
     def unknown(self, name: Name) -> Any:
@@ -95,6 +95,7 @@ class _Live(Maker):
         return object.__new__(cls) if isinstance(cls, type) and not self.is_enum(cls) else None
 
     def set_attributes(self, target: Any, state: dict[str, Any]) -> None:
+        # Threat 3
         if hidden := [name for name in state if callable(getattr(type(target), name, None))]:
             raise UnsafeCheckpointError(f"an attribute of it would hide the method {hidden[0]} of {type(target).__name__}")
         if sparse.issparse(target):
@@ -140,7 +141,7 @@ def _entries(matrix: Any) -> int:
 
 
 def _check_matrix(matrix: Any) -> None:
-    """Refuse a sparse matrix whose parts do not fit each other.
+    """Refuse a sparse matrix whose parts do not fit each other (Threat 5).
 
     Raises:
         ValueError: they do not, or the format is one that RecBole does not use.

@@ -134,7 +134,7 @@ class HookedConfig(Config):
         Path(MARK).touch()
 
 
-#: Files that would run something.
+#: Files that would run something: threats 1 and 2, and constructors (3), of multvae_export.reading.
 PROGRAMS: dict[str, Any] = {
     "os.system through reduce": Calls(os.system, f"touch {MARK}"),
     "builtins.eval": Calls(eval, TOUCH),
@@ -167,7 +167,7 @@ PROGRAMS: dict[str, Any] = {
     "a call of a value": text("cpu") + row() + pickle.REDUCE + b".",
 }
 
-#: What is there before the file is read, and must not be changed by it.
+#: What is there before the file is read, and must not be changed by it: threat 3.
 CHANGES: dict[str, bytes] = {
     "attributes of a class": name(CONFIG) + mapping(get=number(1)) + pickle.BUILD,
     "attributes of an enum": call(MODEL_TYPE, number(1)) + mapping(name=number(1)) + pickle.BUILD,
@@ -186,7 +186,7 @@ CHANGES: dict[str, bytes] = {
     "a logger of many parts": call("logging.getLogger", text("a." * 1000)),
 }
 
-#: Little that becomes much: memory, time, or depth of the stack.
+#: Little that becomes much: memory (threat 6), time (7), depth of the stack (8), text (9).
 BOMBS: dict[str, bytes] = {
     "laughs": laughs(),
     "laughs of an object": made(CONFIG, mapping(keys=laughs())),
@@ -244,7 +244,7 @@ BOMBS: dict[str, bytes] = {
     "a value that is not there": again(2**32 - 1),
 }
 
-#: Tensors and arrays that are not what their bytes are.
+#: Tensors and arrays that are not what their bytes are: threat 5, and a part outside of the archive (4).
 LIES: dict[str, bytes] = {
     "a tensor longer than its storage": tensor(shape(5), shape(1)),
     "a tensor that starts late": tensor(shape(4), shape(1), offset=1),
@@ -300,7 +300,7 @@ LIES: dict[str, bytes] = {
     "an array that is never filled, as text": call("numpy.core.multiarray._reconstruct", text("a"), shape(0), octets(b"b")),
 }
 
-#: Values that go deep, and are no harm where nobody recurses into them.
+#: Deeply nested values that are harmless where nothing recurses into them: not refused for threat 8.
 NESTS: dict[str, bytes] = {
     "lists": pickle.EMPTY_LIST * DEEP + pickle.APPEND * (DEEP - 1),
     "tuples": pickle.EMPTY_TUPLE + pickle.TUPLE1 * DEEP,

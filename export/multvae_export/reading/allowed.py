@@ -1,4 +1,4 @@
-"""The names that a checkpoint may use, found by saving all models of RecBole 1.2.1. Everything else is refused."""
+"""The names that a checkpoint may use: those in the saved models of RecBole 1.2.1. All others are refused (Threat 2)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-#: The functions that a checkpoint may call, and the method of :class:`.maker.Maker` that is called instead.
+#: The functions that a checkpoint may call, and the method of :class:`.maker.Maker` that is called instead (Threat 1).
 FUNCTIONS = {
     ("_codecs", "encode"): "encoded",
     ("builtins", "bytes"): "no_bytes",
@@ -59,7 +59,7 @@ _RENAMED = {"__builtin__": "builtins"}
 
 
 def printable(text: str) -> str:
-    """A text of the file, for a message: short, and without line feeds or control characters."""
+    """A text of the file, for a message: short, and without line feeds or control characters (Threat 9)."""
     text = text[:_LONGEST]
     return text if text.isprintable() else ascii(text)
 

@@ -17,7 +17,8 @@ _HEADER = 30  # bytes of a part's header before its name and its extra field
 
 
 class Archive:
-    """The parts of a checkpoint. No part is decompressed, and all of them together are not larger than the file.
+    """The parts of a checkpoint. Only they are read (Threat 4). None is decompressed, and together they are not larger than
+    the file (Threat 6).
 
     Args:
         stream: an open binary file.
@@ -43,9 +44,9 @@ class Archive:
 
     def _check_parts(self) -> None:
         parts = self._parts.values()
-        if f"{self._root}constants.pkl" in self._parts:
+        if f"{self._root}constants.pkl" in self._parts:  # Threat 1
             raise UnsafeCheckpointError("it is a TorchScript program, expected a checkpoint of RecBole's Trainer")
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):  # Threat 6
             raise UnsafeCheckpointError("it has compressed parts, which torch.save never writes and which may be a zip bomb")
         if sum(part.file_size for part in parts) > self.size:
             raise UnsafeCheckpointError("it declares more bytes than it has, as a zip bomb does")

@@ -69,7 +69,7 @@ class Interpreter:
         while (code := data[self.at]) != _STOP:
             self.at += 1
             operation = _OPERATIONS.get(code)
-            if operation is None:
+            if operation is None:  # Threat 1
                 raise UnsafeCheckpointError(f"it has the pickle instruction {code:#04x}, which torch.save does not write")
             operation(self)
         return self.stack.pop()
@@ -77,7 +77,7 @@ class Interpreter:
     def take(self, count: int) -> bytes:
         """The next bytes."""
         end = self.at + count
-        if end > len(self.data):
+        if end > len(self.data):  # Threat 6
             raise DamagedCheckpointError("its pickle is cut short")
         taken = self.data[self.at : end]
         self.at = end
@@ -182,7 +182,7 @@ class Interpreter:
 
     def _grow(self, kinds: tuple[type, ...]) -> Any:
         target = self.stack[-1]
-        if type(target) not in kinds:
+        if type(target) not in kinds:  # Threat 3
             raise UnsafeCheckpointError(f"it adds items to {describe(target)}, which RecBole does not write")
         return target
 
@@ -278,14 +278,14 @@ class Interpreter:
     @_operation("REDUCE")
     def _reduce(self) -> None:
         arguments = self.stack.pop()
-        if type(arguments) is not tuple:
+        if type(arguments) is not tuple:  # Threat 1
             raise DamagedCheckpointError(f"it calls a function with {describe(arguments)}")
         self.stack.append(self.maker.call(self.stack.pop(), arguments))
 
     @_operation("NEWOBJ")
     def _new(self) -> None:
         arguments, cls = self.stack.pop(), self.stack.pop()
-        if type(arguments) is not tuple or arguments:
+        if type(arguments) is not tuple or arguments:  # Threat 3
             raise UnsafeCheckpointError(
                 f"it makes an object of {describe(cls)} with arguments, which RecBole does not write"
             )

@@ -23,7 +23,7 @@ _KIND = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,6}|O[48]?")
 
 
 def describe(thing: Any) -> str:
-    """A value of the file, for a message: what it is, and not what it holds."""
+    """A value of the file, for a message: its type, and not what it holds (Threat 9)."""
     if isinstance(thing, Name):
         return str(thing)
     return f"{thing.__module__}.{thing.__name__}" if isinstance(thing, type) else f"a value of type {type(thing).__name__}"
@@ -55,7 +55,7 @@ class Maker:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._left = 4 * archive.size  # bytes that may be copied: a part can be referred to again and again
+        self._left = 4 * archive.size  # Bytes that may be copied: the file can refer to a part many times.
         self._storages: dict[str, torch.UntypedStorage] = {}
         self._fresh: dict[int, Any] = {}
         self.printed = Printed(max(_LONGEST_TEXT, 4 * archive.size))
@@ -72,7 +72,7 @@ class Maker:
         return name
 
     def unknown(self, name: Name) -> Any:
-        """What stands for a name that is not on the list."""
+        """What stands for a name that is not on the list: nothing (Threat 2)."""
         raise UnsafeCheckpointError(f"it refers to {name}, which RecBole does not write for a supported model")
 
     def storage(self, identity: Any) -> Storage:
@@ -89,7 +89,7 @@ class Maker:
         return content
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """Call a function that is on the list, or turn a value into the member of an enum."""
+        """Call a function that is on the list, or turn a value into the member of an enum (Threat 1)."""
         if isinstance(function, Function):
             return getattr(self, function.method)(*arguments)
         if not self.is_enum(function) or len(arguments) != 1 or type(arguments[0]) not in (int, str):
@@ -97,7 +97,7 @@ class Maker:
         return self.enum(function, arguments[0])
 
     def enum_member(self, cls: Any, name: Any) -> Any:
-        """The member of an enum by name: some releases of Python 3.11 pickle one as ``getattr(cls, name)``."""
+        """The member of an enum by name: some releases of Python 3.11 pickle one as ``getattr(cls, name)`` (Threat 2)."""
         if not self.is_enum(cls) or type(name) is not str:
             raise UnsafeCheckpointError("it calls getattr, which RecBole writes for its enums only")
         return self.enum(cls, name, by_name=True)
@@ -126,7 +126,7 @@ class Maker:
         return thing
 
     def build(self, target: Any, state: Any) -> None:
-        """Fill what has just been made. Nothing is filled twice, and nothing that was there before the file was read."""
+        """Fill a new object. Nothing is filled twice, and nothing that was there before the file was read (Threat 3)."""
         if type(target) is OrderedDict:
             self.set_metadata(target, state)
         elif isinstance(target, np.dtype):
@@ -153,7 +153,7 @@ class Maker:
         self.printed.check(value)
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-        """A view of a storage, as ``torch._utils._rebuild_tensor_v2`` makes it, that is not larger than the storage."""
+        """A view of a storage, as ``torch._utils._rebuild_tensor_v2`` makes it, that lies inside the storage (Threat 5)."""
         fits = isinstance(storage, Storage) and self._are_sizes((offset,), size, stride) and len(size) == len(stride)
         if fits and 0 not in size:
             last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
@@ -191,13 +191,13 @@ class Maker:
 
     def logger(self, name: Any = "root") -> Any:
         """What stands for a logger, by default nothing."""
-        # Python makes a logger for each of the parts of a name.
+        # Python makes a logger for each of the parts of a name (Threat 6).
         if type(name) is not str or len(name) > 100:
             raise DamagedCheckpointError("a logger in it has no name")
         return None
 
     def dtype(self, code: Any, *_: Any) -> np.dtype:
-        """A type of NumPy's, of this machine's byte order."""
+        """A type of NumPy's, of this machine's byte order and without fields (Threat 5)."""
         if type(code) is not str or not _KIND.fullmatch(code):
             raise DamagedCheckpointError("a NumPy type in it is not one of plain numbers, texts or objects")
         return np.dtype(code)
@@ -217,7 +217,7 @@ class Maker:
         return self._unfilled(np.ndarray.__new__(self.arrays[cls.name], (0,), "b"))
 
     def _fill(self, array: np.ndarray, state: Any) -> None:
-        """Fill an array from exactly its bytes, or from a list of its objects."""
+        """Fill an array from exactly its bytes, or from a list of its objects (Threat 5)."""
         fits = False
         match state:
             case (int(), tuple(shape), np.dtype() as kind, bool(), bytes() | list() as content) if self._are_sizes(shape):
@@ -266,7 +266,7 @@ class Maker:
         raise UnsafeCheckpointError(f"it makes a defaultdict of {describe(factory)}, which RecBole does not write")
 
     def spend(self, count: int) -> None:
-        """Refuse to copy many times what the file holds once."""
+        """Refuse to copy many times what the file holds once (Threat 6)."""
         self._left -= count
         if self._left < 0:
             raise UnsafeCheckpointError("it copies the same values again and again")
