@@ -105,7 +105,7 @@ def _inside(minor: np.ndarray, offsets: np.ndarray, count: int, n_items: int) ->
 
 
 def _saved(checkpoint: Checkpoint, name: str) -> tuple[Tensor | Entries, Tensor]:
-    similarity = _matrix(checkpoint.extra.get(name), name)
+    similarity = _matrix(checkpoint.other_parameter.get(name), name)
     return similarity, torch.zeros(len(similarity))
 
 
