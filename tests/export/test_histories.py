@@ -15,10 +15,9 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from multvae_export import histories
 from multvae_export.cli import main
 from multvae_export.errors import HistoriesError
-from multvae_export.histories import Layout, read_inter
+from multvae_export.histories import Layout, random_histories, read_inter
 
 from tests.archive import changed
 
@@ -178,12 +177,12 @@ def test_keys_that_are_no_text_are_as_recbole_has_them_by_default() -> None:
     assert Layout.of(keys) == Layout()
 
 
-def test_made_histories_are_distinct_and_at_most_half_the_catalogue() -> None:
-    for row in histories.made(11, 100):
+def test_random_histories_are_distinct_and_at_most_half_the_catalogue() -> None:
+    for row in random_histories(11, 100):
         assert 1 <= len(set(row.tolist())) == len(row) <= 5
         assert row.min() >= 1
         assert row.max() <= 10
-    assert max(map(len, histories.made(10_000, 200, longest=20))) == 20
+    assert max(map(len, random_histories(10_000, 200, longest=20))) == 20
 
 
 def test_of_several_checkpoints_the_newest_is_exported(trained: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
