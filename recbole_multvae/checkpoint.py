@@ -7,8 +7,8 @@ so refuses every RecBole checkpoint; ``weights_only=False`` would run whatever t
 
 * an object of RecBole, torch.nn or scipy.sparse is created empty and gets its attributes: its ``__init__`` never runs (that
   of ``Config`` evaluates strings);
-* a matrix of scipy.sparse is checked, as its functions in C would read outside of a wrong one;
-* anything else is refused by name. ``torch.serialization.add_safe_globals`` admits classes of your own.
+* a matrix of scipy.sparse is checked, as SciPy's C functions would read outside of the memory of a wrong one;
+* any other object is refused, and the error names it. ``torch.serialization.add_safe_globals`` admits classes of your own.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class _Live(Maker):
             return yaml.FullLoader
         if not name.module.startswith(PACKAGES):
             return name
-        found = getattr(importlib.import_module(name.module), name.name, None)
+        cls = getattr(importlib.import_module(name.module), name.name, None)
         # Not a class that the module merely imports (Threat 2 of multvae_export.reading).
-        return found if isinstance(found, type) and found.__module__ == name.module else self.unknown(name)
+        return cls if isinstance(cls, type) and cls.__module__ == name.module else self.unknown(name)
 
     def unknown(self, name: Name) -> Any:
         for allowed in torch.serialization.get_safe_globals():
@@ -134,7 +134,7 @@ class _Live(Maker):
 
 
 def _entries(matrix: Any) -> int:
-    """How many numbers it takes to check a sparse matrix, whose parts other matrices may have too."""
+    """How many numbers a check of a sparse matrix reads. Matrices may share their parts."""
     if isinstance(matrix, _LIL):
         return sum(map(len, [*matrix.rows, *matrix.data]))
     return sum(part.size for part in vars(matrix).values() if isinstance(part, np.ndarray))

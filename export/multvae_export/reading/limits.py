@@ -42,7 +42,7 @@ def check_nesting(values: Iterable[Any]) -> None:
 
 
 def check_elements(elements: Iterable[Any]) -> None:
-    """Refuse arrays of other things than texts, numbers and lists of these (Threat 8).
+    """Refuse arrays whose elements are not texts, numbers or lists of these (Threat 8).
 
     NumPy frees the elements of an array by recursion; on Python 3.13 that goes on through lists between arrays.
 
@@ -68,7 +68,7 @@ def _is_number(key: Any, bits: int) -> bool:
 
 
 class Printed:
-    """How long values are as text (Threat 9). A file can hold a part once and refer to it many times.
+    """The lengths of values as text (Threat 9). A file can hold a part once and refer to it many times.
 
     Take a list of ten references to a list of ten references to a list, and so on. Twelve levels are 300 bytes in a file
     and a terabyte as text: an error message that shows such a value would fill the memory.
@@ -83,14 +83,14 @@ class Printed:
         self._lengths: dict[int, int] = {}
 
     def note(self, thing: Any, content: Any) -> None:
-        """Note what an object is made of. Both stay alive, so that no other object gets the same id."""
+        """Note the content of an object. Both stay alive, so that no other object gets the same id."""
         self._contents[id(thing)] = thing, content
 
     def check(self, value: Any) -> None:
-        """Add up the lengths of all that is in a value.
+        """Add up the lengths of all parts of a value.
 
         Raises:
-            UnsafeCheckpointError: something in it is longer than the limit.
+            UnsafeCheckpointError: a part of it is longer than the limit.
         """
         # Depth first and without recursion: a container of containers comes twice, before and after them.
         waiting: list[tuple[Any, list[Any] | None]] = [(value, None)]

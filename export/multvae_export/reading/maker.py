@@ -1,4 +1,4 @@
-"""What a checkpoint is made into. Nothing is made before the bytes for it are known to be there."""
+"""Makes the values of a checkpoint. Nothing is made before its bytes are known to be there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from multvae_export.reading.limits import Printed, check_elements, check_keys
 
 _LONGEST_TEXT = 10**8
 _DIMENSIONS = 32  # NumPy's limit; torch's is higher.
-#: What ``numpy.dtype`` is called with: truth, whole and real numbers, texts of a width, and objects.
+#: Arguments of ``numpy.dtype``: booleans, whole and real numbers, texts of a width, and objects.
 _KIND = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,6}|O[48]?")
 
 
@@ -30,7 +30,7 @@ def describe(thing: Any) -> str:
 
 
 class Storage:
-    """The bytes of one or more tensors, of a type."""
+    """The bytes of one or more tensors of one type."""
 
     def __init__(self, content: torch.UntypedStorage, dtype: torch.dtype) -> None:
         self.content, self.dtype = content, dtype
@@ -38,19 +38,19 @@ class Storage:
 
 
 class Maker:
-    """Makes what is the same for every reader; a subclass makes classes, enums, objects and devices.
+    """Makes the values that are the same for every reader. A subclass makes classes, enums, objects and devices.
 
-    The public methods are those that :data:`.allowed.FUNCTIONS` and the interpreter name. Each checks its arguments, as they
-    are whatever the file says.
+    :data:`.allowed.FUNCTIONS` and the interpreter name the public methods. Each checks its arguments, which come from the
+    file.
 
     Args:
-        archive: what is read.
+        archive: of the checkpoint.
     """
 
     #: The classes that ``numpy.core.multiarray._reconstruct`` makes.
     arrays: ClassVar[dict[str, type[np.ndarray]]] = {"ndarray": np.ndarray, "matrix": np.ndarray}
 
-    #: Whether to make sure that the bytes of every part are what was written.
+    #: Whether to compare the bytes of every part with their CRC-32.
     check_sums: ClassVar[bool] = True
 
     def __init__(self, archive: Archive) -> None:
@@ -60,23 +60,23 @@ class Maker:
         self._fresh: dict[int, Any] = {}
         self.printed = Printed(max(_LONGEST_TEXT, 4 * archive.size))
 
-    def found(self, module: str, name: str) -> Any:
-        """What stands for a name of the file."""
-        thing, known = look_up(module, name)
-        if isinstance(thing, Function):
-            return thing
-        return self.named(thing) if known else self.unknown(thing)
+    def resolve(self, module: str, name: str) -> Any:
+        """The function or the class that a name of the file refers to."""
+        target, known = look_up(module, name)
+        if isinstance(target, Function):
+            return target
+        return self.named(target) if known else self.unknown(target)
 
     def named(self, name: Name) -> Any:
-        """What stands for a class that is on the list."""
+        """A class that is on the list."""
         return name
 
     def unknown(self, name: Name) -> Any:
-        """What stands for a name that is not on the list: nothing (Threat 2)."""
+        """A class that is not on the list: it is refused (Threat 2)."""
         raise UnsafeCheckpointError(f"it refers to {name}, which RecBole does not write for a supported model")
 
     def storage(self, identity: Any) -> Storage:
-        """The bytes that ``torch.save`` put into a part of their own."""
+        """The bytes of one or more tensors, which ``torch.save`` writes as a part of the archive."""
         match identity:
             case ("storage", Name("torch", kind), str(key), str(location), _) if kind in STORAGES:
                 if key not in self._storages:
@@ -111,19 +111,19 @@ class Maker:
         raise NotImplementedError
 
     def new(self, cls: Any) -> Any:
-        """An object without attributes."""
-        made = self.empty(cls)
-        if made is None:
+        """An object without attributes, which :meth:`build` fills."""
+        instance = self.empty(cls)
+        if instance is None:
             raise UnsafeCheckpointError(f"it makes an object of {describe(cls)}, which RecBole does not write")
-        return self._unfilled(made)
+        return self._unfilled(instance)
 
     def empty(self, cls: Any) -> Any:
-        """An object of a class, whose ``__init__`` has not run; None for what is not a class."""
+        """An object of a class, whose ``__init__`` has not run; None if ``cls`` is not a class."""
         raise NotImplementedError
 
-    def _unfilled(self, thing: Any) -> Any:
-        self._fresh[id(thing)] = thing
-        return thing
+    def _unfilled(self, target: Any) -> Any:
+        self._fresh[id(target)] = target
+        return target
 
     def build(self, target: Any, state: Any) -> None:
         """Fill a new object. Nothing is filled twice, and nothing that was there before the file was read (Threat 3)."""
@@ -146,10 +146,10 @@ class Maker:
         raise NotImplementedError
 
     def set_metadata(self, state_dict: OrderedDict[Any, Any], state: Any) -> None:
-        """Take up the versions of torch's modules, which ``state_dict()`` adds as an attribute."""
+        """Set the versions of torch's modules, which ``state_dict()`` adds as an attribute."""
 
     def finish(self, value: Any) -> None:
-        """Check the whole, when nothing in it changes any more."""
+        """Check the whole value when it is complete."""
         self.printed.check(value)
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
@@ -163,7 +163,7 @@ class Maker:
         return torch.empty(0, dtype=storage.dtype, device=storage.content.device).set_(storage.content, offset, size, stride)
 
     def _are_sizes(self, *shapes: Any) -> bool:
-        """Whether these are shapes, of which no dimension is longer than the file."""
+        """Whether these are shapes whose dimensions are no longer than the file."""
         return all(
             isinstance(shape, tuple)
             and len(shape) <= _DIMENSIONS
@@ -172,13 +172,13 @@ class Maker:
         )
 
     def parameter(self, data: Any, *_: Any) -> Tensor:
-        """A tensor that was a parameter."""
+        """A parameter, as a tensor."""
         if not isinstance(data, Tensor):
             raise DamagedCheckpointError("a parameter in it is no tensor")
         return data
 
     def size(self, values: Any) -> torch.Size:
-        """The shape of a tensor, as a value of its own."""
+        """A ``torch.Size``."""
         if not self._are_sizes(values):
             raise DamagedCheckpointError("a torch.Size in it is no shape")
         return torch.Size(values)
@@ -190,7 +190,7 @@ class Maker:
         return kind if index is None else f"{kind}:{index}"
 
     def logger(self, name: Any = "root") -> Any:
-        """What stands for a logger, by default nothing."""
+        """A logger; by default None takes its place."""
         # Python makes a logger for each of the parts of a name (Threat 6).
         if type(name) is not str or len(name) > 100:
             raise DamagedCheckpointError("a logger in it has no name")
@@ -260,9 +260,9 @@ class Maker:
 
     def default_dict(self, factory: Any = None) -> defaultdict[Any, Any]:
         """An empty ``defaultdict`` of lists or sets."""
-        for known, made in ((Name("builtins", "list"), list), (Function("set_of"), set), (None, None)):
-            if type(factory) is type(known) and factory == known:
-                return defaultdict(made)
+        for name, kind in ((Name("builtins", "list"), list), (Function("set_of"), set), (None, None)):
+            if type(factory) is type(name) and factory == name:
+                return defaultdict(kind)
         raise UnsafeCheckpointError(f"it makes a defaultdict of {describe(factory)}, which RecBole does not write")
 
     def spend(self, count: int) -> None:
