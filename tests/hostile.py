@@ -1,4 +1,4 @@
-"""Files made to harm whoever reads them, for every reader of checkpoints.
+"""Files made to harm whoever reads them: see the threat model in ``multvae_export.reading``.
 
 Most are pickles written by hand, as Python would not write them. The archive that they are put into has one storage, ``0``,
 of four float32 numbers.
@@ -134,7 +134,7 @@ class HookedConfig(Config):
         Path(MARK).touch()
 
 
-#: Files that would run something: threats 1 and 2, and constructors (3), of multvae_export.reading.
+#: Files that would run something: threats 1 and 2, and constructors (3).
 PROGRAMS: dict[str, Any] = {
     "os.system through reduce": Calls(os.system, f"touch {MARK}"),
     "builtins.eval": Calls(eval, TOUCH),
@@ -325,7 +325,7 @@ def write(content: Any, path: Path) -> None:
 
 @contextlib.contextmanager
 def small_and_quick(megabytes: int = 400, seconds: float = 60) -> Iterator[None]:
-    """Fail where what is inside takes much memory or much time."""
+    """Fail if the body takes much memory or much time."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < megabytes * 1024

@@ -127,20 +127,20 @@ def _compare_products(split: Split, kept: Mapping[str, Any]) -> str | None:
     return _compare_matrices("scores", clicks.astype(np.float32) @ similarity, kept["pred_mat"])
 
 
-def _compare_matrices(entries: str, made: Any, saved: Any) -> str | None:
+def _compare_matrices(entries: str, rebuilt: Any, saved: Any) -> str | None:
     """How two matrices of scipy.sparse differ, as a clause; None where they do not. ``entries`` says what they hold."""
-    if not hasattr(saved, "tocsr") or saved.shape != made.shape:
-        return _other_shapes(["users", "items"], made.shape, getattr(saved, "shape", ()))
-    made, saved = made.tocsr(), saved.tocsr()
-    different = int((abs(made - saved).data > TOLERANCE * max(1.0, abs(saved).max())).sum())
+    if not hasattr(saved, "tocsr") or saved.shape != rebuilt.shape:
+        return _other_shapes(["users", "items"], rebuilt.shape, getattr(saved, "shape", ()))
+    rebuilt, saved = rebuilt.tocsr(), saved.tocsr()
+    different = int((abs(rebuilt - saved).data > TOLERANCE * max(1.0, abs(saved).max())).sum())
     if not different:
         return None
-    return f"{different} of its {entries} are others (it has {made.nnz}, and the checkpoint {saved.nnz})"
+    return f"{different} of its {entries} are others (it has {rebuilt.nnz}, and the checkpoint {saved.nnz})"
 
 
-def _other_shapes(kinds: Sequence[str], made: Sequence[int], saved: Sequence[int]) -> str:
+def _other_shapes(kinds: Sequence[str], rebuilt: Sequence[int], saved: Sequence[int]) -> str:
     dataset, checkpoint = (
-        " and ".join(f"{size - 1} {kind}" for size, kind in zip(sizes, kinds, strict=False)) for sizes in (made, saved)
+        " and ".join(f"{size - 1} {kind}" for size, kind in zip(sizes, kinds, strict=False)) for sizes in (rebuilt, saved)
     )
     return f"it has {dataset}, and the checkpoint {checkpoint or 'something else'}"
 

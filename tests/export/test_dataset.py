@@ -1,4 +1,4 @@
-"""Item tokens that a checkpoint lacks, and what reading the data set must not do."""
+"""The data set of a checkpoint: read by a plugin for the item tokens, and without executing any file."""
 
 from __future__ import annotations
 

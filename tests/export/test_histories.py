@@ -26,8 +26,8 @@ ROWS = [("u", "caf\u00e9"), ("u", 'say "hi"'), ("u", "a\tb"), ("v", "a,b;c"), ("
 EXPECTED = [[1, 2, 3], [4, 5]]
 
 
-def rows_of(found: list[np.ndarray]) -> list[list[int]]:
-    return [row.tolist() for row in found]
+def rows_of(histories: list[np.ndarray]) -> list[list[int]]:
+    return [row.tolist() for row in histories]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ISO-8859-1", "utf-16", "utf-8-sig"])
@@ -35,8 +35,8 @@ def rows_of(found: list[np.ndarray]) -> list[list[int]]:
 def test_what_pandas_writes_is_read(encoding: str, separator: str) -> None:
     table = pd.DataFrame(ROWS, columns=["who:token", "what:token"])
     table.to_csv("x.inter", sep=separator, index=False, encoding=encoding)
-    found = read_inter("x.inter", TOKENS, Layout("who", "what", separator, encoding))
-    assert rows_of(found) == EXPECTED
+    histories = read_inter("x.inter", TOKENS, Layout("who", "what", separator, encoding))
+    assert rows_of(histories) == EXPECTED
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
@@ -157,9 +157,9 @@ def test_any_lines_are_read_or_refused_by_these_rules(lines: list[str], separato
         with pytest.raises(HistoriesError, match=f"^line {wrong[0]} of x.inter has "):
             read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))
         return
-    found = read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))
+    histories = read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))
     expected = {user: sorted({items.index(i) + 1 for _, (u, i) in rows if u == user}) for _, (user, _) in rows}
-    assert rows_of(found) == list(expected.values())
+    assert rows_of(histories) == list(expected.values())
 
 
 def test_the_layout_is_the_checkpoint_s(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

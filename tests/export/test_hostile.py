@@ -1,4 +1,4 @@
-"""Files that nobody vouches for: none executes, each gets its own sentence, and nothing is written."""
+"""Untrusted files: nothing in them is executed, each kind has its own sentence, and nothing is written."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_refusal_names_what_was_refused() -> None:
 
 
 def bad(name: str, source: Path) -> Path:
-    """A file that is wrong in a way of its own."""
+    """A file that is wrong in the way that its name says."""
     path = Path(f"{name}.pth")
     data = source.read_bytes()
     parts = parts_of(source)
@@ -172,7 +172,7 @@ def test_flipped_bytes_of_the_file_are_noticed_or_harmless(checkpoint: Path) -> 
 
 
 def test_flipped_bytes_of_the_pickle_never_crash(checkpoint: Path) -> None:
-    # With the check sums made right again: what remains is a pickle and tokens of somebody's choosing.
+    # The check sums are right: the attacker chooses the pickle and the tokens.
     rng = random.Random(0)
     parts = parts_of(checkpoint)
     pickled = next(value for name, value in parts.items() if name.endswith("/data.pkl"))
