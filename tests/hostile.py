@@ -235,6 +235,11 @@ BOMBS: dict[str, bytes] = {
     + dtype(f"U{MANY}")
     + kept(1)
     + array_of(*[call("numpy.core.multiarray.scalar", again(1), again(0))] * 1000),
+    "attributes, again and again": mapping(**{f"a{n}": pickle.NONE for n in range(10_000)})
+    + kept(0)
+    + name(CONFIG)
+    + kept(1)
+    + array_of(*[again(1) + pickle.EMPTY_TUPLE + pickle.NEWOBJ + again(0) + pickle.BUILD] * 10_000),
     "a long name": text("recbole." + "a" * MANY) + text("a" * MANY) + pickle.STACK_GLOBAL,
     "a long number": pickle.LONG4 + (2**31 - 1).to_bytes(4, "little"),
     "bytes of a length": call("builtins.bytes", number(10**12)),

@@ -20,8 +20,9 @@ Threat model: somebody made the file to harm whoever reads it. Comments in the c
 
 Only bounded, in proportion to the size of the file:
 
-* Threat 6, memory: parts are not compressed and together no larger than the file. Copies are four times its size at most. A
-  byte of the pickle makes one Python object at most, of some 200 bytes: a large pickle can still fill the memory.
+* Threat 6, memory: parts are not compressed and together no larger than the file. At most four bytes or elements are copied
+  for each byte of the file. A byte of the pickle makes one Python object at most, of some 200 bytes: a large pickle can
+  still fill the memory.
 * Threat 7, time: an instruction takes as long as the bytes it reads or copies. Keys that may collide in a table are refused.
 * Threat 8, the stack: what Python or NumPy would hash, compare or free by recursion is refused where it is nested.
 * Threat 9, text: values are not longer as text than 100 MB or four times the file, whichever is more. Messages show names

@@ -55,7 +55,7 @@ class Maker:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._left = 4 * archive.size  # Bytes that may be copied: the file can refer to a part many times.
+        self._left = 4 * archive.size  # Bytes and elements that may be copied: the file can refer to a part many times.
         self._storages: dict[str, torch.UntypedStorage] = {}
         self._fresh: dict[int, Any] = {}
         self.printed = Printed(max(_LONGEST_TEXT, 4 * archive.size))
@@ -135,11 +135,16 @@ class Maker:
             raise UnsafeCheckpointError(f"it sets attributes of {describe(target)}, which RecBole does not write")
         elif isinstance(target, np.ndarray):
             self._fill(target, state)
-        elif type(state) is not dict or set(map(type, state)) - {str}:
-            raise DamagedCheckpointError(f"the attributes of {describe(target)} have no names")
         else:
-            self.printed.note(target, state)
-            self.set_attributes(target, state)
+            self._fill_object(target, state)
+
+    def _fill_object(self, target: Any, state: Any) -> None:
+        if type(state) is dict:
+            self.spend(len(state))
+        if type(state) is not dict or set(map(type, state)) - {str}:
+            raise DamagedCheckpointError(f"the attributes of {describe(target)} have no names")
+        self.printed.note(target, state)
+        self.set_attributes(target, state)
 
     def set_attributes(self, target: Any, state: dict[str, Any]) -> None:
         """Give a new object its attributes."""
