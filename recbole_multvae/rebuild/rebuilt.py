@@ -79,12 +79,7 @@ class Rebuilt:
         return self._proved.model
 
 
-def rebuild(
-    checkpoint_path: str,
-    dataset_path: str,
-    trusted: bool = False,
-    progress: Callable[[str], None] = lambda message: None,
-) -> Rebuilt:
+def rebuild(checkpoint_path: str, dataset_path: str, trusted: bool, progress: Callable[[str], None]) -> Rebuilt:
     """Read the data set of a checkpoint, and compare it with the names that the checkpoint holds.
 
     Args:

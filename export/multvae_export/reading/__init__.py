@@ -8,9 +8,9 @@ imports nothing, the plugin makes RecBole's objects.
 
 Threat model: somebody made the file to harm whoever reads it. Comments in the code name these lines. Kept out:
 
-* Threat 1, code: no function of the file is called. Each of those in :data:`.allowed.FUNCTIONS` stands for a method of the
-  maker, which checks its arguments. Other functions, other instructions and TorchScript are refused.
-* Threat 2, imports: other names are refused. Only the plugin imports modules, and only those of
+* Threat 1, code: no function that the file names is called. The names in :data:`.allowed.FUNCTIONS` stand for methods of
+  the maker, which check their arguments. Other functions, other instructions and TorchScript are refused.
+* Threat 2, imports: names that are not listed are refused. Only the plugin imports modules, and only those of
   :data:`.allowed.PACKAGES`; from a module it takes the classes that are defined there, nothing that the module imports.
 * Threat 3, objects: they are made empty, and no constructor runs. Attributes are set once, on new objects only, and none
   hides a method. ``__setstate__`` runs only for the plugin, as classes of these packages define it.
