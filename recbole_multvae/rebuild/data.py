@@ -32,12 +32,12 @@ def find_dataset(config: Any, dataset_path: str | None) -> None:
     Raises:
         DataError: there is no data set of this name.
     """
-    name = config["dataset"]
+    name = str(config["dataset"])
     folder = Path(config["data_path"] if dataset_path is None else dataset_path)
     if dataset_path is not None and (folder / name).is_dir():
         folder /= name
     # RecBole would try to download a data set whose folder is missing.
-    if not any(folder.glob(f"{glob.escape(name)}*.inter")):
+    if not glob.glob(f"{glob.escape(str(folder / name))}*.inter"):
         where = f"{folder}, where it was at training" if dataset_path is None else str(folder)
         raise DataError(f"The data set {name} is not in {where}: name its folder with --dataset-path.")
     config["data_path"] = str(folder)

@@ -61,6 +61,14 @@ def test_a_data_set_that_is_not_there_is_one_sentence(trained: dict[str, Path], 
     assert str(caught.value) == f"The data set blocks is not in {folder}: name its folder with --dataset-path."
 
 
+@pytest.mark.parametrize("name", [7, None, "/etc", "..", "a\0b", "*"])
+def test_a_data_set_of_an_odd_name_is_one_sentence(trained: dict[str, Path], name: Any) -> None:
+    path = changed(trained["MultiVAE"], Path("x.pth"), lambda c: c["config"].final_config_dict.update(dataset=name))
+    with pytest.raises(TokensError, match=r"The data set .* is not in .*: name its folder with --dataset-path") as caught:
+        export(path, "model.onnx", dataset_path=str(trained["MultiVAE"].parent))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_data_set_that_cannot_be_read_is_one_sentence(trained: dict[str, Path]) -> None:
     Path("blocks").mkdir()
     Path("blocks/blocks.inter").write_text("user_id:token\tmovie:token\nu0\tm0\n")
