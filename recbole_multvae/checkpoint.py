@@ -7,8 +7,8 @@ so refuses every RecBole checkpoint; ``weights_only=False`` would run whatever t
 
 * an object of RecBole, torch.nn or scipy.sparse is created empty and gets its attributes: its ``__init__`` never runs (that
   of ``Config`` evaluates strings);
-* a matrix of scipy.sparse is checked, as its functions in C would read outside of a wrong one;
-* anything else is refused by name. ``torch.serialization.add_safe_globals`` admits classes of your own.
+* a matrix of scipy.sparse is checked, as SciPy's C functions would read outside of the memory of a wrong one;
+* any other object is refused, and the error names it. ``torch.serialization.add_safe_globals`` admits classes of your own.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ from multvae_export.reading import (
     Maker,
     Name,
     UnsafeCheckpointError,
+    newest,
     unpack,
 )
 
-__all__ = ["FORMAT_VERSION", "load"]
+__all__ = ["FORMAT_VERSION", "load", "newest"]
 
 _COO, _LIL = (sparse.coo_matrix, sparse.coo_array), (sparse.lil_matrix, sparse.lil_array)
 
@@ -67,9 +68,9 @@ class _Live(Maker):
             return yaml.FullLoader
         if not name.module.startswith(PACKAGES):
             return name
-        found = getattr(importlib.import_module(name.module), name.name, None)
-        # A class that the module merely imports (os, subprocess, ...) is not the module's own.
-        return found if isinstance(found, type) and found.__module__ == name.module else self.unknown(name)
+        cls = getattr(importlib.import_module(name.module), name.name, None)
+        # Not a class that the module merely imports (Threat 2 of multvae_export.reading).
+        return cls if isinstance(cls, type) and cls.__module__ == name.module else self.unknown(name)
 
     def unknown(self, name: Name) -> Any:
         for allowed in torch.serialization.get_safe_globals():
@@ -94,6 +95,7 @@ class _Live(Maker):
         return object.__new__(cls) if isinstance(cls, type) and not self.is_enum(cls) else None
 
     def set_attributes(self, target: Any, state: dict[str, Any]) -> None:
+        # Threat 3
         if hidden := [name for name in state if callable(getattr(type(target), name, None))]:
             raise UnsafeCheckpointError(f"an attribute of it would hide the method {hidden[0]} of {type(target).__name__}")
         if sparse.issparse(target):
@@ -132,14 +134,14 @@ class _Live(Maker):
 
 
 def _entries(matrix: Any) -> int:
-    """How many numbers it takes to check a sparse matrix, whose parts other matrices may have too."""
+    """How many numbers a check of a sparse matrix reads. Matrices may share their parts."""
     if isinstance(matrix, _LIL):
         return sum(map(len, [*matrix.rows, *matrix.data]))
     return sum(part.size for part in vars(matrix).values() if isinstance(part, np.ndarray))
 
 
 def _check_matrix(matrix: Any) -> None:
-    """Refuse a sparse matrix whose parts do not fit each other.
+    """Refuse a sparse matrix whose parts do not fit each other (Threat 5).
 
     Raises:
         ValueError: they do not, or the format is one that RecBole does not use.

@@ -1,4 +1,4 @@
-"""Files made to harm whoever reads them, for every reader of checkpoints.
+"""Files made to harm whoever reads them: see the threat model in ``multvae_export.reading``.
 
 Most are pickles written by hand, as Python would not write them. The archive that they are put into has one storage, ``0``,
 of four float32 numbers.
@@ -134,7 +134,7 @@ class HookedConfig(Config):
         Path(MARK).touch()
 
 
-#: Files that would run something.
+#: Files that would run something: threats 1 and 2, and constructors (3).
 PROGRAMS: dict[str, Any] = {
     "os.system through reduce": Calls(os.system, f"touch {MARK}"),
     "builtins.eval": Calls(eval, TOUCH),
@@ -167,7 +167,7 @@ PROGRAMS: dict[str, Any] = {
     "a call of a value": text("cpu") + row() + pickle.REDUCE + b".",
 }
 
-#: What is there before the file is read, and must not be changed by it.
+#: What is there before the file is read, and must not be changed by it: threat 3.
 CHANGES: dict[str, bytes] = {
     "attributes of a class": name(CONFIG) + mapping(get=number(1)) + pickle.BUILD,
     "attributes of an enum": call(MODEL_TYPE, number(1)) + mapping(name=number(1)) + pickle.BUILD,
@@ -186,7 +186,7 @@ CHANGES: dict[str, bytes] = {
     "a logger of many parts": call("logging.getLogger", text("a." * 1000)),
 }
 
-#: Little that becomes much: memory, time, or depth of the stack.
+#: Little that becomes much: memory (threat 6), time (7), depth of the stack (8), text (9).
 BOMBS: dict[str, bytes] = {
     "laughs": laughs(),
     "laughs of an object": made(CONFIG, mapping(keys=laughs())),
@@ -235,6 +235,11 @@ BOMBS: dict[str, bytes] = {
     + dtype(f"U{MANY}")
     + kept(1)
     + array_of(*[call("numpy.core.multiarray.scalar", again(1), again(0))] * 1000),
+    "attributes, again and again": mapping(**{f"a{n}": pickle.NONE for n in range(10_000)})
+    + kept(0)
+    + name(CONFIG)
+    + kept(1)
+    + array_of(*[again(1) + pickle.EMPTY_TUPLE + pickle.NEWOBJ + again(0) + pickle.BUILD] * 10_000),
     "a long name": text("recbole." + "a" * MANY) + text("a" * MANY) + pickle.STACK_GLOBAL,
     "a long number": pickle.LONG4 + (2**31 - 1).to_bytes(4, "little"),
     "bytes of a length": call("builtins.bytes", number(10**12)),
@@ -244,7 +249,7 @@ BOMBS: dict[str, bytes] = {
     "a value that is not there": again(2**32 - 1),
 }
 
-#: Tensors and arrays that are not what their bytes are.
+#: Tensors and arrays that are not what their bytes are: threat 5, and a part outside of the archive (4).
 LIES: dict[str, bytes] = {
     "a tensor longer than its storage": tensor(shape(5), shape(1)),
     "a tensor that starts late": tensor(shape(4), shape(1), offset=1),
@@ -300,7 +305,7 @@ LIES: dict[str, bytes] = {
     "an array that is never filled, as text": call("numpy.core.multiarray._reconstruct", text("a"), shape(0), octets(b"b")),
 }
 
-#: Values that go deep, and are no harm where nobody recurses into them.
+#: Deeply nested values that are harmless where nothing recurses into them: not refused for threat 8.
 NESTS: dict[str, bytes] = {
     "lists": pickle.EMPTY_LIST * DEEP + pickle.APPEND * (DEEP - 1),
     "tuples": pickle.EMPTY_TUPLE + pickle.TUPLE1 * DEEP,
@@ -325,7 +330,7 @@ def write(content: Any, path: Path) -> None:
 
 @contextlib.contextmanager
 def small_and_quick(megabytes: int = 400, seconds: float = 60) -> Iterator[None]:
-    """Fail where what is inside takes much memory or much time."""
+    """Fail if the body takes much memory or much time."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < megabytes * 1024

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from multvae_export.checkpoint.records import Name, Record, read
-from multvae_export.reading import PACKAGES
+from multvae_export.checkpoint.records import Record, read
+from multvae_export.reading import PACKAGES, Name
 from recbole.utils import ModelType
 
 from recbole_multvae import checkpoint

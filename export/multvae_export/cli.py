@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 
 from multvae_export import __version__, architectures
-from multvae_export.console import newest, run_command
+from multvae_export.console import add_dataset_options, run_command
 from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
 from multvae_export.graph.forms import IO
 from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPSETS, OPTIONS_VERSION
 from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.publish import triton
+from multvae_export.reading import newest
 from multvae_export.target import Options
 
 CHECK = "\N{CHECK MARK}"
@@ -57,59 +58,61 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("paths", metavar="MODEL.pth MODEL.onnx", nargs="+", help="a checkpoint of RecBole's Trainer, or "
-                        "several for the newest, never executed; and the file to write, replaced only by a verified one"
-                        )  # fmt: skip
-    parser.add_argument("--triton", metavar="FOLDER", help="write a new version into this model repository of NVIDIA "
-                        f"Triton, and no MODEL.onnx; k is fixed there by --k-default (default: {triton.K})")  # fmt: skip
-    parser.add_argument("--io", choices=IO, help="what goes in and out (default: tokens, or users for "
-                        "a model with a vector for each user)")  # fmt: skip
-    parser.add_argument("--opset", type=int, default=OPSETS[-1], help=f"{OPSETS[0]} to {OPSETS[-1]} (default: %(default)s)")
-    parser.add_argument(
-        "--k-default",
-        type=int,
-        metavar="K",
-        help="make the input k optional, with this value (JavaScript runtimes then take no k)",
+    paths = (
+        "a checkpoint of RecBole's Trainer, which is never executed (of several, the newest is used); then the file to "
+        "write, which is replaced only when the new one is verified"
     )
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="fp32",
-        help="of the weights: fp16 for CUDA, int8 and int4 for CPUs; a CPU runs fp16 at fp32's speed (default: %(default)s)",
-    )
-    parser.add_argument("--histories", metavar="FILE.inter", help="users to measure on what fewer bits cost: 80 %% of the "
-                        "items of each are shown, NDCG@100 is of the rest (default: made histories, no NDCG)")  # fmt: skip
-    parser.add_argument("--min-overlap", type=float, metavar="S", help="least share of fp32's 10 best items that fewer bits "
-                        f"must keep (default: {MIN_OVERLAP})")  # fmt: skip
-    parser.add_argument(
-        "--atol",
-        type=float,
-        default=1e-4,
-        metavar="A",
-        help="largest difference of a score; where all are small, 0.1 %% of the largest (default: %(default)s)",
-    )
-    parser.add_argument("--no-verify", action="store_true", help="write without proof")
-    parser.add_argument(
-        "--filters", action="store_true", help="two more inputs: items never to return, and items to rank alone"
-    )
-    parser.add_argument(
-        "--reasons", action="store_true", help="one more output: by how much each item of the history raises each score"
-    )
-    parser.add_argument(
-        "--posterior", action="store_true", help="one more input: noise, for a sample of the posterior of a VAE"
-    )
-    parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, for item tokens, users "
-                        "and histories that a checkpoint of RecBole's own models lacks")  # fmt: skip
-    parser.add_argument("--trust-dataset", action="store_true", help="you are sure that it is the data set of the "
-                        "training, where the checkpoint holds nothing to compare it with")  # fmt: skip
-    parser.add_argument("--metadata", metavar="NAME=TEXT", action="append", default=[], help="one more entry of the file's "
-                        "metadata; may be given several times")  # fmt: skip
+    parser.add_argument("paths", metavar="MODEL.pth MODEL.onnx", nargs="+", help=paths)
+    _add_form_options(parser)
+    _add_check_options(parser)
+    add_dataset_options(parser)
     parser.add_argument("--list-models", action=_ListModels, nargs=0, help="print the models that can be exported, and exit")
     parser.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {__version__}, contract {CONTRACT_VERSION} and {OPTIONS_VERSION}"
     )
     return parser
+
+
+def _add_form_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("form of the file")
+    io = "form of the inputs and outputs (default: tokens; users for a model with a vector for each user)"
+    group.add_argument("--io", choices=IO, help=io)
+    k = "make the input k optional with this default (in JavaScript runtimes k is then fixed)"
+    group.add_argument("--k-default", type=int, metavar="K", help=k)
+    precision = "of the weights: fp16 for CUDA, int8 and int4 for CPUs; fp16 is no faster than fp32 on a CPU (default: fp32)"
+    group.add_argument("--precision", choices=PRECISIONS, default="fp32", help=precision)
+    filters = "add two inputs: items never to return, and the only items to rank"
+    group.add_argument("--filters", action="store_true", help=filters)
+    reasons = "add an output: by how much each item of the history raises each score"
+    group.add_argument("--reasons", action="store_true", help=reasons)
+    posterior = "add an input: noise, to sample from the posterior of a VAE"
+    group.add_argument("--posterior", action="store_true", help=posterior)
+    group.add_argument("--opset", type=int, default=OPSETS[-1], help=f"{OPSETS[0]} to {OPSETS[-1]} (default: %(default)s)")
+    metadata = "add an entry to the file's metadata; may be given several times"
+    group.add_argument("--metadata", metavar="NAME=TEXT", action="append", default=[], help=metadata)
+    repository = (
+        "write a new version into this model repository of NVIDIA Triton instead of MODEL.onnx; k is fixed there, to "
+        f"--k-default (default: {triton.K})"
+    )
+    group.add_argument("--triton", metavar="FOLDER", help=repository)
+
+
+def _add_check_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("verification")
+    group.add_argument("--no-verify", action="store_true", help="write the file without verifying it")
+    atol = (
+        "largest allowed difference of a score from torch's; 0.1 %% of the largest score where all are small (default: "
+        "%(default)s)"
+    )
+    group.add_argument("--atol", type=float, default=1e-4, metavar="A", help=atol)
+    overlap = f"smallest share of fp32's 10 best items that fewer bits must keep (default: {MIN_OVERLAP})"
+    group.add_argument("--min-overlap", type=float, metavar="S", help=overlap)
+    histories = (
+        "measure on these users what fewer bits cost: 80 %% of a user's items are the history, NDCG@100 is computed on the "
+        "others (default: random histories, without NDCG)"
+    )
+    group.add_argument("--histories", metavar="FILE.inter", help=histories)
 
 
 def _report(exported: Exported, precision: str, seconds: float) -> None:
@@ -128,22 +131,19 @@ def _report(exported: Exported, precision: str, seconds: float) -> None:
 
 
 def _paths(paths: Sequence[str], repository: str | None) -> tuple[Sequence[str], str]:
-    """The checkpoints, and where to write."""
+    """The checkpoints, and the path to write to."""
     if repository is None and len(paths) < 2:
         raise OptionError(f"{paths[0]} alone is not enough: name the checkpoint, then the ONNX file to write, or --triton.")
-    if repository is not None and (named := [path for path in paths if path.endswith(".onnx")]):
-        raise OptionError(f"--triton={repository} names the file itself: leave out {named[0]}.")
+    if repository is not None and (files := [path for path in paths if path.endswith(".onnx")]):
+        raise OptionError(f"--triton={repository} names the file itself: leave out {files[0]}.")
     return (paths[:-1], paths[-1]) if repository is None else (paths, repository)
 
 
 def _export(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     checkpoints, path = _paths(args.paths, args.triton)
-    checkpoint = newest(checkpoints)
-    if len(checkpoints) > 1:
-        print(f"Of {len(checkpoints)} checkpoints the newest is used: {checkpoint}")
     exported = export(
-        checkpoint,
+        newest(checkpoints),
         path,
         io=args.io,
         opset=args.opset,

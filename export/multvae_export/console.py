@@ -1,19 +1,28 @@
-"""What the commands share: which of several checkpoints is meant, and how a command ends with an error."""
+"""What the commands share: the options of the data set, and how a command ends with an error."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 from multvae_export.errors import ExportError
 
 INTERRUPTED = 130
 
 
+def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--dataset-path`` and ``--trust-dataset``."""
+    group = parser.add_argument_group("data set, for checkpoints of RecBole's own models")
+    path = "the folder of RecBole's data sets: for item tokens, users and histories that the checkpoint lacks"
+    group.add_argument("--dataset-path", metavar="FOLDER", help=path)
+    trust = "you are sure that it is the data set of the training: for a checkpoint with nothing to compare it with"
+    group.add_argument("--trust-dataset", action="store_true", help=trust)
+
+
 def run_command(action: Callable[[], None], verbose: bool = False) -> int:
-    """Run a command; an error of ours or of the file system ends it with one sentence. Returns the exit code."""
+    """Run a command and return its exit code. An error of this package or of the file system ends it with one sentence."""
     try:
         action()
     except (ExportError, OSError) as error:
@@ -25,8 +34,3 @@ def run_command(action: Callable[[], None], verbose: bool = False) -> int:
         print("error: interrupted; nothing was written.", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-def newest(paths: Sequence[str]) -> str:
-    """The file that was changed last, as ``saved/MultVAE-*.pth`` names all there are; a missing file is the oldest."""
-    return max(paths, key=lambda path: Path(path).stat().st_mtime if Path(path).exists() else 0)

@@ -14,15 +14,15 @@ class NotAnExportError(ExportError):
 
 
 class DamagedCheckpointError(ExportError):
-    """The file was a checkpoint once, but its contents are not what was written."""
+    """The file was a checkpoint, but its contents have changed since it was written."""
 
 
 class UnsafeCheckpointError(ExportError):
-    """The file holds something that reading would have to execute."""
+    """The file holds something that a reader would have to execute."""
 
 
 class UnsupportedModelError(ExportError):
-    """The checkpoint is of a model that has no exporter."""
+    """The checkpoint is of a model that cannot be exported."""
 
 
 class FormatVersionError(ExportError):
@@ -30,7 +30,7 @@ class FormatVersionError(ExportError):
 
 
 class SpecError(ExportError):
-    """The checkpoint's description of its model is not one that can be followed."""
+    """The checkpoint's description of its model is wrong."""
 
 
 class WeightsError(ExportError):
@@ -46,12 +46,12 @@ class OptionError(ExportError):
 
 
 class VerificationError(ExportError):
-    """The written file does not do what the model does."""
+    """The written file does not give the answers of the model."""
 
 
 class HistoriesError(ExportError):
-    """The file of histories is missing, or is not one that fits the model."""
+    """The file of histories is missing or does not fit the model."""
 
 
 class PrecisionError(ExportError):
-    """The rankings in fewer bits are too far from fp32's."""
+    """In fewer bits, the rankings differ too much from fp32's."""

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multvae_export.checkpoint import contents as checkpoints
-from multvae_export.checkpoint.dataset import DataSet
-from multvae_export.checkpoint.proof import Proof
+from multvae_export.checkpoint.dataset import DataSet, Proof
 from multvae_export.errors import OptionError, PrecisionError
 from multvae_export.graph.onnx_file import to_onnx, write
 from multvae_export.histories import Layout

@@ -1,4 +1,4 @@
-"""Histories to try a file on: made ones, and those of a RecBole file of interactions."""
+"""Histories to try a file on: random ones, and those of a RecBole file of interactions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from multvae_export.errors import HistoriesError
 
-#: A field in quotes, which are doubled within.
+#: A field in quotes. A quote inside is doubled.
 QUOTED = r'"((?:[^"]|"")*)"'
-#: The logarithm of a made history's length is normal: 47 items in the mean.
+#: Mean and standard deviation of the logarithm of a random history's length: 47 items on average.
 LOG_MEAN, LOG_SPREAD = 3.41, 1.0
 
 
-def made(n_items: int, count: int, longest: int | None = None) -> list[np.ndarray]:
-    """Made histories of distinct items, drawn evenly: the same ones at every call.
+def random_histories(n_items: int, count: int, longest: int | None = None) -> list[np.ndarray]:
+    """Histories of distinct items, drawn uniformly; the same ones at every call.
 
     Args:
         n_items: C, the catalogue with the padding item.
@@ -45,11 +45,11 @@ def padded(histories: Sequence[np.ndarray]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Layout:
-    """How RecBole's configuration says that a file of interactions is written.
+    """The layout of a file of interactions, as RecBole's configuration names it.
 
     Attributes:
         user, item: the names of the two columns, without their type.
-        separator: what stands between the fields of a line, of one or more characters.
+        separator: one or more characters between the fields of a line.
         encoding: of the text.
     """
 
@@ -60,18 +60,18 @@ class Layout:
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Layout:
-        """The layout of a checkpoint's configuration; a key that is missing or no text is as RecBole has it by default."""
-        keys = ("USER_ID_FIELD", "ITEM_ID_FIELD", "field_separator", "encoding")
-        values = zip(keys, (cls.user, cls.item, cls.separator, cls.encoding), strict=True)
-        return cls(*(found if isinstance(found := config.get(key), str) and found else value for key, value in values))
+        """The layout in a checkpoint's configuration, with RecBole's default for a key that is missing, empty or no text."""
+        keys = {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "separator": "field_separator", "encoding": "encoding"}
+        values = {name: config.get(key) for name, key in keys.items()}
+        return cls(**{name: value for name, value in values.items() if isinstance(value, str) and value})
 
 
 def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[np.ndarray]:
-    """The histories of the users of RecBole's atomic file of interactions, in order of the file.
+    """The histories in RecBole's atomic file of interactions, one for each user, in order of the file.
 
-    A line is a row; it ends with a line feed, or with a carriage return and a line feed. Blank lines are left out. A field
-    in quotes loses them, as in CSV, where they are in pairs; any other quote is a character of its token. Items that the
-    model does not know are left out.
+    A line is a row. It ends with a line feed, or with a carriage return and a line feed. Blank lines are skipped. Quotes
+    around a field are removed, as in CSV; any other quote is a character of its token. Items that the model does not know
+    are left out.
 
     Args:
         path: an ``.inter`` file.
@@ -79,11 +79,11 @@ def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[
         layout: its columns, separator and encoding.
 
     Returns:
-        The known item ids of each user who has any, distinct and in order, int64 [length] each.
+        The ids of each user's known items, distinct and sorted, int64 [length] each. Users without any are left out.
 
     Raises:
         HistoriesError: the file cannot be read or lacks a column, or a line has another number of fields than the header, an
-            empty user or item, or a character inside that no token has.
+            empty user or item, or a carriage return or NUL inside.
     """
     ids = {token: n for n, token in enumerate(tokens) if n}
     users: dict[str, set[int]] = {}
@@ -96,19 +96,20 @@ def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[
         raise HistoriesError(f"cannot read the histories in {path}: {error}") from error
     except (LookupError, ValueError, TypeError) as error:
         raise HistoriesError(
-            f"{path} is not as the checkpoint's encoding={layout.encoding} and field_separator={layout.separator!r} say: "
+            f"{path} does not fit the checkpoint's encoding={layout.encoding} and field_separator={layout.separator!r}: "
             f"{str(error).splitlines()[0]}"
         ) from error
     return [np.array(sorted(items)) for items in users.values()]
 
 
 def _pairs(file: Iterable[str], path: str | Path, layout: Layout) -> Iterator[tuple[str, str]]:
+    """The user and the item of each row."""
     lines = _lines(file, path)
     header = split_row(next(lines, "").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), layout.separator)
     columns = [f"{name}:token" for name in (layout.user, layout.item)]
     if missing := [name for name in columns if name not in header]:
-        found = layout.separator.join(header)[:80]
-        raise HistoriesError(f"{path} has no column {missing[0]}: expected a RecBole .inter file, found {found!r}.")
+        first_line = layout.separator.join(header)[:80]
+        raise HistoriesError(f"{path} has no column {missing[0]}: expected a RecBole .inter file, found {first_line!r}.")
     width, user_at, item_at = len(header), *map(header.index, columns)
     for number, line in enumerate(lines, 2):
         fields = line.split(layout.separator) if '"' not in line else split_row(line, layout.separator, width)
@@ -125,7 +126,7 @@ def _pairs(file: Iterable[str], path: str | Path, layout: Layout) -> Iterator[tu
 
 
 def _lines(file: Iterable[str], path: str | Path) -> Iterator[str]:
-    """The lines without their ends, line feeds; where the file has none of those, they are carriage returns."""
+    """The lines without their ends. A file without line feeds may have carriage returns in their place."""
     for number, text in enumerate(file, 1):
         line = text.rstrip("\n")
         if "\r" in line and text.endswith("\r\n"):
@@ -135,20 +136,20 @@ def _lines(file: Iterable[str], path: str | Path) -> Iterator[str]:
         elif number == 1 and not text.endswith("\n") and "\r" in text:
             yield from _lines((f"{line}\n" for line in text.split("\r")), path)
         else:
-            found = "a carriage return" if "\r" in line else "the character NUL"
-            raise HistoriesError(f"line {number} of {path} has {found} inside: take it out of the file.")
+            character = "a carriage return" if "\r" in line else "the character NUL"
+            raise HistoriesError(f"line {number} of {path} has {character} inside: take it out of the file.")
 
 
 def split_row(line: str, separator: str, width: int | None = None) -> list[str]:
-    """The fields of a line, without the quotes around them where these are in pairs.
+    """The fields of a line, without quotes around them.
 
-    What is in quotes may hold the separator, unless there is another number of fields than ``width`` then.
+    A field in quotes may hold the separator, unless the line then has another number of fields than ``width``.
     """
     field = re.compile(rf"(?:{QUOTED}|.*?)(?={re.escape(separator)}|\Z)", re.DOTALL)
     fields, place = [], 0
-    while place <= len(line) and (found := field.match(line, place)):
-        fields.append(_without_quotes(found[0]))
-        place = found.end() + len(separator)
+    while place <= len(line) and (match := field.match(line, place)):
+        fields.append(_without_quotes(match[0]))
+        place = match.end() + len(separator)
     return fields if len(fields) == width else [_without_quotes(field) for field in line.split(separator)]
 
 

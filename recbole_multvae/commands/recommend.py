@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,20 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recbole.data import data_preparation
-from recbole.utils import init_seed
 
 from recbole_multvae import checkpoint
 from recbole_multvae.commands.exit_codes import run_command
-from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.data.history import History
 from recbole_multvae.data.titles import read_titles
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors, one_line
 from recbole_multvae.models import FAMILY, ClickRecommender
+from recbole_multvae.rebuild.data import disable_pickle_caches, find_dataset, split_dataset
 
-#: A path at which there can be no file, whoever tries to put one there.
-_NOWHERE = os.path.join(os.devnull, "nothing")
 #: How items are named on the command line.
 _EXPECTED = "item tokens with commas between, or a file with one token a line, which may have commas and spaces at its ends"
 #: Histories that are scored at once.
@@ -46,8 +41,11 @@ def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecomme
         DataError: the data set is not there, or has other users, items or clicks than the model was trained on.
     """
     saved = _read(path)
-    parts = _data(saved["config"], dataset_path)
-    model = saved["config"].model_class(saved["config"], parts[0])
+    config = saved["config"]
+    find_dataset(config, dataset_path)
+    with disable_pickle_caches(config), explain_recbole_errors():
+        parts = [loader._dataset for loader in split_dataset(config)]
+    model = config.model_class(config, parts[0])
     model.load_other_parameter(saved["other_parameter"])
     try:
         model.load_state_dict(saved["state_dict"])
@@ -57,6 +55,8 @@ def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecomme
 
 
 def _read(path: str) -> dict[str, Any]:
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path} is a folder: name a checkpoint in it, or all of them as {Path(path) / '*.pth'}.")
     saved = checkpoint.load(path, map_location="cpu")
     parts = saved.keys() if isinstance(saved, dict) else set()
     of_family = "config" in parts and issubclass(getattr(saved["config"], "model_class", object), ClickRecommender)
@@ -64,28 +64,6 @@ def _read(path: str) -> dict[str, Any]:
         family = ", ".join(sorted(model.__name__ for model in FAMILY))
         raise CheckpointError(f"{path} is not a checkpoint of this family: expected one of {family}.")
     return saved
-
-
-def _data(config: Any, dataset_path: str | None) -> list[Any]:
-    config["device"] = torch.device("cpu")
-    config["data_path"] = str(_dataset_folder(config, dataset_path))
-    # The checkpoint is not trusted, and RecBole would unpickle the files that these keys name, or default ones for None.
-    config["dataset_save_path"] = config["dataloaders_save_path"] = _NOWHERE
-    config["save_dataset"] = config["save_dataloaders"] = False
-    init_seed(config["seed"], config["reproducibility"])
-    with explain_recbole_errors():
-        return [loader._dataset for loader in data_preparation(config, read_dataset(config))]
-
-
-def _dataset_folder(config: Any, dataset_path: str | None) -> Path:
-    name = config["dataset"]
-    folder = Path(config["data_path"] if dataset_path is None else dataset_path)
-    if dataset_path is not None and (folder / name).is_dir():
-        folder /= name
-    if not any(folder.glob(f"{glob.escape(name)}*.inter")):
-        where = f"{folder}, where it was at training" if dataset_path is None else str(folder)
-        raise DataError(f"The data set {name} is not in {where}: name its folder with --dataset-path.")
-    return folder
 
 
 def recommend(
@@ -189,7 +167,7 @@ def _show(options: argparse.Namespace) -> None:
     k, user = options.k, options.user
     if k < 1:
         raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
-    model, parts = load_model(newest(options.checkpoint), options.dataset_path)
+    model, parts = load_model(checkpoint.newest(options.checkpoint), options.dataset_path)
     dataset = parts[0]
     history = _history(parts, _user_id(dataset, user))
     lists = {name: _item_ids(vars(options)[name], f"--{name}", model, dataset.dataset_name) for name in ("exclude", "among")}
@@ -209,20 +187,6 @@ def _show(options: argparse.Namespace) -> None:
     for rank, ((item, score), row) in enumerate(zip(best, raised, strict=True), 1):
         because = f"  because of {title(history[int(row.argmax())])}" if len(row) and row.max() > 0 else ""
         print(f"  {rank:>3}  {title(item):<60} {score:7.3f}{because}")
-
-
-def newest(paths: Sequence[str]) -> str:
-    """The newest of some files. Where there are several, it is printed which.
-
-    Raises:
-        CheckpointError: it is a folder.
-    """
-    path = max(paths, key=lambda path: Path(path).stat().st_mtime if Path(path).exists() else 0)
-    if Path(path).is_dir():
-        raise CheckpointError(f"{path} is a folder: name a checkpoint in it, or all of them as {Path(path) / '*.pth'}.")
-    if len(paths) > 1:
-        print(f"Of {len(paths)} checkpoints the newest is used: {path}")
-    return path
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Item tokens that a checkpoint lacks, and what reading the data set must not do."""
+"""The data set of a checkpoint: read by a plugin for the item tokens, and without executing any file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multvae_export.checkpoint import dataset
 from multvae_export.errors import TokensError
 from multvae_export.exporter import export
 
@@ -53,17 +54,38 @@ def test_nothing_is_saved_where_the_checkpoint_says(trained: dict[str, Path]) ->
     assert {entry.name for entry in Path().iterdir()} == {"x.pth", "model.onnx"}
 
 
-@pytest.mark.parametrize(
-    ("folder", "message"),
-    [
-        ("nowhere", "--dataset-path=nowhere is not a folder"),
-        (".", r"RecBole cannot use the data set blocks in \.: Cannot .*not exist"),
-    ],
-)
-def test_a_data_set_that_is_not_there_is_one_sentence(trained: dict[str, Path], folder: str, message: str) -> None:
-    with pytest.raises(TokensError, match=message) as caught:
+@pytest.mark.parametrize("folder", ["nowhere", "."])
+def test_a_data_set_that_is_not_there_is_one_sentence(trained: dict[str, Path], folder: str) -> None:
+    with pytest.raises(TokensError) as caught:
         export(trained["MultiVAE"], "model.onnx", dataset_path=folder)
+    assert str(caught.value) == f"The data set blocks is not in {folder}: name its folder with --dataset-path."
+
+
+@pytest.mark.parametrize("name", [7, None, "/etc", "..", "a\0b", "*"])
+def test_a_data_set_of_an_odd_name_is_one_sentence(trained: dict[str, Path], name: Any) -> None:
+    path = changed(trained["MultiVAE"], Path("x.pth"), lambda c: c["config"].final_config_dict.update(dataset=name))
+    with pytest.raises(TokensError, match=r"The data set .* is not in .*: name its folder with --dataset-path") as caught:
+        export(path, "model.onnx", dataset_path=str(trained["MultiVAE"].parent))
     assert "\n" not in str(caught.value)
+
+
+def test_a_data_set_that_cannot_be_read_is_one_sentence(trained: dict[str, Path]) -> None:
+    Path("blocks").mkdir()
+    Path("blocks/blocks.inter").write_text("user_id:token\tmovie:token\nu0\tm0\n")
+    with pytest.raises(TokensError, match="lacks the column item_id:token") as caught:
+        export(trained["MultiVAE"], "model.onnx", dataset_path=".")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bare_clone_has_a_plugin_though_nothing_is_installed(
+    trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "entry_points", lambda group: ())
+    folder = str(trained["MultiVAE"].parent)
+    export(trained["MultiVAE"], "model.onnx", dataset_path=folder, check=False)
+    monkeypatch.setattr(dataset, "__file__", str(Path("multvae_export/checkpoint/dataset.py").absolute()))
+    with pytest.raises(TokensError, match=r"^--dataset-path needs RecBole: pip install recbole-multvae$"):
+        export(trained["MultiVAE"], "model.onnx", dataset_path=folder)
 
 
 def tokens(*items: str) -> list[str]:

@@ -15,10 +15,9 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from multvae_export import histories
 from multvae_export.cli import main
 from multvae_export.errors import HistoriesError
-from multvae_export.histories import Layout, read_inter
+from multvae_export.histories import Layout, random_histories, read_inter
 
 from tests.archive import changed
 
@@ -27,8 +26,8 @@ ROWS = [("u", "caf\u00e9"), ("u", 'say "hi"'), ("u", "a\tb"), ("v", "a,b;c"), ("
 EXPECTED = [[1, 2, 3], [4, 5]]
 
 
-def rows_of(found: list[np.ndarray]) -> list[list[int]]:
-    return [row.tolist() for row in found]
+def rows_of(histories: list[np.ndarray]) -> list[list[int]]:
+    return [row.tolist() for row in histories]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ISO-8859-1", "utf-16", "utf-8-sig"])
@@ -36,8 +35,8 @@ def rows_of(found: list[np.ndarray]) -> list[list[int]]:
 def test_what_pandas_writes_is_read(encoding: str, separator: str) -> None:
     table = pd.DataFrame(ROWS, columns=["who:token", "what:token"])
     table.to_csv("x.inter", sep=separator, index=False, encoding=encoding)
-    found = read_inter("x.inter", TOKENS, Layout("who", "what", separator, encoding))
-    assert rows_of(found) == EXPECTED
+    histories = read_inter("x.inter", TOKENS, Layout("who", "what", separator, encoding))
+    assert rows_of(histories) == EXPECTED
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
@@ -158,9 +157,9 @@ def test_any_lines_are_read_or_refused_by_these_rules(lines: list[str], separato
         with pytest.raises(HistoriesError, match=f"^line {wrong[0]} of x.inter has "):
             read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))
         return
-    found = read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))
+    histories = read_inter("x.inter", ("[PAD]", *items), Layout(separator=separator))
     expected = {user: sorted({items.index(i) + 1 for _, (u, i) in rows if u == user}) for _, (user, _) in rows}
-    assert rows_of(found) == list(expected.values())
+    assert rows_of(histories) == list(expected.values())
 
 
 def test_the_layout_is_the_checkpoint_s(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,12 +177,12 @@ def test_keys_that_are_no_text_are_as_recbole_has_them_by_default() -> None:
     assert Layout.of(keys) == Layout()
 
 
-def test_made_histories_are_distinct_and_at_most_half_the_catalogue() -> None:
-    for row in histories.made(11, 100):
+def test_random_histories_are_distinct_and_at_most_half_the_catalogue() -> None:
+    for row in random_histories(11, 100):
         assert 1 <= len(set(row.tolist())) == len(row) <= 5
         assert row.min() >= 1
         assert row.max() <= 10
-    assert max(map(len, histories.made(10_000, 200, longest=20))) == 20
+    assert max(map(len, random_histories(10_000, 200, longest=20))) == 20
 
 
 def test_of_several_checkpoints_the_newest_is_exported(trained: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

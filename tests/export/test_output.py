@@ -1,4 +1,4 @@
-"""What a killed export leaves behind, and what another export does about it."""
+"""A killed export leaves a folder behind, and the next export removes it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from multvae_export.errors import OptionError
 from multvae_export.exporter import export
 from multvae_export.graph import onnx_file
-from multvae_export.publish import working_folder as output
+from multvae_export.publish import working_folder
 
 KILLED = """
 import os, signal, sys
 from multvae_export import exporter
 from multvae_export.graph import onnx_file
-from multvae_export.publish import working_folder as output
+from multvae_export.publish import working_folder
 def kill(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 onnx_file.EXTERNAL_BYTES = onnx_file.INLINE_BYTES = {size}
@@ -35,7 +35,7 @@ def killed(checkpoint: Path, where: str, size: int = 2**31) -> None:
 
 
 def folders() -> list[Path]:
-    return list(Path().glob(f"{output.PREFIX}*"))
+    return list(Path().glob(f"{working_folder.PREFIX}*"))
 
 
 def test_the_next_export_removes_what_a_killed_one_left(checkpoint: Path) -> None:
@@ -48,7 +48,7 @@ def test_the_next_export_removes_what_a_killed_one_left(checkpoint: Path) -> Non
 
 
 def test_the_folder_of_a_running_export_stays(checkpoint: Path) -> None:
-    with output.working_folder(Path("first.onnx")) as folder:
+    with working_folder.working_folder(Path("first.onnx")) as folder:
         (folder / "first.onnx").write_text("half written")
         export(checkpoint, "second.onnx")
         assert (folder / "first.onnx").read_text() == "half written"
@@ -67,7 +67,7 @@ rename = os.replace
 def once(*paths):
     rename(*paths)
     kill()
-output.os.replace = once"""
+working_folder.os.replace = once"""
     killed(trained["MultDAE"], crash, size=100)
     after = {path.name: path.read_bytes() for path in Path().glob("model.onnx*")}
     assert len(after) == 3
@@ -88,8 +88,8 @@ def test_weights_of_an_export_that_now_fits_one_file_are_removed(checkpoint: Pat
 
 
 def test_a_file_system_without_locks_loses_nothing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "fcntl", None)
-    Path(f"{output.PREFIX}abc").mkdir()
+    monkeypatch.setattr(working_folder, "fcntl", None)
+    Path(f"{working_folder.PREFIX}abc").mkdir()
     export(checkpoint, "model.onnx")
     assert len(folders()) == 1
 

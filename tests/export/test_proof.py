@@ -99,15 +99,15 @@ def keys(model: str, further: dict[str, Any]) -> dict[str, Any]:
 def ours(experiment: Experiment) -> Experiment:
     """The same with the trainer that the training command takes."""
     config = experiment.config
-    found = get_trainer(config["MODEL_TYPE"], config["model"])
-    experiment.trainer = type(found.__name__, (AtomicCheckpoints, found), {})(config, experiment.model)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])
+    experiment.trainer = type(trainer.__name__, (AtomicCheckpoints, trainer), {})(config, experiment.model)
     return experiment
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Checkpoints that RecBole's own trainer wrote, by model."""
-    with blocks_folder(tmp_path_factory, "own") as folder:
+def unnamed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoints that RecBole's own trainer wrote, which hold no names, by model."""
+    with blocks_folder(tmp_path_factory, "unnamed") as folder:
         write_inter(folder, "day", PAIRS)
         models = KEEPING | FORGETFUL | {"NoValidation": {"model": "BPR", "eval_step": 0}, "Sampled": {"model": "BPR"}}
         models["Sampled"]["eval_args"] = {"mode": "uni10", "order": "RO", "split": {"RS": [8, 1, 1]}, "group_by": "user"}
@@ -122,7 +122,9 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints as the training command writes them, by model."""
     with blocks_folder(tmp_path_factory, "named") as folder:
         write_inter(folder, "day", PAIRS)
-        return {name: checkpoint_of(ours(Experiment(name, "day", keys(name, own))), name) for name, own in NAMED.items()}
+        return {
+            name: checkpoint_of(ours(Experiment(name, "day", keys(name, further))), name) for name, further in NAMED.items()
+        }
 
 
 def refusal(checkpoint: Path) -> str:
@@ -137,40 +139,40 @@ def refusal(checkpoint: Path) -> str:
 def answers(path: str, of_users: bool) -> list[list[str]]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     asked = {"user": np.array(USERS, object)} if of_users else {"history": np.array(ITEMS, object)[:, None]}
-    found: list[list[str]] = session.run(None, {**asked, "k": np.array([5])})[0].tolist()
-    return found
+    items: list[list[str]] = session.run(None, {**asked, "k": np.array([5])})[0].tolist()
+    return items
 
 
 @pytest.mark.parametrize("model", NAMED)
 def test_a_checkpoint_with_names_goes_with_its_data_only(model: str, named: dict[str, Path]) -> None:
-    for what, change in (MOVED | RENAMED).items():
+    for name, change in (MOVED | RENAMED).items():
         write_inter(Path(), "day", change(PAIRS))
-        said = refusal(named[model])
-        assert said.startswith("the data set day in day is not the one that the checkpoint was trained on, as it"), what
-        assert said.endswith(": name the folder of the data it was trained on."), what
+        message = refusal(named[model])
+        assert message.startswith("the data set day in day is not the one that the checkpoint was trained on, as it"), name
+        assert message.endswith(": name the folder of the data it was trained on."), name
     write_inter(Path(), "day", PAIRS)
     exported = export(named[model], "model.onnx", dataset_path=".")
     assert exported.data and exported.data.reason.startswith("has the users, the items and the training clicks that")
 
 
 @pytest.mark.parametrize("model", [*KEEPING, *FORGETFUL])
-def test_a_checkpoint_of_recbole_s_own_script_is_compared_by_what_it_keeps(model: str, own: dict[str, Path]) -> None:
+def test_a_checkpoint_of_recbole_s_own_script_is_compared_by_what_it_keeps(model: str, unnamed: dict[str, Path]) -> None:
     write_inter(Path(), "day", PAIRS)
-    exported = export(own[model], "right.onnx", dataset_path=".")
+    exported = export(unnamed[model], "right.onnx", dataset_path=".")
     assert exported.data and not exported.data.trusted
     assert "which has no names: a token that was renamed since then is not noticed" in exported.data.reason
     assert ("gives NDCG@5" in exported.data.reason) == (model in FORGETFUL)
-    for what, change in MOVED.items():
+    for name, change in MOVED.items():
         write_inter(Path(), "day", change(PAIRS))
-        assert "day is not the one that the checkpoint was trained on, as " in refusal(own[model]), what
+        assert "day is not the one that the checkpoint was trained on, as " in refusal(unnamed[model]), name
 
 
 @pytest.mark.parametrize("model", ["EASE", "ItemKNN", "LightGCN"])
 def test_whatever_changes_the_answers_are_right_or_there_are_none(
-    model: str, own: dict[str, Path], named: dict[str, Path]
+    model: str, unnamed: dict[str, Path], named: dict[str, Path]
 ) -> None:
     """Small changes, of which some leave everything that was learned as it was: two rows of training that trade places."""
-    checkpoints = [source[model] for source in (own, named) if model in source]
+    checkpoints = [source[model] for source in (unnamed, named) if model in source]
     write_inter(Path(), "day", PAIRS)
     expected = [_answers_of(checkpoint) for checkpoint in checkpoints]
     random.seed(3)
@@ -180,9 +182,9 @@ def test_whatever_changes_the_answers_are_right_or_there_are_none(
         pairs[one], pairs[other] = random.choice([(PAIRS[other], PAIRS[one]), (PAIRS[one], PAIRS[one])])
         write_inter(Path(), "day", pairs)
         for checkpoint, right in zip(checkpoints, expected, strict=True):
-            found = _answers_of(checkpoint)
-            assert found in (None, right), (one, other)
-            outcomes.append(found is None)
+            items = _answers_of(checkpoint)
+            assert items in (None, right), (one, other)
+            outcomes.append(items is None)
     assert any(outcomes)
 
 
@@ -209,11 +211,11 @@ def test_recbole_alone_wrote_it() -> None:
         by_time = file.parent.name.startswith("times")
         assert exported.data and exported.data.reason.endswith("split by times in float32, as RecBole does") == by_time
     Path("model.onnx").unlink()
-    for what in ("the last row is lost", "rows are sorted by user"):
-        write_inter(Path(), "day", MOVED[what](PAIRS))
-        write_times(MOVED[what](PAIRS))
+    for name in ("the last row is lost", "rows are sorted by user"):
+        write_inter(Path(), "day", MOVED[name](PAIRS))
+        write_times(MOVED[name](PAIRS))
         for file in files:
-            assert "is not the one that the checkpoint was trained on, as " in refusal(file), (what, file)
+            assert "is not the one that the checkpoint was trained on, as " in refusal(file), (name, file)
 
 
 def write_times(pairs: Pairs) -> None:
@@ -223,7 +225,7 @@ def write_times(pairs: Pairs) -> None:
     Path("times/times.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + "".join(rows))
 
 
-def test_what_differs_is_named(named: dict[str, Path], own: dict[str, Path]) -> None:
+def test_what_differs_is_named(named: dict[str, Path], unnamed: dict[str, Path]) -> None:
     """The same users and items in the same order, and one click less in training."""
     write_inter(Path(), "day", PAIRS[:-1])
     assert "it has the same users and items, and other clicks in its training part, " in refusal(named["BPR"])
@@ -238,47 +240,47 @@ def test_what_differs_is_named(named: dict[str, Path], own: dict[str, Path]) -> 
         ),
     ):
         with pytest.raises(TokensError, match=difference):
-            export(own[model], "model.onnx", dataset_path=".")
+            export(unnamed[model], "model.onnx", dataset_path=".")
     write_inter(Path(), "day", [*PAIRS, ("u0", "new")])
-    assert "as it has 40 users and 31 items, and the checkpoint 40 users and 30 items: " in refusal(own["EASE"])
-    assert "as it has 31 items, and the checkpoint 30 items: " in refusal(own["ItemKNN"])
+    assert "as it has 40 users and 31 items, and the checkpoint 40 users and 30 items: " in refusal(unnamed["EASE"])
+    assert "as it has 31 items, and the checkpoint 30 items: " in refusal(unnamed["ItemKNN"])
 
 
-def test_nothing_to_compare_needs_the_user_s_word(own: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_compare_needs_the_user_s_word(unnamed: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     write_inter(Path(), "day", PAIRS)
     for model in ("NoValidation", "Sampled"):
-        said = refusal(own[model])
-        assert said.startswith("nothing in the checkpoint tells whether the data set day in day is the one that it was"), (
-            model
-        )
-        assert said.endswith("saves the tokens, or, if you are sure that it is, say so with --trust-dataset."), model
-        assert main([str(own[model]), "model.onnx", "--dataset-path=.", "--trust-dataset"]) == 0
+        message = refusal(unnamed[model])
+        assert message.startswith(
+            "nothing in the checkpoint tells whether the data set day in day is the one that it was"
+        ), model
+        assert message.endswith("saves the tokens, or, if you are sure that it is, say so with --trust-dataset."), model
+        assert main([str(unnamed[model]), "model.onnx", "--dataset-path=.", "--trust-dataset"]) == 0
         assert "  ! data set: is not proved to be the one of the training" in capsys.readouterr().out
         entries = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
         assert entries["dataset_trusted"] == "true"
         Path("model.onnx").unlink()
     # What is proved needs no word.
-    assert main([str(own["EASE"]), "model.onnx", "--dataset-path=.", "--trust-dataset", "--no-verify"]) == 0
+    assert main([str(unnamed["EASE"]), "model.onnx", "--dataset-path=.", "--trust-dataset", "--no-verify"]) == 0
     out = capsys.readouterr().out
     assert "  \N{CHECK MARK} data set: gives the interaction_matrix that the checkpoint holds" in out
     assert "  ! not verified" in out
     assert not [entry for entry in onnx.load("model.onnx").metadata_props if entry.key == "dataset_trusted"]
     with pytest.raises(OptionError, match="--trust-dataset is about the data set of --dataset-path: name its folder"):
-        export(own["BPR"], "model.onnx", trust_dataset=True)
+        export(unnamed["BPR"], "model.onnx", trust_dataset=True)
 
 
-def test_a_word_does_not_help_against_a_proof(own: dict[str, Path], named: dict[str, Path]) -> None:
+def test_a_word_does_not_help_against_a_proof(unnamed: dict[str, Path], named: dict[str, Path]) -> None:
     write_inter(Path(), "day", shuffled(PAIRS))
-    for checkpoint in (own["EASE"], own["LightGCN"], named["BPR"]):
+    for checkpoint in (unnamed["EASE"], unnamed["LightGCN"], named["BPR"]):
         with pytest.raises(TokensError, match="is not the one that the checkpoint was trained on"):
             export(checkpoint, "model.onnx", dataset_path=".", trust_dataset=True)
 
 
-def test_the_benchmark_reads_the_same_data(own: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_benchmark_reads_the_same_data(unnamed: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     write_inter(Path(), "day", PAIRS)
-    export(own["LightGCN"], "model.onnx", dataset_path=".", check=False)
+    export(unnamed["LightGCN"], "model.onnx", dataset_path=".", check=False)
     write_inter(Path(), "day", sorted(PAIRS))
-    flags = ["model.onnx", "--requests=1", "--batch-size=1", f"--checkpoint={own['LightGCN']}", "--dataset-path=."]
+    flags = ["model.onnx", "--requests=1", "--batch-size=1", f"--checkpoint={unnamed['LightGCN']}", "--dataset-path=."]
     assert benchmark.main([*flags, "--provider", benchmark.CPU]) == 1
     assert "error: the data set day in day is not the one" in capsys.readouterr().err
 
@@ -328,12 +330,12 @@ def test_a_file_for_histories_does_not_name_the_users(named: dict[str, Path]) ->
 
 
 @pytest.mark.parametrize("model", ["EASE", "BPR"])
-def test_renamed_tokens_are_those_of_the_data_set(model: str, own: dict[str, Path]) -> None:
+def test_renamed_tokens_are_those_of_the_data_set(model: str, unnamed: dict[str, Path]) -> None:
     """What RecBole's own script saved has no names. Those of the data set are taken, as the command says."""
     write_inter(Path(), "day", PAIRS)
-    export(own[model], "before.onnx", dataset_path=".", check=False)
+    export(unnamed[model], "before.onnx", dataset_path=".", check=False)
     write_inter(Path(), "day", swapped(PAIRS, 1, "i3", "i4"))
-    export(own[model], "after.onnx", dataset_path=".", check=False)
+    export(unnamed[model], "after.onnx", dataset_path=".", check=False)
     before, after = (answers(path, model == "BPR") for path in ("before.onnx", "after.onnx"))
     names = {"i3": "i4", "i4": "i3"}
     renamed = [[names.get(item, item) for item in row] for row in before]

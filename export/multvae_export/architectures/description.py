@@ -156,7 +156,7 @@ def _layer_names(checkpoint: Checkpoint, part: str) -> list[str]:
 
 def _of_format_1(checkpoint: Checkpoint, gaussian: bool) -> Described:
     """A model of the plugin, as its first version saved it."""
-    if "format_version" not in checkpoint.extra:
+    if "format_version" not in checkpoint.other_parameter:
         raise FormatVersionError("the checkpoint has no format_version: it was not written by recbole-multvae.")
     encoder, decoder = (_layer_names(checkpoint, part) for part in ("encoder", "decoder"))
     return _built(_described(checkpoint, encoder, decoder, gaussian), checkpoint)

@@ -32,7 +32,7 @@ class Popularity(Architecture):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Popularity:
         """Read the clicks of each item in training. See the base class."""
-        clicks = checked(checkpoint.extra.get("item_cnt"), "item_cnt", 2)
+        clicks = checked(checkpoint.other_parameter.get("item_cnt"), "item_cnt", 2)
         if clicks.shape[1] != 1 or len(clicks) < 2 or not clicks.max() > 0:
             raise WeightsError(f"the weights item_cnt of shape {list(clicks.shape)} are no clicks of two or more items.")
         scores = clicks[:, 0].double() / clicks.max().double()

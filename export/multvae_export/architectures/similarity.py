@@ -105,7 +105,7 @@ def _inside(minor: np.ndarray, offsets: np.ndarray, count: int, n_items: int) ->
 
 
 def _saved(checkpoint: Checkpoint, name: str) -> tuple[Tensor | Entries, Tensor]:
-    similarity = _matrix(checkpoint.extra.get(name), name)
+    similarity = _matrix(checkpoint.other_parameter.get(name), name)
     return similarity, torch.zeros(len(similarity))
 
 
@@ -119,11 +119,11 @@ def _item_knn(checkpoint: Checkpoint) -> tuple[Tensor | Entries, Tensor]:
 
 
 def _admm_slim(checkpoint: Checkpoint) -> tuple[Tensor | Entries, Tensor]:
-    if checkpoint.rebuild is None:
+    if checkpoint.data is None:
         raise WeightsError(
             "a checkpoint of ADMMSLIM lacks its similarity: name the folder of its data set with --dataset-path."
         )
-    model = checkpoint.rebuild().proved_model()
+    model = checkpoint.data.proved_model()
     similarity = torch.from_numpy(np.asarray(model.item_similarity, np.float32))
     means = torch.from_numpy(np.asarray(model.item_means, np.float32))
     # (x - m) B + m = x B + (m - m B)

@@ -63,21 +63,20 @@ class Vectors(Layered):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Vectors:
         """Rebuild RecBole's model and take its vectors. See the base class."""
-        if checkpoint.rebuild is None:
+        if checkpoint.data is None:
             raise WeightsError(
                 f"a checkpoint of {checkpoint.model} lacks its users and their training history: name its data set's folder "
                 "with --dataset-path."
             )
-        rebuilt = checkpoint.rebuild()
-        model = rebuilt.proved_model()
+        model = checkpoint.data.proved_model()
         users, items = (part - 1 for part in (model.n_users, model.n_items))
         left, right = vectors(model, checkpoint.model)
-        owners, history = rebuilt.training()
+        owners, history = checkpoint.data.training()
         order = np.unique(owners * (items + 1) + history)
         owners, history = order // (items + 1), order % (items + 1)
         begin = torch.from_numpy(np.searchsorted(owners, np.arange(users + 2)))
         zeros = torch.zeros(left.shape[1]), torch.zeros(items)
-        tokens = check_tokens(rebuilt.user_tokens, users + 1, "user")
+        tokens = check_tokens(checkpoint.data.user_tokens, users + 1, "user")
         return cls(((left, zeros[0]), (right[:, 1:], zeros[1])), begin, torch.from_numpy(history), tokens)
 
     @property

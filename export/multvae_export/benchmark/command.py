@@ -27,7 +27,7 @@ from multvae_export.architectures import Architecture
 from multvae_export.benchmark.session import CPU, CUDA, TOP, Call, Served
 from multvae_export.checkpoint import contents as checkpoints
 from multvae_export.checkpoint.dataset import DataSet
-from multvae_export.console import run_command
+from multvae_export.console import add_dataset_options, run_command
 from multvae_export.errors import OptionError
 from multvae_export.trained_model import architecture_of
 
@@ -176,8 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", metavar="MODEL.onnx", nargs="+", help="files of one model; they take turns")
     parser.add_argument("--checkpoint", metavar="MODEL.pth", help="measure eager torch too; it is never executed")
-    parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of RecBole's data sets, as for multvae-export")
-    parser.add_argument("--trust-dataset", action="store_true", help="vouch for this data set, as for multvae-export")
+    add_dataset_options(parser)
     parser.add_argument(
         "--batch-size", type=int, nargs="+", metavar="B", help="users in a request (default: 1 16 256; on CUDA 1 256 4096)"
     )

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 
 from multvae_export.errors import NotAnExportError, OptionError
-from multvae_export.histories import made, padded
+from multvae_export.histories import padded, random_histories
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 DIFFERENT, TOP = 50, 10
@@ -136,5 +136,5 @@ def _names(graph: onnx.GraphProto, asked: str) -> np.ndarray:
 def histories(n_items: int, batch: int) -> list[np.ndarray]:
     """Batches of made histories, the same ones at every call: int64 [batch, length] each, 0 pads."""
     count = DIFFERENT if batch < 1000 else 4
-    rows = made(n_items, count * batch, LONGEST)
+    rows = random_histories(n_items, count * batch, LONGEST)
     return [padded(rows[n * batch : (n + 1) * batch]) for n in range(count)]

@@ -1,1 +1,1 @@
-"""What a checkpoint holds, as plain values that are checked, and the data set that it was trained on."""
+"""A checkpoint as plain values that are checked, and the data set that it was trained on."""

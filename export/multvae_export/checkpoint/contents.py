@@ -1,77 +1,80 @@
-"""What every checkpoint of RecBole's ``Trainer`` has, checked and named, for :mod:`.architectures` to read a model from."""
+"""The parts of a checkpoint of RecBole's ``Trainer``, checked. :mod:`multvae_export.architectures` reads models from it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from multvae_export.checkpoint.records import FORMAT_VERSION, Record, read
+from multvae_export.checkpoint.dataset import DataSet
+from multvae_export.checkpoint.records import Record, read
 from multvae_export.errors import FormatVersionError, NotACheckpointError, TokensError, UnsupportedModelError, WeightsError
+from multvae_export.reading import FORMAT_VERSION
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The contents of a checkpoint: as much as can be trusted without knowing the model.
+    """The contents of a checkpoint, checked as far as they do not depend on the model.
 
     Attributes:
         model: the name of the model's class.
         config: RecBole's configuration keys.
-        weights: the ``state_dict``; what it holds under a name need not be a tensor.
-        extra: RecBole's ``other_parameter``.
-        rebuild: makes RecBole's model and its training data again from the data set; None where no data set is named.
+        weights: the ``state_dict``, whose values need not be tensors.
+        other_parameter: what the model saves beside its weights.
+        trained_on: what the training command adds for RecBole's own models: the tokens of users and items.
+        best_valid_score: of any type; None where there is none.
+        data: the data set, from which a plugin makes RecBole's model again; None where the user names none.
     """
 
     model: str
     config: dict[str, Any]
     weights: dict[str, Any]
-    extra: dict[str, Any]
-    score: Any = None
-    added: Any = None
-    rebuild: Callable[[], Any] | None = None
+    other_parameter: dict[str, Any]
+    trained_on: dict[str, Any]
+    best_valid_score: Any = None
+    data: DataSet | None = None
 
     @classmethod
-    def of(cls, contents: Any, rebuild: Callable[[], Any] | None = None) -> Checkpoint:
-        """Check what :func:`.reader.read` returned.
+    def of(cls, contents: Any, data: DataSet | None = None) -> Checkpoint:
+        """Check what :func:`.records.read` returned.
 
         Raises:
-            NotACheckpointError: it is something else that torch.save wrote.
+            NotACheckpointError: torch.save wrote it, but not RecBole's ``Trainer``.
             UnsupportedModelError: it names no model.
         """
-        whole = contents if isinstance(contents, dict) else {}
-        config = whole["config"].state.get("final_config_dict") if isinstance(whole.get("config"), Record) else None
-        weights = whole.get("state_dict")
+        parts = _dict(contents)
+        config = parts["config"].state.get("final_config_dict") if isinstance(parts.get("config"), Record) else None
+        weights = parts.get("state_dict")
         if not isinstance(config, dict) or not isinstance(weights, dict) or not all(isinstance(n, str) for n in weights):
             raise NotACheckpointError("the file has no config and state_dict: it is not a checkpoint of RecBole's Trainer")
-        model, extra = config.get("model"), whole.get("other_parameter")
+        model = config.get("model")
         if not isinstance(model, str):
             raise UnsupportedModelError("the checkpoint's configuration names no model.")
-        extra = extra if isinstance(extra, dict) else {}
-        return cls(model, config, weights, extra, whole.get("best_valid_score"), whole.get("recbole_multvae"), rebuild)
+        other_parameter, trained_on = (_dict(parts.get(name)) for name in ("other_parameter", "recbole_multvae"))
+        return cls(model, config, weights, other_parameter, trained_on, parts.get("best_valid_score"), data)
 
     @property
     def description(self) -> dict[str, Any] | None:
-        """The plugin's description of the model's inference; None where there is none (format 1, RecBole's own models)."""
-        spec = self.extra.get("spec")
+        """How the plugin describes the inference of its model; None for RecBole's own models."""
+        spec = self.other_parameter.get("spec")
         return spec if isinstance(spec, dict) and "architecture" in spec else None
 
     @property
     def metrics(self) -> dict[str, float]:
         """The validation score by the name of its metric."""
         name = str(self.config.get("valid_metric")).lower()
-        return {name: float(self.score)} if isinstance(self.score, (int, float)) else {}
+        return {name: float(self.best_valid_score)} if isinstance(self.best_valid_score, (int, float)) else {}
 
     def check_format(self) -> None:
-        """Refuse what a newer recbole-multvae wrote.
+        """Refuse a checkpoint that a newer recbole-multvae wrote. RecBole's own script writes no format.
 
         Raises:
             FormatVersionError: the format is not known.
         """
-        for part in (self.extra, self.added if isinstance(self.added, dict) else {}):
-            version = part.get("format_version", 1)
+        for part in (self.other_parameter, self.trained_on):
+            version = part.get("format_version", FORMAT_VERSION)
             if not isinstance(version, int) or isinstance(version, bool):
                 raise FormatVersionError(f"the checkpoint's format_version is {version!r}, expected a whole number.")
             if version > FORMAT_VERSION:
@@ -94,25 +97,31 @@ class Checkpoint:
         Raises:
             TokensError: there are none, or they do not fit the model.
         """
-        tokens = self.extra.get("item_tokens")
+        tokens = self.other_parameter.get("item_tokens")
         if tokens is None:
-            tokens = self._tokens_of_recbole_s_own()
+            tokens = self._tokens_of_recbole_model()
         if tokens is None:
             raise TokensError(
                 f"this checkpoint of {self.model} has no item tokens: name the folder of its data set with --dataset-path."
             )
         return check_tokens(tokens, n_items, "item")
 
-    def _tokens_of_recbole_s_own(self) -> Any:
-        """What the training command added, or what the data set has, which is refused if it does not have the same."""
-        added = self.added.get("item_tokens") if isinstance(self.added, dict) else None
-        rebuilt = self.rebuild() if self.rebuild else None
-        return rebuilt.item_tokens if added is None and rebuilt else added
+    def _tokens_of_recbole_model(self) -> Any:
+        """The tokens that the training command added, which the data set must have too; else those of the data set."""
+        tokens = self.trained_on.get("item_tokens")
+        if self.data is None:
+            return tokens
+        self.data.read()
+        return self.data.item_tokens if tokens is None else tokens
 
 
-def load(path: Any, rebuild: Callable[[], Any] | None = None) -> Checkpoint:
-    """Read a ``.pth`` without executing it. Raises what :func:`.reader.read` and :meth:`Checkpoint.of` raise."""
-    return Checkpoint.of(read(path), rebuild)
+def load(path: Any, data: DataSet | None = None) -> Checkpoint:
+    """Read a ``.pth`` without executing it. Raises what :func:`.records.read` and :meth:`Checkpoint.of` raise."""
+    return Checkpoint.of(read(path), data)
+
+
+def _dict(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def checked(value: Any, name: str, dims: int) -> Tensor:
@@ -122,18 +131,18 @@ def checked(value: Any, name: str, dims: int) -> Tensor:
         WeightsError: it is no tensor, has another number of dimensions, or holds numbers that are not finite.
     """
     if not isinstance(value, Tensor) or value.dim() != dims:
-        found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise WeightsError(f"the weights {name} are {found}, expected a tensor of {dims} dimensions.")
+        kind = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise WeightsError(f"the weights {name} are {kind}, expected a tensor of {dims} dimensions.")
     if not value.isfinite().all():
         raise WeightsError(f"the weights {name} hold numbers that are not finite: the training diverged.")
     return value.float()
 
 
 def check_tokens(tokens: Any, count: int, kind: str) -> tuple[str, ...]:
-    """The tokens of a catalogue or of the users, the padding's first.
+    """The tokens of the items or of the users, the padding token first.
 
     Raises:
-        TokensError: they are not ``count`` different texts.
+        TokensError: they are not ``count`` different strings, or one is empty or not Unicode.
     """
     if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
         raise TokensError(f"the {kind} tokens are not a list of strings.")

@@ -1,7 +1,7 @@
-"""Reading a ``.pth`` that nobody vouches for, as plain values, tensors, NumPy arrays and inert records.
+"""Reading an untrusted ``.pth`` as plain values, tensors, NumPy arrays and records.
 
-The package :mod:`multvae_export.reading` does the reading. Every object of the file becomes a :class:`Record` of its name
-and attributes: no class is imported, and no constructor runs.
+:mod:`multvae_export.reading` does the reading. Every object of the file becomes a :class:`Record` of the name of its class
+and its attributes: no class is imported, and no constructor runs.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multvae_export.errors import DamagedCheckpointError, NotACheckpointError, UnsafeCheckpointError
-from multvae_export.reading import FORMAT_VERSION, Maker, Name, unpack
-
-__all__ = ["FORMAT_VERSION", "Name", "Record", "read"]
+from multvae_export.reading import Maker, Name, unpack
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Writing what is complete: a file, or a version in a model repository of Triton."""
+"""Publishing an export that is complete: as a file, or as a version in a model repository of Triton."""

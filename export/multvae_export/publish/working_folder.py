@@ -1,4 +1,4 @@
-"""Writing a file that is complete or not there: beside its target first, renamed when it has passed every check."""
+"""Writing a file whole or not at all: first into a folder beside its target, and moved when it has passed every check."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ PREFIX = ".multvae-export-"
 
 @contextmanager
 def working_folder(target: Path) -> Iterator[Path]:
-    """A folder beside a target, gone when the block ends.
+    """A folder beside a target, removed when the block ends.
 
-    A process that is killed leaves its folder behind. Folders that nobody works in any more are removed first: whoever works
-    in one holds a lock on it, which the system takes back when the process ends, however it ends.
+    A killed process leaves its folder behind. Such folders are removed first. A folder that is in use is locked, and the
+    system releases the lock when its process ends, however it ends.
     """
     parent = target.absolute().parent
     with _locked(parent):
         _remove_abandoned(parent)
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
-        held = _lock(folder, wait=False)
+        lock = _lock(folder, wait=False)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        _unlock(held)
+        _unlock(lock)
 
 
 def publish(folder: Path, target: Path) -> tuple[Path, ...]:
-    """Move what was written from a working folder to its target, and remove the weights of the export that stood there.
+    """Move the files of a working folder to the target, and remove the weights of the export that it replaces.
 
-    The graph comes last: it names its weights by their contents, so whoever sees it finds them, at every moment.
+    The graph is moved last. It names the file of its weights by a digest, so at every moment a graph has its weights.
 
     Returns:
         The files at their new places.
@@ -50,34 +50,34 @@ def publish(folder: Path, target: Path) -> tuple[Path, ...]:
     with _locked(parent):
         for part in parts:
             os.replace(part, parent / part.name)
-        kept = {part.name for part in parts}
-        old = re.compile(re.escape(target.name) + r"(\.[0-9a-f]{16})?\.data")
+        new = {part.name for part in parts}
+        weights = re.compile(re.escape(target.name) + r"(\.[0-9a-f]{16})?\.data")
         for file in parent.iterdir():
-            if old.fullmatch(file.name) and file.name not in kept:
+            if weights.fullmatch(file.name) and file.name not in new:
                 file.unlink(missing_ok=True)
     return tuple(target.parent / part.name for part in parts)
 
 
 def _remove_abandoned(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
-        held = _lock(folder, wait=False) if folder.is_dir() and not folder.is_symlink() else None
-        if held is not None:
+        lock = _lock(folder, wait=False) if folder.is_dir() and not folder.is_symlink() else None
+        if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)
-            _unlock(held)
+            _unlock(lock)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time: a new folder must be locked before another process takes it for abandoned."""
-    held = _lock(folder, wait=True)
+    """One process at a time: a new working folder must be locked before another process takes it for abandoned."""
+    lock = _lock(folder, wait=True)
     try:
         yield
     finally:
-        _unlock(held)
+        _unlock(lock)
 
 
 def _lock(folder: Path, wait: bool) -> int | None:
-    """Lock a folder; None if another process holds it, or where folders cannot be locked: then nothing is removed."""
+    """Lock a folder. None if another process holds the lock, or where folders cannot be locked: then nothing is removed."""
     if fcntl is None:
         return None
     try:
@@ -92,6 +92,6 @@ def _lock(folder: Path, wait: bool) -> int | None:
     return handle
 
 
-def _unlock(handle: int | None) -> None:
-    if handle is not None:
-        os.close(handle)
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)

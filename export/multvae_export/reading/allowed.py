@@ -1,4 +1,4 @@
-"""The names that a checkpoint may use, found by saving all models of RecBole 1.2.1. Everything else is refused."""
+"""The names that a checkpoint may use: those in the saved models of RecBole 1.2.1. All others are refused (Threat 2)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-#: The functions that a checkpoint may call, and the method of :class:`.maker.Maker` that is called instead.
+#: The functions that a checkpoint may call, and the method of :class:`.maker.Maker` that is called instead (Threat 1).
 FUNCTIONS = {
     ("_codecs", "encode"): "encoded",
     ("builtins", "bytes"): "no_bytes",
@@ -26,7 +26,7 @@ FUNCTIONS = {
     ("torch._utils", "_rebuild_tensor_v2"): "tensor",
 }
 
-#: The types of storages, as ``torch.save`` names them.
+#: The storages that ``torch.save`` writes, and the types of their numbers.
 STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -49,24 +49,24 @@ CLASSES = {
     *(("torch", storage) for storage in STORAGES),
 }
 
-#: Packages of which it may name every class.
+#: Packages whose classes it may name, all of them.
 PACKAGES = ("recbole.", "recbole_multvae.", "torch.nn.modules.", "scipy.sparse.")
 
-_LONGEST = 300  # characters of a name, and of a text of the file in a message
+_LONGEST = 300  # Characters of a name, and of a text of the file in a message.
 
-#: Python 2's name, which pickle's protocol 2 uses.
+#: Pickle protocol 2 uses the name of Python 2.
 _RENAMED = {"__builtin__": "builtins"}
 
 
 def printable(text: str) -> str:
-    """A text of the file, for a message: short, and without line feeds or control characters."""
+    """A text of the file, for a message: short, and without line feeds or control characters (Threat 9)."""
     text = text[:_LONGEST]
     return text if text.isprintable() else ascii(text)
 
 
 @dataclass(frozen=True)
 class Name:
-    """A class that the file refers to, by name only."""
+    """The name of a class that the file refers to."""
 
     module: str
     name: str
@@ -77,13 +77,13 @@ class Name:
 
 @dataclass(frozen=True)
 class Function:
-    """A function that the file may call: a method of the maker."""
+    """A function that the file may call, which is a method of the maker."""
 
     method: str
 
 
 def look_up(module: str, name: str) -> tuple[Function | Name, bool]:
-    """What stands for a name of the file, and whether it is on the list."""
+    """The function or the class that a name of the file refers to, and whether it is on the list."""
     module = _RENAMED.get(module, module)
     if (module, name) in FUNCTIONS:
         return Function(FUNCTIONS[module, name]), True
@@ -91,6 +91,6 @@ def look_up(module: str, name: str) -> tuple[Function | Name, bool]:
 
 
 def _is_class_of_a_package(module: str, name: str) -> bool:
-    # A dot in a name would reach into a class or a module.
+    # A dot in the name of a class would reach into a class or a module.
     short = len(module) + len(name) < _LONGEST
     return short and module.startswith(PACKAGES) and name.isidentifier() and module.replace(".", "").isidentifier()

@@ -1,4 +1,4 @@
-"""The zip archive that ``torch.save`` writes: a pickle, and a part of plain bytes for every storage."""
+"""The zip archive that ``torch.save`` writes: one part is a pickle, the others are the bytes of the storages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from multvae_export.errors import DamagedCheckpointError, NotACheckpointError, U
 from multvae_export.reading.allowed import printable
 
 _MAGIC = b"PK\x03\x04"
-_HEADER = 30  # bytes of a part's header before its name and its extra field
+_HEADER = 30  # Bytes of a part's header before its name and its extra field.
 
 
 class Archive:
-    """The parts of a checkpoint. No part is decompressed, and all of them together are not larger than the file.
+    """The parts of a checkpoint. Only they are read (Threat 4). None is decompressed, and together they are not larger than
+    the file (Threat 6).
 
     Args:
         stream: an open binary file.
@@ -43,9 +44,9 @@ class Archive:
 
     def _check_parts(self) -> None:
         parts = self._parts.values()
-        if f"{self._root}constants.pkl" in self._parts:
+        if f"{self._root}constants.pkl" in self._parts:  # Threat 1
             raise UnsafeCheckpointError("it is a TorchScript program, expected a checkpoint of RecBole's Trainer")
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):  # Threat 6
             raise UnsafeCheckpointError("it has compressed parts, which torch.save never writes and which may be a zip bomb")
         if sum(part.file_size for part in parts) > self.size:
             raise UnsafeCheckpointError("it declares more bytes than it has, as a zip bomb does")
@@ -57,10 +58,10 @@ class Archive:
 
         Args:
             name: what follows the archive's own folder, such as ``data.pkl``.
-            check_sum: whether to make sure that they are what was written; it takes as long as reading them.
+            check_sum: whether to compare the bytes with their CRC-32; it takes as long as reading them.
 
         Raises:
-            DamagedCheckpointError: the part is missing, truncated, or is not what was written.
+            DamagedCheckpointError: the part is missing or cut short, or its CRC-32 is wrong.
         """
         part = self._find(name)
         content = self._stream.read(part.file_size)
@@ -68,7 +69,7 @@ class Archive:
         return content
 
     def storage(self, key: str, check_sum: bool = True) -> torch.UntypedStorage:
-        """The bytes of a storage, in memory of its own: the part ``data/<key>``, read as :meth:`read` reads."""
+        """The bytes of a storage: the part ``data/<key>``, read as by :meth:`read`."""
         part = self._find(f"data/{key}")
         content = torch.empty(part.file_size, dtype=torch.uint8)
         whole = memoryview(content.numpy().data)
@@ -79,7 +80,7 @@ class Archive:
         return content.untyped_storage()
 
     def _find(self, name: str) -> zipfile.ZipInfo:
-        """The entry of a part, to whose first byte the stream is moved."""
+        """The entry of a part. The stream is moved to its first byte."""
         part = self._parts.get(self._root + name)
         if part is None:
             raise DamagedCheckpointError(f"it has no part {printable(name)}")

@@ -1,7 +1,7 @@
-"""The machine that runs a pickle: a stack and a memo, for the instructions that ``torch.save`` writes and no other.
+"""Runs a pickle with a stack and a memo. It knows the instructions that ``torch.save`` writes and no other.
 
-What the instructions mean: https://docs.python.org/3/library/pickletools.html. Plain values are made here; whatever else the
-file asks for is made by a :class:`.maker.Maker`.
+https://docs.python.org/3/library/pickletools.html describes the instructions. Plain values are made here, all others by a
+:class:`.maker.Maker`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _NO_TUPLE = _code("TUPLE1") - 1  # The codes of TUPLE1, TUPLE2 and TUPLE3 follow
 
 
 def _operation(*names: str) -> Callable[[_Operation], _Operation]:
-    """Enter a method as what the named instructions do."""
+    """Register a method for the named instructions."""
 
-    def enter(method: _Operation) -> _Operation:
+    def register(method: _Operation) -> _Operation:
         _OPERATIONS.update({_code(name): method for name in names})
         return method
 
-    return enter
+    return register
 
 
 class Interpreter:
@@ -59,17 +59,17 @@ class Interpreter:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """Run to the end, and return the value that the pickle makes.
+        """Run to the end and return the value of the pickle.
 
         Raises:
             UnsafeCheckpointError: an instruction, a name or a call is not on the list.
-            Exception: the pickle is damaged, in any way that an instruction can fail.
+            Exception: the pickle is damaged. An instruction can fail in any way.
         """
         data = self.data
         while (code := data[self.at]) != _STOP:
             self.at += 1
             operation = _OPERATIONS.get(code)
-            if operation is None:
+            if operation is None:  # Threat 1
                 raise UnsafeCheckpointError(f"it has the pickle instruction {code:#04x}, which torch.save does not write")
             operation(self)
         return self.stack.pop()
@@ -77,7 +77,7 @@ class Interpreter:
     def take(self, count: int) -> bytes:
         """The next bytes."""
         end = self.at + count
-        if end > len(self.data):
+        if end > len(self.data):  # Threat 6
             raise DamagedCheckpointError("its pickle is cut short")
         taken = self.data[self.at : end]
         self.at = end
@@ -88,7 +88,7 @@ class Interpreter:
         return int.from_bytes(self.take(size), "little")
 
     def since_mark(self) -> list[Any]:
-        """What was pushed since the last mark."""
+        """The values that were pushed since the last mark."""
         items, self.stack = self.stack, self.outer.pop()
         return items
 
@@ -119,7 +119,7 @@ class Interpreter:
 
     @_operation("SHORT_BINUNICODE", "BINFLOAT", "BININT2", "BININT1")
     def _plain(self) -> None:
-        """What long lists of numbers and tokens are made of, without going through :meth:`run` for each."""
+        """Texts and numbers, all that follow each other in one loop: lists of tokens are long."""
         data, at, push, memo = self.data, self.at - 1, self.stack.append, self.memo
         while True:
             code = data[at]
@@ -182,7 +182,7 @@ class Interpreter:
 
     def _grow(self, kinds: tuple[type, ...]) -> Any:
         target = self.stack[-1]
-        if type(target) not in kinds:
+        if type(target) not in kinds:  # Threat 3
             raise UnsafeCheckpointError(f"it adds items to {describe(target)}, which RecBole does not write")
         return target
 
@@ -262,14 +262,14 @@ class Interpreter:
     @_operation("GLOBAL")
     def _global(self) -> None:
         module = self._line()
-        self.stack.append(self.maker.found(module, self._line()))
+        self.stack.append(self.maker.resolve(module, self._line()))
 
     @_operation("STACK_GLOBAL")
     def _stack_global(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if type(name) is not str or type(module) is not str:
             raise DamagedCheckpointError("a name in it is no text")
-        self.stack.append(self.maker.found(module, name))
+        self.stack.append(self.maker.resolve(module, name))
 
     @_operation("BINPERSID")
     def _storage(self) -> None:
@@ -278,14 +278,14 @@ class Interpreter:
     @_operation("REDUCE")
     def _reduce(self) -> None:
         arguments = self.stack.pop()
-        if type(arguments) is not tuple:
+        if type(arguments) is not tuple:  # Threat 1
             raise DamagedCheckpointError(f"it calls a function with {describe(arguments)}")
         self.stack.append(self.maker.call(self.stack.pop(), arguments))
 
     @_operation("NEWOBJ")
     def _new(self) -> None:
         arguments, cls = self.stack.pop(), self.stack.pop()
-        if type(arguments) is not tuple or arguments:
+        if type(arguments) is not tuple or arguments:  # Threat 3
             raise UnsafeCheckpointError(
                 f"it makes an object of {describe(cls)} with arguments, which RecBole does not write"
             )

@@ -1,4 +1,4 @@
-"""Bounds on what a small file can cost: the time of a look-up, the depth of the stack, the length as text."""
+"""Bounds on what a small file can cost: see the threats in :mod:`multvae_export.reading`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _SHORT = 8  # parts of a tuple
 
 
 def check_keys(keys: Collection[Any]) -> None:
-    """Refuse keys whose look-up can take very long (numbers with equal hashes) or overflow the stack (nested tuples).
+    """Refuse keys whose look-up takes very long (numbers with equal hashes, Threat 7) or overflows the stack (nested tuples,
+    Threat 8).
 
     Raises:
         UnsafeCheckpointError: a key is neither text, a number of 64 bits, a member of an enum, nor a short tuple of such.
@@ -29,7 +30,7 @@ def check_keys(keys: Collection[Any]) -> None:
 
 
 def check_nesting(values: Iterable[Any]) -> None:
-    """Refuse dicts with defaults directly inside one another.
+    """Refuse dicts with defaults directly inside one another (Threat 8).
 
     Python frees them by recursion. A file that nests a hundred thousand of them would overflow the stack.
 
@@ -41,7 +42,7 @@ def check_nesting(values: Iterable[Any]) -> None:
 
 
 def check_elements(elements: Iterable[Any]) -> None:
-    """Refuse arrays of other things than texts, numbers and lists of these.
+    """Refuse arrays whose elements are not texts, numbers or lists of these (Threat 8).
 
     NumPy frees the elements of an array by recursion; on Python 3.13 that goes on through lists between arrays.
 
@@ -67,7 +68,7 @@ def _is_number(key: Any, bits: int) -> bool:
 
 
 class Printed:
-    """How long values are as text. A file can hold a part once and refer to it many times.
+    """The lengths of values as text (Threat 9). A file can hold a part once and refer to it many times.
 
     Take a list of ten references to a list of ten references to a list, and so on. Twelve levels are 300 bytes in a file
     and a terabyte as text: an error message that shows such a value would fill the memory.
@@ -82,14 +83,14 @@ class Printed:
         self._lengths: dict[int, int] = {}
 
     def note(self, thing: Any, content: Any) -> None:
-        """Note what an object is made of. Both stay alive, so that no other object gets the same id."""
+        """Note the content of an object. Both stay alive, so that no other object gets the same id."""
         self._contents[id(thing)] = thing, content
 
     def check(self, value: Any) -> None:
-        """Add up the lengths of all that is in a value.
+        """Add up the lengths of all parts of a value.
 
         Raises:
-            UnsafeCheckpointError: something in it is longer than the limit.
+            UnsafeCheckpointError: a part of it is longer than the limit.
         """
         # Depth first and without recursion: a container of containers comes twice, before and after them.
         waiting: list[tuple[Any, list[Any] | None]] = [(value, None)]

@@ -1,4 +1,4 @@
-"""What a checkpoint is made into. Nothing is made before the bytes for it are known to be there."""
+"""Makes the values of a checkpoint. Nothing is made before its bytes are known to be there."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from multvae_export.reading.limits import Printed, check_elements, check_keys
 
 _LONGEST_TEXT = 10**8
 _DIMENSIONS = 32  # NumPy's limit; torch's is higher.
-#: What ``numpy.dtype`` is called with: truth, whole and real numbers, texts of a width, and objects.
+#: Arguments of ``numpy.dtype``: booleans, whole and real numbers, texts of a width, and objects.
 _KIND = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,6}|O[48]?")
 
 
 def describe(thing: Any) -> str:
-    """A value of the file, for a message: what it is, and not what it holds."""
+    """A value of the file, for a message: its type, and not what it holds (Threat 9)."""
     if isinstance(thing, Name):
         return str(thing)
     return f"{thing.__module__}.{thing.__name__}" if isinstance(thing, type) else f"a value of type {type(thing).__name__}"
 
 
 class Storage:
-    """The bytes of one or more tensors, of a type."""
+    """The bytes of one or more tensors of one type."""
 
     def __init__(self, content: torch.UntypedStorage, dtype: torch.dtype) -> None:
         self.content, self.dtype = content, dtype
@@ -38,45 +38,45 @@ class Storage:
 
 
 class Maker:
-    """Makes what is the same for every reader; a subclass makes classes, enums, objects and devices.
+    """Makes the values that are the same for every reader. A subclass makes classes, enums, objects and devices.
 
-    The public methods are those that :data:`.allowed.FUNCTIONS` and the interpreter name. Each checks its arguments, as they
-    are whatever the file says.
+    :data:`.allowed.FUNCTIONS` and the interpreter name the public methods. Each checks its arguments, which come from the
+    file.
 
     Args:
-        archive: what is read.
+        archive: of the checkpoint.
     """
 
     #: The classes that ``numpy.core.multiarray._reconstruct`` makes.
     arrays: ClassVar[dict[str, type[np.ndarray]]] = {"ndarray": np.ndarray, "matrix": np.ndarray}
 
-    #: Whether to make sure that the bytes of every part are what was written.
+    #: Whether to compare the bytes of every part with their CRC-32.
     check_sums: ClassVar[bool] = True
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._left = 4 * archive.size  # bytes that may be copied: a part can be referred to again and again
+        self._left = 4 * archive.size  # Bytes and elements that may be copied: the file can refer to a part many times.
         self._storages: dict[str, torch.UntypedStorage] = {}
         self._fresh: dict[int, Any] = {}
         self.printed = Printed(max(_LONGEST_TEXT, 4 * archive.size))
 
-    def found(self, module: str, name: str) -> Any:
-        """What stands for a name of the file."""
-        thing, known = look_up(module, name)
-        if isinstance(thing, Function):
-            return thing
-        return self.named(thing) if known else self.unknown(thing)
+    def resolve(self, module: str, name: str) -> Any:
+        """The function or the class that a name of the file refers to."""
+        target, known = look_up(module, name)
+        if isinstance(target, Function):
+            return target
+        return self.named(target) if known else self.unknown(target)
 
     def named(self, name: Name) -> Any:
-        """What stands for a class that is on the list."""
+        """A class that is on the list."""
         return name
 
     def unknown(self, name: Name) -> Any:
-        """What stands for a name that is not on the list."""
+        """A class that is not on the list: it is refused (Threat 2)."""
         raise UnsafeCheckpointError(f"it refers to {name}, which RecBole does not write for a supported model")
 
     def storage(self, identity: Any) -> Storage:
-        """The bytes that ``torch.save`` put into a part of their own."""
+        """The bytes of one or more tensors, which ``torch.save`` writes as a part of the archive."""
         match identity:
             case ("storage", Name("torch", kind), str(key), str(location), _) if kind in STORAGES:
                 if key not in self._storages:
@@ -89,7 +89,7 @@ class Maker:
         return content
 
     def call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """Call a function that is on the list, or turn a value into the member of an enum."""
+        """Call a function that is on the list, or turn a value into the member of an enum (Threat 1)."""
         if isinstance(function, Function):
             return getattr(self, function.method)(*arguments)
         if not self.is_enum(function) or len(arguments) != 1 or type(arguments[0]) not in (int, str):
@@ -97,7 +97,7 @@ class Maker:
         return self.enum(function, arguments[0])
 
     def enum_member(self, cls: Any, name: Any) -> Any:
-        """The member of an enum by name: some releases of Python 3.11 pickle one as ``getattr(cls, name)``."""
+        """The member of an enum by name: some releases of Python 3.11 pickle one as ``getattr(cls, name)`` (Threat 2)."""
         if not self.is_enum(cls) or type(name) is not str:
             raise UnsafeCheckpointError("it calls getattr, which RecBole writes for its enums only")
         return self.enum(cls, name, by_name=True)
@@ -111,22 +111,22 @@ class Maker:
         raise NotImplementedError
 
     def new(self, cls: Any) -> Any:
-        """An object without attributes."""
-        made = self.empty(cls)
-        if made is None:
+        """An object without attributes, which :meth:`build` fills."""
+        instance = self.empty(cls)
+        if instance is None:
             raise UnsafeCheckpointError(f"it makes an object of {describe(cls)}, which RecBole does not write")
-        return self._unfilled(made)
+        return self._unfilled(instance)
 
     def empty(self, cls: Any) -> Any:
-        """An object of a class, whose ``__init__`` has not run; None for what is not a class."""
+        """An object of a class, whose ``__init__`` has not run; None if ``cls`` is not a class."""
         raise NotImplementedError
 
-    def _unfilled(self, thing: Any) -> Any:
-        self._fresh[id(thing)] = thing
-        return thing
+    def _unfilled(self, target: Any) -> Any:
+        self._fresh[id(target)] = target
+        return target
 
     def build(self, target: Any, state: Any) -> None:
-        """Fill what has just been made. Nothing is filled twice, and nothing that was there before the file was read."""
+        """Fill a new object. Nothing is filled twice, and nothing that was there before the file was read (Threat 3)."""
         if type(target) is OrderedDict:
             self.set_metadata(target, state)
         elif isinstance(target, np.dtype):
@@ -135,25 +135,30 @@ class Maker:
             raise UnsafeCheckpointError(f"it sets attributes of {describe(target)}, which RecBole does not write")
         elif isinstance(target, np.ndarray):
             self._fill(target, state)
-        elif type(state) is not dict or set(map(type, state)) - {str}:
-            raise DamagedCheckpointError(f"the attributes of {describe(target)} have no names")
         else:
-            self.printed.note(target, state)
-            self.set_attributes(target, state)
+            self._fill_object(target, state)
+
+    def _fill_object(self, target: Any, state: Any) -> None:
+        if type(state) is dict:
+            self.spend(len(state))
+        if type(state) is not dict or set(map(type, state)) - {str}:
+            raise DamagedCheckpointError(f"the attributes of {describe(target)} have no names")
+        self.printed.note(target, state)
+        self.set_attributes(target, state)
 
     def set_attributes(self, target: Any, state: dict[str, Any]) -> None:
         """Give a new object its attributes."""
         raise NotImplementedError
 
     def set_metadata(self, state_dict: OrderedDict[Any, Any], state: Any) -> None:
-        """Take up the versions of torch's modules, which ``state_dict()`` adds as an attribute."""
+        """Set the versions of torch's modules, which ``state_dict()`` adds as an attribute."""
 
     def finish(self, value: Any) -> None:
-        """Check the whole, when nothing in it changes any more."""
+        """Check the whole value when it is complete."""
         self.printed.check(value)
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-        """A view of a storage, as ``torch._utils._rebuild_tensor_v2`` makes it, that is not larger than the storage."""
+        """A view of a storage, as ``torch._utils._rebuild_tensor_v2`` makes it, that lies inside the storage (Threat 5)."""
         fits = isinstance(storage, Storage) and self._are_sizes((offset,), size, stride) and len(size) == len(stride)
         if fits and 0 not in size:
             last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
@@ -163,7 +168,7 @@ class Maker:
         return torch.empty(0, dtype=storage.dtype, device=storage.content.device).set_(storage.content, offset, size, stride)
 
     def _are_sizes(self, *shapes: Any) -> bool:
-        """Whether these are shapes, of which no dimension is longer than the file."""
+        """Whether these are shapes whose dimensions are no longer than the file."""
         return all(
             isinstance(shape, tuple)
             and len(shape) <= _DIMENSIONS
@@ -172,13 +177,13 @@ class Maker:
         )
 
     def parameter(self, data: Any, *_: Any) -> Tensor:
-        """A tensor that was a parameter."""
+        """A parameter, as a tensor."""
         if not isinstance(data, Tensor):
             raise DamagedCheckpointError("a parameter in it is no tensor")
         return data
 
     def size(self, values: Any) -> torch.Size:
-        """The shape of a tensor, as a value of its own."""
+        """A ``torch.Size``."""
         if not self._are_sizes(values):
             raise DamagedCheckpointError("a torch.Size in it is no shape")
         return torch.Size(values)
@@ -190,14 +195,14 @@ class Maker:
         return kind if index is None else f"{kind}:{index}"
 
     def logger(self, name: Any = "root") -> Any:
-        """What stands for a logger, by default nothing."""
-        # Python makes a logger for each of the parts of a name.
+        """A logger; by default None takes its place."""
+        # Python makes a logger for each of the parts of a name (Threat 6).
         if type(name) is not str or len(name) > 100:
             raise DamagedCheckpointError("a logger in it has no name")
         return None
 
     def dtype(self, code: Any, *_: Any) -> np.dtype:
-        """A type of NumPy's, of this machine's byte order."""
+        """A type of NumPy's, of this machine's byte order and without fields (Threat 5)."""
         if type(code) is not str or not _KIND.fullmatch(code):
             raise DamagedCheckpointError("a NumPy type in it is not one of plain numbers, texts or objects")
         return np.dtype(code)
@@ -217,7 +222,7 @@ class Maker:
         return self._unfilled(np.ndarray.__new__(self.arrays[cls.name], (0,), "b"))
 
     def _fill(self, array: np.ndarray, state: Any) -> None:
-        """Fill an array from exactly its bytes, or from a list of its objects."""
+        """Fill an array from exactly its bytes, or from a list of its objects (Threat 5)."""
         fits = False
         match state:
             case (int(), tuple(shape), np.dtype() as kind, bool(), bytes() | list() as content) if self._are_sizes(shape):
@@ -260,13 +265,13 @@ class Maker:
 
     def default_dict(self, factory: Any = None) -> defaultdict[Any, Any]:
         """An empty ``defaultdict`` of lists or sets."""
-        for known, made in ((Name("builtins", "list"), list), (Function("set_of"), set), (None, None)):
-            if type(factory) is type(known) and factory == known:
-                return defaultdict(made)
+        for name, kind in ((Name("builtins", "list"), list), (Function("set_of"), set), (None, None)):
+            if type(factory) is type(name) and factory == name:
+                return defaultdict(kind)
         raise UnsafeCheckpointError(f"it makes a defaultdict of {describe(factory)}, which RecBole does not write")
 
     def spend(self, count: int) -> None:
-        """Refuse to copy many times what the file holds once."""
+        """Refuse to copy many times what the file holds once (Threat 6)."""
         self._left -= count
         if self._left < 0:
             raise UnsafeCheckpointError("it copies the same values again and again")

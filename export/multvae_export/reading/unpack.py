@@ -1,4 +1,4 @@
-"""From a file to what a maker makes of it."""
+"""Reads a file with a maker."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def unpack(file: Any, make: Callable[[Archive], Maker]) -> Any:
     Raises:
         OSError: there is no such file, or it cannot be opened.
         NotACheckpointError: it is of another kind.
-        DamagedCheckpointError: it is truncated, or something in it is not what was written.
-        UnsafeCheckpointError: it holds something that is not on the list.
+        DamagedCheckpointError: it is truncated or damaged.
+        UnsafeCheckpointError: it holds a name, a call or an instruction that is not on the list.
     """
     with open(file, "rb") if isinstance(file, str | os.PathLike) else contextlib.nullcontext(file) as stream:
         try:

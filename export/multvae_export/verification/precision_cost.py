@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from multvae_export.errors import HistoriesError
-from multvae_export.histories import Layout, made, padded, read_inter
+from multvae_export.histories import Layout, padded, random_histories, read_inter
 from multvae_export.ranking import best, multi_hot
 from multvae_export.verification.checks import Case, File
 
@@ -57,7 +57,7 @@ class Cost:
 
 def made_histories(n_items: int) -> Histories:
     """Histories of about 50 items drawn evenly, at most half the catalogue; C items with the padding item."""
-    return Histories(made(n_items, MADE), None)
+    return Histories(random_histories(n_items, MADE), None)
 
 
 def some_users(n_users: int) -> Histories:
