@@ -1,4 +1,6 @@
-"""The only file that reaches into RecBole's internals. Importing the package calls :func:`register`.
+"""Where RecBole learns about this package. Importing the package calls :func:`register`.
+
+No other file changes RecBole; those that derive from its classes or call its functions leave them as they are.
 
 RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, and so it finds ours:
 
@@ -10,7 +12,8 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, a
 For the following RecBole has no look-up, and a function of its own is replaced:
 
 * default YAML is read from RecBole's ``properties`` only (``Config._update_internal_config_dict``): ours is added;
-* the ready configuration that has the data set's name is read after RecBole's files (``Config._load_internal_config_dict``);
+* the ready configuration that has the data set's name is read after RecBole's files (``Config._load_internal_config_dict``),
+  and the log names it before the data are read (``recbole/data/utils.py:create_dataset``);
 * a misspelt key or a value out of range is noticed nowhere (``Config._load_internal_config_dict``): here it is an error;
 * the loaders of auto-encoders stand in a table inside a function (``recbole/data/utils.py:get_dataloader``): ours are added;
 * the items of each user are collected in a Python loop over all interactions (``Sampler.get_used_ids``, which
@@ -27,6 +30,8 @@ For the following RecBole has no look-up, and a function of its own is replaced:
 * a saved data set or loader is used only where everything that made it is the same (:mod:`.data.saved`), for every model;
 * a way to split is an ``if`` in ``Dataset.build``: under ``eval_args: {split: {NAME: ...}}`` with a name of
   :mod:`.data.protocols` the protocol splits, for every model;
+* keys left at ``auto`` get their values when the data are split, as these depend on the size of the training data
+  (``Dataset.build``);
 * under such a protocol, which may show the model histories of users who are not in training, RecBole's models get our
   loaders too (``get_dataloader``), and read the histories of the batch (``Trainer._full_sort_batch_eval``);
 * where the configuration has ``eval_memory``, as that of this package's command has, RecBole's general models that score all
@@ -45,6 +50,7 @@ import importlib
 import os
 import sys
 from collections import OrderedDict
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +71,7 @@ from recbole.trainer import Trainer
 
 from recbole_multvae import checkpoint
 from recbole_multvae.config import shipped
+from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.keys import check_keys
 from recbole_multvae.config.shipped import PROPERTIES
 from recbole_multvae.data import accounting, csr, exact_times, saved
@@ -124,7 +131,7 @@ def _mend_data_sets() -> None:
     _wrap(Dataset, "time_based_split", exact_times.time_based_split)
     _wrap(Dataset, "build", _build)
     for module in (recbole.data.utils, recbole.data):
-        _wrap(module, "create_dataset", saved.create_dataset)
+        _wrap(module, "create_dataset", _create_dataset)
     _wrap(recbole.data.utils, "save_split_dataloaders", saved.save_loaders)
     _wrap(recbole.data.utils, "load_split_dataloaders", saved.load_loaders)
 
@@ -244,6 +251,13 @@ def _family_used_ids(original: Any, sampler: Any) -> Any:
     return csr.used_items(sampler) if ours else original(sampler)
 
 
+def _create_dataset(original: Any, config: Config) -> Any:
+    # Here, because the logger is set up after the configuration is made.
+    if _is_family(config.model_class) and (file := shipped.of_dataset(config["dataset"])):
+        getLogger().info(f"The configuration starts from {file}, which comes with this package for the data set's name.")
+    return saved.create_dataset(original, config)
+
+
 def _load_feat(_: Any, dataset: Dataset, filepath: str, source: Any) -> Any:
     return load_features(dataset, filepath, source)
 
@@ -264,13 +278,15 @@ def _filter(name: str, keys: tuple[str, ...], original: Any, dataset: Dataset) -
 
 def _build(original: Any, dataset: Dataset) -> Any:
     protocol = chosen(dataset.config)
-    parts = original(dataset) if protocol is None else _split_by(protocol, dataset)
-    exact_times.as_recbole_s([dataset, *parts])
+    parts = original(dataset) if protocol is None else _split_by_protocol(protocol, dataset)
+    exact_times.to_float32([dataset, *parts])
     accounting.say_parts(parts)
+    if _is_family(dataset.config.model_class):
+        resolve_auto(dataset.config, parts[0])
     return parts
 
 
-def _split_by(protocol: type[Protocol], dataset: Dataset) -> list[Any]:
+def _split_by_protocol(protocol: type[Protocol], dataset: Dataset) -> list[Any]:
     dataset._change_feat_format()
     dataset._drop_unused_col()
     return protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])

@@ -77,7 +77,7 @@ def _exact(times: pd.Series) -> np.ndarray | None:
     return values if values.dtype in (np.float64, np.int64) else None
 
 
-def as_recbole_s(parts: Iterable[Any]) -> None:
+def to_float32(parts: Iterable[Any]) -> None:
     """Make the times of data sets that are split float32, as RecBole's models expect them."""
     for part in parts:
         columns = part.inter_feat.interaction

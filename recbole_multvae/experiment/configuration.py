@@ -39,13 +39,25 @@ def make_config(
     Raises:
         ConfigurationError: a file is not YAML of keys and values, a key is misspelt, or a value is not allowed.
     """
-    config = _CheckedConfig(model, dataset, files, keys, command_line)
+    config = _plain(_CheckedConfig(model, dataset, files, keys, command_line))
     order_by_time(config)
-    config.__class__ = Config  # A checkpoint holds it, and must load without this module.
+    if "local_rank" in config:  # One process of several.
+        join_group(config)
+    else:
+        config._init_device()
     return config
 
 
+def _plain(config: Config) -> Config:
+    """The same configuration as RecBole's own class: a checkpoint holds it, and must load without this module."""
+    plain = Config.__new__(Config)
+    vars(plain).update(vars(config))
+    return plain
+
+
 class _CheckedConfig(Config):
+    """RecBole's ``Config`` with checks of its keys and values. It does not choose a device: :func:`make_config` does."""
+
     def __init__(self, model: Any, dataset: Any, files: Any, keys: Any, command_line: Mapping[str, str] | None) -> None:
         self.command_line = command_line
         super().__init__(model, dataset, files, keys)
@@ -76,10 +88,7 @@ class _CheckedConfig(Config):
             self.final_config_dict["data_path"] = str(folder)
 
     def _init_device(self) -> None:
-        if "local_rank" in self.final_config_dict:
-            join_group(self)
-        else:
-            super()._init_device()
+        pass
 
     def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
