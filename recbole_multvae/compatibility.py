@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,11 @@ def restore_removed_names() -> None:
 def _update(matrix: Any, entries: Mapping[tuple[int, int], float]) -> None:
     """Set entries of a dok_matrix by their row and column, without a check of each."""
     matrix._dict.update(entries)
+
+
+def ignore_recbole_deprecations() -> None:
+    """Hide the deprecation warnings of RecBole's own code: a user of a command cannot act on them."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
 
 
 class _Tune(types.ModuleType):

@@ -1,17 +1,58 @@
-"""YAML as people write it in configuration files."""
+"""Configuration files: YAML as people write it."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from recbole_multvae.config import shipped
+from recbole_multvae.errors import ConfigurationError
 
 _TAG = "tag:yaml.org,2002:"
 #: The numbers with a point or an exponent: PyYAML takes 1e-3 and -.5 for text, as YAML 1.1 does.
 _NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$")
 #: YAML 1.1 counts the digits of 010 by 8, and those of 1:30 by 60.
 _OTHER_BASE = re.compile(r"[-+]?(?:0[0-9_]+|[0-9_]+:[0-9_:.]+)$")
+
+
+def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
+    """Read the keys and values of a YAML file; the text ``None`` is None, as on the command line.
+
+    Args:
+        file: its path; where there is no such file, the name of one of the package's, with or without ``.yaml``.
+        loader: PyYAML's.
+
+    Raises:
+        ConfigurationError: there is no such file, it is not YAML of keys and values, or it names a key twice.
+    """
+    path = Path(file)
+    if not path.exists():
+        path = shipped.configurations().get(str(file).removesuffix(".yaml"), path)
+    try:
+        keys = parse(path.read_text("utf-8"), loader)
+    except OSError:
+        raise ConfigurationError(
+            f"--config_files names {str(file)!r}, but there is no such file, and the files that come with this package are "
+            f"{', '.join(shipped.configurations())}."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"The configuration file {file} is not in UTF-8: save it in this encoding.") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1} of" if mark else ""
+        raise ConfigurationError(f"Cannot read{line} the configuration file {file} as YAML: {reason}.") from error
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(f"Cannot read the configuration file {file} as YAML: {error}.") from error
+    if not (isinstance(keys, dict) and all(isinstance(key, str) for key in keys)):
+        raise ConfigurationError(
+            f"The configuration file {file} {'is empty' if keys is None else 'holds something else than keys and values'}: "
+            "expected lines such as epochs: 20."
+        )
+    return keys
 
 
 def parse(text: str, loader: Any) -> Any:

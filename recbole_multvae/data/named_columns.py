@@ -9,7 +9,8 @@ from typing import Any
 
 from recbole.utils import FeatureType
 
-from recbole_multvae.config.keys import did_you_mean, is_interval
+from recbole_multvae.config.keys import did_you_mean
+from recbole_multvae.config.values import is_interval
 from recbole_multvae.errors import ConfigurationError
 
 

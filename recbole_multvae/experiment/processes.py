@@ -10,9 +10,9 @@ from typing import Any
 from torch import multiprocessing
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
-from recbole_multvae.commands.exit_codes import ignore_recbole_deprecations
+from recbole_multvae.compatibility import ignore_recbole_deprecations
 from recbole_multvae.errors import ConfigurationError, MultVAEError, ProcessError, TrainingInterrupted
-from recbole_multvae.experiment.preparation import best_state
+from recbole_multvae.experiment.early_end import best_state
 from recbole_multvae.experiment.run import run
 
 #: The port that RecBole's command line uses.
@@ -77,7 +77,7 @@ def _run_process(
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     ignore_recbole_deprecations()
     if local_rank != 0:
-        logging.disable(logging.WARNING)  # One process speaks for all.
+        logging.disable(logging.WARNING)  # Only rank 0 logs.
     else:
         arguments = {**arguments, "announce": checkpoints.put}
     try:

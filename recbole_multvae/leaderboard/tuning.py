@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_multvae.config import shipped
+from recbole_multvae.config.evaluation_keys import empty_parts
 from recbole_multvae.config.keys import did_you_mean
-from recbole_multvae.config.values import empty_parts
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.leaderboard.rows import Row
 from recbole_multvae.leaderboard.search import Trial, best_of, expected_trials, search

@@ -10,12 +10,12 @@ import pytest
 from recbole.config import Config
 from recbole.data import create_dataset
 
-from recbole_multvae.commands.train import run
 from recbole_multvae.config import shipped
 from recbole_multvae.config.keys import recbole_keys
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.run import run
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
 from tests.conftest import QUICK, QUIET

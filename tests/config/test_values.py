@@ -8,9 +8,8 @@ import pytest
 from recbole.config import Config
 from recbole.utils import get_model
 
-from recbole_multvae.commands.command_line import model_names
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.configuration import make_config, model_names
 
 
 @pytest.mark.parametrize("model", sorted(model_names()))

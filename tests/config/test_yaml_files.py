@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from recbole_multvae.commands.train import main
 from recbole_multvae.config import shipped
-from recbole_multvae.config.yaml_files import parse
+from recbole_multvae.config.yaml_files import parse, read_keys
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.experiment.configuration import make_config, read_keys
+from recbole_multvae.experiment.configuration import make_config
 from tests.conftest import QUICK
 
 #: PyYAML's, and the one that RecBole's Config reads files with.
