@@ -71,9 +71,8 @@ def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -
     """The help text with the keys of any model, and those of the model if it is ours."""
     likelihood = likelihood if likelihood in likelihoods() else None
     model_groups = [cls.all_settings(likelihood) for cls in FAMILY if cls.__name__ == model]
-    text = parser.format_help() + _describe_keys(
-        "any model", ActivitySettings, *([] if model_groups else [RecommenderSettings])
-    )
+    shared: list[type[Settings]] = [ActivitySettings] if model_groups else [ActivitySettings, RecommenderSettings]
+    text = parser.format_help() + _describe_keys("any model", *shared)
     return text + "".join(_describe_keys(model, settings) for settings in model_groups)
 
 

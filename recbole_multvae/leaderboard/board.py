@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_multvae.config.yaml_files import read_keys
-from recbole_multvae.data.content import short_digest
+from recbole_multvae.data.digests import short_digest
 from recbole_multvae.errors import ConfigurationError, LeaderboardError
 from recbole_multvae.leaderboard.entries import read_entries
 from recbole_multvae.leaderboard.export import check_export, export_best, name_exports

@@ -15,7 +15,7 @@ from recbole.utils import EvaluatorType, ModelType, get_model
 from recbole_multvae.config import shipped
 from recbole_multvae.config.evaluation_keys import empty_parts
 from recbole_multvae.config.yaml_files import read_keys
-from recbole_multvae.data.content import files_of
+from recbole_multvae.data.digests import files_of
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.experiment.configuration import make_config

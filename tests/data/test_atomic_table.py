@@ -15,7 +15,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource
 
 from recbole_multvae.data.atomic_table import MISSING, AtomicFile
-from recbole_multvae.data.loading import load_features
+from recbole_multvae.data.features import load_features
 from recbole_multvae.errors import DataError
 from tests.conftest import QUIET, recbole_s
 

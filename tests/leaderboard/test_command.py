@@ -18,7 +18,7 @@ import onnx
 import pytest
 
 from recbole_multvae.commands.train import main
-from recbole_multvae.data.content import files_of
+from recbole_multvae.data.digests import files_of
 from recbole_multvae.leaderboard.entries import read_entries
 from recbole_multvae.leaderboard.report import PROTOCOL
 from recbole_multvae.leaderboard.rows import configure
