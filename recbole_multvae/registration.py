@@ -35,8 +35,9 @@ For the following RecBole has no look-up, and a function of its own is replaced:
   our loaders too (``get_dataloader``), and read these histories (``Trainer._full_sort_batch_eval``);
 * if the configuration has ``eval_memory``, which this package's command sets, RecBole's general models that score all items
   for a user get loaders of many users too (``get_dataloader``);
-* ``torch.load`` refuses RecBole's checkpoints since torch 2.6: calls from RecBole's modules get :func:`.checkpoint.load`. This
-  replaces ``torch.load`` for the whole process; ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the environment leaves it as it is.
+* ``torch.load`` refuses RecBole's checkpoints since torch 2.6: calls from RecBole's own modules get
+  :func:`.checkpoint.load`. This replaces ``torch.load`` for the whole process; ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the
+  environment leaves it as it is.
 
 Other models take RecBole's own path through each of these, except where it says "for every model".
 """
