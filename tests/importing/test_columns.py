@@ -43,9 +43,9 @@ def test_named_columns_and_none(imports: Import) -> None:
 @pytest.mark.parametrize(
     ("header", "flags", "message"),
     [
-        ("a,b,c", [], "Cannot tell which column of r.csv holds the user: it has a, b, c; say it with --user."),
-        ("user,b,c", [], "Cannot tell which column of r.csv holds the item: it has user, b, c; say it with --item."),
-        ("1,31,2.5", [], "Cannot tell which column of r.csv holds the user: it has 1, 31, 2.5; say it with --no-header, and"
+        ("a,b,c", [], "Cannot tell which column of r.csv holds the user: it has a, b, c; name it with --user."),
+        ("user,b,c", [], "Cannot tell which column of r.csv holds the item: it has user, b, c; name it with --item."),
+        ("1,31,2.5", [], "Cannot tell which column of r.csv holds the user: it has 1, 31, 2.5; name it with --no-header, and"
          " number the columns: --user 1 --item 2."),
         ("userId,movieId,c", ["--user=userid"], "r.csv has no column 'userid': it has userId, movieId, c; name one of them"
          " with --user."),

@@ -126,7 +126,7 @@ def test_first_of_equal_items(imports: Import) -> None:
             [],
             "Line 3 of m.csv has no item (column movieId): fill it in, or remove the row.",
         ),
-        (["a,b", "007,x"], [], "Cannot tell which column of m.csv holds the item: it has a, b; say it with --item-id."),
+        (["a,b", "007,x"], [], "Cannot tell which column of m.csv holds the item: it has a, b; name it with --item-id."),
         (["a,b", "007,x"], ["--item-id=c"], "m.csv has no column 'c': it has a, b; name one of them with --item-id."),
         (
             ["a,b", "007,x"],

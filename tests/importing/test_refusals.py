@@ -74,11 +74,11 @@ def test_files(content: bytes, message: str, imports: Import) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"user": 1, "item": 2}\n{"user": 1, "item": }\n', "Line 2 of r.jsonl is no JSON (Expecting value"),
-        ('{"user": 1, "item": 2}\n{"user": 1\n', "Line 2 of r.jsonl is no JSON"),
+        ('{"user": 1, "item": 2}\n{"user": 1, "item": }\n', "Line 2 of r.jsonl is not JSON (Expecting value"),
+        ('{"user": 1, "item": 2}\n{"user": 1\n', "Line 2 of r.jsonl is not JSON"),
         ('{"user": 1, "item": 2}\n\n7\n', "Line 3 of r.jsonl is the JSON '7': expected an object"),
-        ('{"user": 1, "item": 2} {"user": 1, "item": 2}\n', "Line 1 of r.jsonl is no JSON (Extra data"),
-        ('{"user": 1, "item": [{}\n{}]}\n{}, {}\n', "Line 1 of r.jsonl is no JSON"),
+        ('{"user": 1, "item": 2} {"user": 1, "item": 2}\n', "Line 1 of r.jsonl is not JSON (Extra data"),
+        ('{"user": 1, "item": [{}\n{}]}\n{}, {}\n', "Line 1 of r.jsonl is not JSON"),
         ('[{"user": 1, "item": 2}]\n', "Line 1 of r.jsonl is the JSON \"[{\"user"),
         ('{"user": 1, "item": 2}\n{"user": null, "item": 2}\n', "Line 2 of r.jsonl has no user (column user)"),
         ('{"user": 1, "item": 2}\n{"user": 2}\n', "Line 2 of r.jsonl has no item (column item)"),
