@@ -49,22 +49,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config_files", help="YAML files, separated by spaces: paths, or names of shipped ones such as paper"
     )
-    parser.add_argument("--nproc", type=int, default=1, help="number of processes on this machine (default: %(default)s)")
-    parser.add_argument("--ip", default="localhost", help="address of the machine of rank 0 (default: %(default)s)")
-    parser.add_argument("--port", type=int, help="port of that machine (default: a free one; 5678 for several machines)")
-    parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
-    parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
-    parser.add_argument("--seeds", help="several seeds: a number of them, counted from seed on, or a list with commas")
-    parser.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
-    parser.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
-    parser.add_argument(
-        "--tune", metavar="TRIALS", help="search each model's hyper-parameters on validation, with this number of trials"
+    parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
+    _add_reports(parser)
+    _add_processes(parser)
+    return parser
+
+
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    reports = parser.add_argument_group("several models or seeds, and search")
+    reports.add_argument("--seeds", help="several seeds: a number of them, counted from seed on, or a list with commas")
+    reports.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
+    reports.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
+    reports.add_argument(
+        "--tune", metavar="TRIALS", help="search each model's hyper-parameters on validation, in this number of trials"
     )
-    parser.add_argument(
+    reports.add_argument(
         "--params_file", help="the spaces that --tune searches, as for RecBole's run_hyper.py (default: shipped ones)"
     )
-    parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
-    return parser
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    processes = parser.add_argument_group("several processes and machines")
+    processes.add_argument("--nproc", type=int, default=1, help="number of processes on this machine (default: %(default)s)")
+    processes.add_argument("--ip", default="localhost", help="address of the machine of rank 0 (default: %(default)s)")
+    processes.add_argument("--port", type=int, help="port of that machine (default: a free one; 5678 for several machines)")
+    processes.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
+    processes.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
 
 
 def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -> str:

@@ -39,6 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     items.add_argument("--item-id", metavar="COLUMN", help="its column of the item (default: as in the first table)")
     items.add_argument("--list", metavar="COLUMN:SEPARATOR", action="append", default=[], help="its column of lists with "
                        "the separator, as genres:'|' for Action|Comedy; may be repeated")  # fmt: skip
+    _add_files(parser)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
     files.add_argument(
         "--format", choices=("csv", "tsv", "jsonl", "parquet"), help="format of the tables (default: by file name)"
@@ -52,7 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--dataset-path", metavar="FOLDER", type=Path, default=Path("dataset"), help="the folder of all data "
                        "sets, RecBole's data_path (default: %(default)s)")  # fmt: skip
     files.add_argument("--overwrite", action="store_true", help="replace the files of a data set that exists")
-    return parser
 
 
 def _lists(texts: Sequence[str]) -> dict[str, str]:

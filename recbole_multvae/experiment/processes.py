@@ -42,19 +42,10 @@ def run_processes(
         MultVAEError: whatever :func:`run` raised in a process.
         TrainingInterrupted: Ctrl-C.
     """
-    world_size = nproc if world_size <= 0 else world_size
-    if nproc < 1 or not 0 <= group_offset <= world_size - nproc:
-        raise ConfigurationError(
-            f"--nproc={nproc} --group_offset={group_offset} --world_size={world_size} do not fit: expected one process or "
-            "more, and a world of all machines' processes."
-        )
-    if group_offset == 0:
-        port = _listening_port(DEFAULT_PORT if port is None and world_size > nproc else port)
-    group = {"nproc": nproc, "world_size": world_size, "ip": ip, "port": port or DEFAULT_PORT, "offset": group_offset}
-    queues = [multiprocessing.get_context("spawn").SimpleQueue() for _ in range(2)]
-    results, checkpoints = queues
+    group = _group(nproc, nproc if world_size <= 0 else world_size, ip, port, group_offset)
+    results, checkpoints = (multiprocessing.get_context("spawn").SimpleQueue() for _ in range(2))
     logging.getLogger(multiprocessing.spawn.__module__).setLevel(logging.ERROR)  # It logs every process that it stops.
-    context = multiprocessing.spawn(_run_process, args=(arguments, group, *queues), nprocs=nproc, join=False)
+    context = multiprocessing.spawn(_run_process, args=(arguments, group, results, checkpoints), nprocs=nproc, join=False)
     try:
         while not context.join():
             pass
@@ -68,6 +59,18 @@ def run_processes(
         for process in context.processes:
             process.terminate()
     return results.get()
+
+
+def _group(nproc: int, world_size: int, ip: str, port: int | None, group_offset: int) -> dict[str, Any]:
+    """The configuration keys by which a process finds the others."""
+    if nproc < 1 or not 0 <= group_offset <= world_size - nproc:
+        raise ConfigurationError(
+            f"--nproc={nproc} --group_offset={group_offset} --world_size={world_size} do not fit: expected one process or "
+            "more, and a world of all machines' processes."
+        )
+    if group_offset == 0:
+        port = _listening_port(DEFAULT_PORT if port is None and world_size > nproc else port)
+    return {"nproc": nproc, "world_size": world_size, "ip": ip, "port": port or DEFAULT_PORT, "offset": group_offset}
 
 
 def _run_process(
