@@ -116,8 +116,8 @@ def test_what_csv_writes_comes_back(values: list[str], separator: str) -> None:
     with Path("made.csv").open("w", encoding="utf-8", newline="") as file:
         write = csv.writer(file, delimiter=separator, lineterminator="\n")
         write.writerows([("item_id:token", "title:token"), *enumerate(values)])
-    found = titles(Path("made.csv").read_bytes().decode(), separator=separator)
-    assert found == {str(n): value for n, value in enumerate(values)}
+    result = titles(Path("made.csv").read_bytes().decode(), separator=separator)
+    assert result == {str(n): value for n, value in enumerate(values)}
 
 
 @pytest.fixture

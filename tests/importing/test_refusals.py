@@ -14,7 +14,7 @@ from recbole_multvae.importing import delimited
 from tests.importing.command import Import, write
 
 NOT_UTF8 = "is not in utf-8: name the encoding of the file, for example --encoding"
-PACKED = gzip.compress(b"user,item\n" + b"1,2\n" * 9)
+PACKED = gzip.compress(b"user,item\n" + b"1,2\n" * 9, mtime=0)  # The same test ids in every process.
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_line_far_down(imports: Import) -> None:
         ("user,item\n1,2\n".encode("utf-16"), f"Line 1 of r.csv {NOT_UTF8}=utf-16."),
         (PACKED[:-9], "r.csv is a gzip file that is damaged or not complete"),
         (PACKED[:-5] + b"xxxxx", "r.csv is a gzip file that is damaged or not complete"),
-        (gzip.compress(b""), "r.csv is empty"),
+        (gzip.compress(b"", mtime=0), "r.csv is empty"),
         (b"PK\x03\x04....", "r.csv is a zip archive or an Excel workbook: unpack it, or save it as CSV, and import that."),
     ],
 )  # fmt: skip
