@@ -117,7 +117,7 @@ def prepare(config: Config) -> Experiment:
 
 def _init_logger(config: Config) -> None:
     try:
-        # RecBole fails where another process makes this folder first.
+        # RecBole fails if another process makes this folder first.
         Path("log", config["model"]).mkdir(parents=True, exist_ok=True)
         init_logger(config)
     except OSError as error:

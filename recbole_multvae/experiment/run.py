@@ -31,7 +31,7 @@ def run(
     Args:
         model: the name of a model, RecBole's or ours; None reads it from the configuration.
         dataset: the name of a data set; None reads it from the configuration.
-        config_file_list: paths of YAML files.
+        config_file_list: paths of YAML files, or names of shipped ones.
         config_dict: further configuration keys.
         saved: whether to save the best model and to test it rather than the last.
         command_line: configuration keys that win over all others, their values as text; None reads ``sys.argv``, as
@@ -70,7 +70,7 @@ def run(
 
 
 def _activity_evaluator(experiment: Experiment) -> ActivityEvaluator | None:
-    """An evaluator of the test by activity of the users, where the configuration asks for it."""
+    """An evaluator of the test by activity of the users, if the configuration asks for it."""
     quantiles = ActivitySettings.from_config(experiment.config).activity_quantiles
     if not quantiles:
         return None
