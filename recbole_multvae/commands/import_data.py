@@ -30,15 +30,11 @@ def _parser() -> argparse.ArgumentParser:
     columns.add_argument("--rating", metavar="COLUMN", help="column of the rating, a number; none leaves it out")
     columns.add_argument("--time", metavar="COLUMN", help="column of the time, a number or an ISO date; none leaves it out")
     items = parser.add_argument_group("items")
-    items.add_argument(
-        "--items",
-        metavar="FILE",
-        type=Path,
-        help="table with a row for each item, with its title and more; NAME.item is written",
-    )
+    items.add_argument("--items", metavar="FILE", type=Path, help="table with a row for each item, with its title and more; "
+                       "NAME.item is written")  # fmt: skip
     items.add_argument("--item-id", metavar="COLUMN", help="its column of the item (default: as in the first table)")
-    items.add_argument("--list", metavar="COLUMN:SEPARATOR", action="append", default=[], help="its column of lists with "
-                       "the separator, as genres:'|' for Action|Comedy; may be repeated")  # fmt: skip
+    items.add_argument("--list", dest="lists", metavar="COLUMN:SEPARATOR", action="append", default=[], help="its column of "
+                       "lists with the separator, as genres:'|' for Action|Comedy; may be repeated")  # fmt: skip
     _add_files(parser)
     return parser
 
@@ -50,18 +46,17 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
     files.add_argument("--separator", help="separator of columns, such as ';' or '\\t' or '::' (default: guessed)")
     files.add_argument("--encoding", default="utf-8", help="encoding, such as ISO-8859-1 (default: %(default)s)")
-    files.add_argument(
-        "--no-header", action="store_true", help="the first row is not a header: the columns are named 1, 2, ..."
-    )
-    files.add_argument("--no-quotes", action="store_true", help="a quote is a character like any other")
-    files.add_argument("--dataset-path", metavar="FOLDER", type=Path, default=Path("dataset"), help="the folder of all data "
-                       "sets, RecBole's data_path (default: %(default)s)")  # fmt: skip
+    files.add_argument("--no-header", dest="header", action="store_false", help="the first row is not a header: columns are "
+                       "named 1, 2, ...")  # fmt: skip
+    files.add_argument("--no-quotes", dest="quotes", action="store_false", help="a quote is a character like any other")
+    files.add_argument("--dataset-path", dest="data_path", metavar="FOLDER", type=Path, default=Path("dataset"),
+                       help="the folder of all data sets, RecBole's data_path (default: %(default)s)")  # fmt: skip
     files.add_argument("--overwrite", action="store_true", help="replace the files of a data set that exists")
 
 
-def _lists(texts: Sequence[str]) -> dict[str, str]:
+def _separators(texts: Sequence[str]) -> dict[str, str]:
     """The separator of each column of lists."""
-    lists = {}
+    separators = {}
     for text in texts:
         column, colon, separator = text.rpartition(":")
         if not separator and column.endswith(":"):
@@ -70,32 +65,20 @@ def _lists(texts: Sequence[str]) -> dict[str, str]:
             raise ConfigurationError(
                 f"--list={text} lacks its separator: write COLUMN:SEPARATOR, such as {text or 'genres'}:'|'."
             )
-        lists[column] = separator
-    return lists
+        separators[column] = separator
+    return separators
 
 
 def _import(options: argparse.Namespace) -> None:
-    if options.items is None and (options.list or options.item_id is not None):
-        flag = "--list" if options.list else "--item-id"
+    if options.items is None and (options.lists or options.item_id is not None):
+        flag = "--list" if options.lists else "--item-id"
         raise ConfigurationError(f"{flag} is for a table of items: name its file with --items.")
     from recbole_multvae.importing.run import Import, run_import  # It needs pyarrow, which is an extra.
 
-    request = Import(
-        file=options.file,
-        name=options.name,
-        data_path=options.dataset_path,
-        columns={role: vars(options)[role] for role in ("user", "item", "rating", "time")},
-        items=options.items,
-        item_id=options.item_id,
-        lists=_lists(options.list),
-        format=options.format,
-        separator=options.separator,
-        encoding=options.encoding,
-        header=not options.no_header,
-        quotes=not options.no_quotes,
-        overwrite=options.overwrite,
-    )
-    run_import(request, print)
+    values = vars(options)
+    values["columns"] = {role: values.pop(role) for role in ("user", "item", "rating", "time")}
+    values["lists"] = _separators(options.lists)
+    run_import(Import(**values), print)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
