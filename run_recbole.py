@@ -1,4 +1,4 @@
-"""The command line of RecBole's own run_recbole.py, which also knows MultVAE and MultDAE."""
+"""RecBole's command line from a checkout: it trains RecBole's models and those of this package."""
 
 import sys
 

@@ -58,7 +58,7 @@ def row(name: str, dataset: str, data_path: Path, requests: int) -> list[str]:
     from multvae_export import export
     from recbole.quick_start import load_data_and_model
 
-    from recbole_multvae.commands.train import run
+    from recbole_multvae.experiment.run import run
 
     run(name, dataset, config_dict={**SHORT, **MODELS[name], "data_path": str(data_path), "checkpoint_dir": f"saved-{name}"})
     (checkpoint,) = map(str, Path(f"saved-{name}").glob("*.pth"))

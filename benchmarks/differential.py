@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from recbole.utils import utils
 
-from recbole_multvae.commands.exit_codes import ignore_recbole_deprecations
+from recbole_multvae.compatibility import ignore_recbole_deprecations
 from tests.differential.made import Example, examples
 from tests.differential.outcome import NoBoard
 from tests.differential.recbole_path import RecBoleAlone

@@ -26,7 +26,7 @@ import recbole
 import yaml
 from machine import describe
 
-from recbole_multvae.commands.command_line import model_names
+from recbole_multvae.experiment.configuration import model_names
 from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.json_file import write_json
 

@@ -65,7 +65,7 @@ def measure(dataset: str, data_path: Path, requests: int) -> None:
     from multvae_export import export
     from recbole.quick_start import load_data_and_model
 
-    from recbole_multvae.commands.train import run
+    from recbole_multvae.experiment.run import run
 
     folder = Path(f"saved-{dataset}")
     run("MultVAE", dataset, config_dict={**KEYS, "data_path": str(data_path), "checkpoint_dir": str(folder)})

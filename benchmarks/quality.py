@@ -33,7 +33,7 @@ from quality_tables import TABLES, Row, Table
 from runs import describe_run, leaderboard, mean, measure_all, texts
 from workers import spread
 
-from recbole_multvae.experiment.configuration import read_keys
+from recbole_multvae.config.yaml_files import read_keys
 
 
 class Result(NamedTuple):

@@ -92,7 +92,7 @@ def split(source: Path) -> None:
 
 def quality(data_path: Path, epochs: int) -> None:
     """Print the measurements of multvae-export on the held-out users of ml-1m."""
-    from recbole_multvae.commands.train import run
+    from recbole_multvae.experiment.run import run
 
     split(data_path)
     run("MultVAE", "ml-1m", config_dict={**KEYS, "epochs": epochs})

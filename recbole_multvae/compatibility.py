@@ -1,8 +1,8 @@
-"""Which versions this package works with, and what they lack and RecBole needs.
+"""The versions that this package works with, and the names that RecBole needs and newer packages removed.
 
-What RecBole 1.2.1 uses and newer packages no longer have is put back where it is missing, before RecBole needs it. It is put
-back for the whole process, because RecBole looks for it in NumPy and SciPy themselves. A name that is there is left alone.
-The places are those of https://github.com/RUCAIBox/RecBole at v1.2.1.
+A name that RecBole 1.2.1 uses and that is missing is added before RecBole needs it. It is added for the whole process,
+because RecBole looks for it in NumPy and SciPy themselves. A name that exists is left alone. The lines of RecBole in the
+comments are those of https://github.com/RUCAIBox/RecBole at v1.2.1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from scipy.sparse import dok_matrix
 from recbole_multvae.errors import UnsupportedVersionError
 
 RECBOLE_VERSION = "1.2.1"
-#: Removed in NumPy 2.0, and where they are used.
+#: Names that NumPy 2.0 removed, and where they are used.
 NUMPY = {
     "float_": np.float64,  # recbole/config/configurator.py:630, Config.compatibility_settings
     "complex_": np.complex128,  # recbole/config/configurator.py:631
@@ -34,9 +35,9 @@ def check_recbole() -> None:
     """Refuse a RecBole whose internals :mod:`.registration` does not know.
 
     Raises:
-        UnsupportedVersionError: RecBole is missing, or another than 1.2.1.
+        UnsupportedVersionError: RecBole is missing, or is not of version 1.2.1.
     """
-    # From Python 3.12 on no resolver installs it, as it asks for a ray that has no wheel there.
+    # pip cannot resolve it on Python 3.12 and newer: it requires a version of ray that has no wheel there.
     remedy = f"pip install --no-deps recbole=={RECBOLE_VERSION}"
     try:
         import recbole
@@ -52,7 +53,7 @@ def restore_removed_names() -> None:
     """Give NumPy and SciPy the names that RecBole uses.
 
     Raises:
-        UnsupportedVersionError: pandas is 3 or newer, in which what RecBole fills into missing values is lost
+        UnsupportedVersionError: pandas is 3 or newer, with which RecBole leaves missing values unfilled
             (recbole/data/dataset/dataset.py:501, :648 and :650 fill a copy of the column).
     """
     if int(pd.__version__.split(".")[0]) >= 3:
@@ -63,18 +64,23 @@ def restore_removed_names() -> None:
     for name, value in NUMPY.items():
         if not hasattr(np, name):
             setattr(np, name, value)
-    # Gone in SciPy 1.13: recbole/model/general_recommender/lightgcn.py:111, also gcmc, ncl, ngcf, spectralcf, kgin, mcclk.
+    # Gone since SciPy 1.13: recbole/model/general_recommender/lightgcn.py:111; gcmc, ncl, ngcf, spectralcf, kgin, mcclk.
     if not hasattr(dok_matrix, "_update"):
         dok_matrix._update = _update
 
 
 def _update(matrix: Any, entries: Mapping[tuple[int, int], float]) -> None:
-    """Set entries of a dok_matrix by their row and column, without a check of each."""
+    """Set entries of a dok_matrix by their row and column, unchecked."""
     matrix._dict.update(entries)
 
 
+def ignore_recbole_deprecations() -> None:
+    """Hide the deprecation warnings of RecBole's own code: a user of a command cannot act on them."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+
+
 class _Tune(types.ModuleType):
-    """What stands for ``ray.tune``: ``report`` does nothing, and anything else says that ray is not installed."""
+    """A replacement of ``ray.tune``: ``report`` does nothing, and any other name says that ray is not installed."""
 
     def report(self, **metrics: float) -> None:
         """Do nothing, as ray's does outside a trial. RecBole calls it in a search without ray too (quick_start.py:223)."""
@@ -86,9 +92,9 @@ class _Tune(types.ModuleType):
 
 
 def import_quick_start() -> None:
-    """Import ``recbole.quick_start`` where ray is not installed: quick_start.py:20 imports ray, and only a search uses it.
+    """Import ``recbole.quick_start`` without ray: quick_start.py:20 imports ray, and only a hyper-parameter search uses it.
 
-    ray is a module for as long as the import takes, so that other packages still find that it is not there.
+    A replacement of ray exists only during the import, so that other packages still see that ray is not installed.
     """
     if importlib.util.find_spec("ray") is not None:
         return

@@ -1,4 +1,8 @@
-"""The errors a user can cause. Each message is one sentence: what was found, what was expected, what to do."""
+"""The errors a user can cause. Each message is one sentence: the value, what was expected, and what to do."""
+
+from __future__ import annotations
+
+from typing_extensions import Self
 
 
 class MultVAEError(ValueError):
@@ -7,6 +11,11 @@ class MultVAEError(ValueError):
 
 class ConfigurationError(MultVAEError):
     """A configuration key is misspelt or its value is outside its range."""
+
+    @classmethod
+    def of_value(cls, key: str, value: object, expected: str) -> Self:
+        """The error of a key whose value is not allowed."""
+        return cls(f"{key}={value!r} is not allowed: expected {expected}.")
 
 
 class NotApplicableError(ConfigurationError):
@@ -18,7 +27,7 @@ class CheckpointError(MultVAEError):
 
 
 class DataError(MultVAEError):
-    """The data lack something that was asked for: a file, a column, a user, an item."""
+    """The data lack something that is needed: a file, a column, a user, an item."""
 
 
 class TrainingError(MultVAEError):

@@ -1,4 +1,4 @@
-"""Files that are whole at every moment: the old one or the new one, whatever ends the process."""
+"""Writing files atomically: at every moment there is the old file or the new one, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(file: str | Path) -> Iterator[str]:
-    """A path to write to in place of ``file``, which takes its place once it is written without an error."""
+    """A path to write to, which replaces ``file`` if the block ends without an error."""
     part = f"{file}.{secrets.token_hex(4)}.part"  # Machines that train together may share the folder.
     try:
         yield part

@@ -1,4 +1,6 @@
-"""The only file that reaches into RecBole's internals. Importing the package calls :func:`register`.
+"""Where RecBole learns about this package. Importing the package calls :func:`register`.
+
+No other file changes RecBole; those that derive from its classes or call its functions leave them as they are.
 
 RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, and so it finds ours:
 
@@ -9,33 +11,35 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, a
 
 For the following RecBole has no look-up, and a function of its own is replaced:
 
-* default YAML is read from RecBole's ``properties`` only (``Config._update_internal_config_dict``): ours is added;
-* the ready configuration that has the data set's name is read after RecBole's files (``Config._load_internal_config_dict``);
-* a misspelt key or a value out of range is noticed nowhere (``Config._load_internal_config_dict``): here it is an error;
-* the loaders of auto-encoders stand in a table inside a function (``recbole/data/utils.py:get_dataloader``): ours are added;
+* default YAML is read only from RecBole's ``properties`` (``Config._update_internal_config_dict``): ours is added;
+* the ready configuration that has the data set's name is read after RecBole's files (``Config._load_internal_config_dict``),
+  and the log names it before the data are read (``recbole/data/utils.py:create_dataset``);
+* a misspelt key or a value out of range is not noticed (``Config._load_internal_config_dict``): here it is an error;
+* the loaders of auto-encoders are in a table inside a function (``recbole/data/utils.py:get_dataloader``): ours are added;
 * the items of each user are collected in a Python loop over all interactions (``Sampler.get_used_ids``, which
   ``create_samplers`` calls on a class that it names itself): ours get a sparse matrix;
 * a script may make its ``Trainer`` itself, without ``get_trainer``: for our models it gets ours (``Trainer.__new__``);
-* metrics are those of one module (``recbole/evaluator/register.py``): those of :mod:`.evaluation.metrics` are entered in its
+* metrics are found in one module (``recbole/evaluator/register.py``): those of :mod:`.evaluation.metrics` are entered in its
   four tables, some in place of RecBole's of the same name, for every model;
 * metrics are NumPy's numbers, which NumPy 2 prints with their type (``recbole/evaluator/evaluator.py``): they become
-  Python's, with the same value, for every model;
-* files are read by :mod:`.data.loading`, in which no line, token or number is lost or becomes another
-  (``Dataset._load_feat``), and the log says how many interactions each filter leaves out (:mod:`.data.accounting`), for
-  every model;
+  Python's numbers of the same value, for every model;
+* files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
+  log says how many interactions each filter leaves out (:mod:`.data.interaction_counts`), for every model;
 * times stay exact until the data are split (:mod:`.data.exact_times`), for every model;
-* a saved data set or loader is used only where everything that made it is the same (:mod:`.data.saved`), for every model;
+* a saved data set or loader is used only if all that it was made from is the same (:mod:`.data.saved`), for every model;
 * a way to split is an ``if`` in ``Dataset.build``: under ``eval_args: {split: {NAME: ...}}`` with a name of
   :mod:`.data.protocols` the protocol splits, for every model;
-* under such a protocol, which may show the model histories of users who are not in training, RecBole's models get our
-  loaders too (``get_dataloader``), and read the histories of the batch (``Trainer._full_sort_batch_eval``);
-* where the configuration has ``eval_memory``, as that of this package's command has, RecBole's general models that score all
-  items for a user get loaders of many users too (``get_dataloader``);
-* ``torch.load`` refuses RecBole's checkpoints since torch 2.6: the calls that RecBole's own modules make get
-  :func:`.checkpoint.load`. This one reaches the whole process; ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the environment leaves
-  ``torch.load`` as it is.
+* keys left at ``auto`` get their values when the data are split, as these depend on the size of the training data
+  (``Dataset.build``);
+* such a protocol may evaluate users who are not in training, with histories that come with the batch: RecBole's models get
+  our loaders too (``get_dataloader``), and read these histories (``Trainer._full_sort_batch_eval``);
+* if the configuration has ``eval_memory``, which this package's command sets, RecBole's general models that score all items
+  for a user get loaders of many users too (``get_dataloader``);
+* ``torch.load`` refuses RecBole's checkpoints since torch 2.6: calls from RecBole's own modules get
+  :func:`.checkpoint.load`. This replaces ``torch.load`` for the whole process; ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the
+  environment leaves it as it is.
 
-Other models take RecBole's own path through each of these, but where it says "for every model".
+Other models take RecBole's own path through each of these, except where it says "for every model".
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ import importlib
 import os
 import sys
 from collections import OrderedDict
+from collections.abc import Set
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +71,12 @@ from recbole.trainer import Trainer
 
 from recbole_multvae import checkpoint
 from recbole_multvae.config import shipped
+from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.keys import check_keys
 from recbole_multvae.config.shipped import PROPERTIES
-from recbole_multvae.data import accounting, csr, exact_times, saved
+from recbole_multvae.data import csr, exact_times, interaction_counts, saved
 from recbole_multvae.data.dataset import FamilyDataset
+from recbole_multvae.data.features import load_features
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
     ClickItemDataLoader,
@@ -76,7 +84,6 @@ from recbole_multvae.data.loaders import (
     FullRowsEvalDataLoader,
     UsersWithHistories,
 )
-from recbole_multvae.data.loading import load_features
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.data.protocols.base import Protocol
 from recbole_multvae.errors import ConfigurationError
@@ -91,20 +98,19 @@ from recbole_multvae.training.trainer import FamilyTrainer
 
 
 def register() -> None:
-    """Make RecBole know the family. Doing it twice does nothing."""
-    # NumPy's removed names, which RecBole's data sets use: making a Config enters them, and reading one from a checkpoint
-    # does not.
+    """Make RecBole know the family. A second call does nothing."""
+    # RecBole's data sets use names that NumPy removed. Making a Config adds them; reading one from a checkpoint does not.
     Config.compatibility_settings(None)
     for model in FAMILY:
         sys.modules[f"recbole.model.general_recommender.{model.__name__.lower()}"] = sys.modules[model.__module__]
-        _enter(model)
+        _enter_model(model)
     _wrap(Config, "_update_internal_config_dict", _family_defaults)
     _wrap(Config, "_load_internal_config_dict", _family_keys)
     for module in ("recbole.data.utils", "recbole.data"):
         _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
     _wrap(Evaluator, "evaluate", _plain_numbers)
     _wrap(Sampler, "get_used_ids", _family_used_ids)
-    _mend_data_sets()
+    _wrap_data_sets()
     _wrap(Trainer, "_full_sort_batch_eval", _histories_of_the_batch)
     for metric in METRICS:
         _enter_metric(metric)
@@ -114,22 +120,22 @@ def register() -> None:
         torch.load = torch.serialization.load
 
 
-def _mend_data_sets() -> None:
-    """Read, filter, order, split and save data as RecBole means to."""
+def _wrap_data_sets() -> None:
+    """Read, filter, order, split and save data without RecBole's mistakes."""
     _wrap(Dataset, "_load_feat", _load_feat)
     _wrap(Dataset, "_data_processing", _data_processing)
     _wrap(Dataset, "_change_feat_format", exact_times.change_format)
-    for name, keys in accounting.FILTERS.items():
+    for name, keys in interaction_counts.FILTERS.items():
         _wrap(Dataset, name, functools.partial(_filter, name, keys))
     _wrap(Dataset, "time_based_split", exact_times.time_based_split)
     _wrap(Dataset, "build", _build)
     for module in (recbole.data.utils, recbole.data):
-        _wrap(module, "create_dataset", saved.create_dataset)
+        _wrap(module, "create_dataset", _create_dataset)
     _wrap(recbole.data.utils, "save_split_dataloaders", saved.save_loaders)
     _wrap(recbole.data.utils, "load_split_dataloaders", saved.load_loaders)
 
 
-def _enter(model: type[ClickRecommender]) -> None:
+def _enter_model(model: type[ClickRecommender]) -> None:
     """Put a model's trainer and data set where RecBole looks for them by name."""
     setattr(recbole.trainer, f"{model.__name__}Trainer", FamilyTrainer)
     setattr(recbole.data.dataset, f"{model.__name__}Dataset", FamilyDataset)
@@ -160,8 +166,8 @@ def _wrap(owner: Any, name: str, wrapper: Any) -> None:
 
 
 def _plain_numbers(original: Any, evaluator: Evaluator, collected: Any) -> OrderedDict[str, Any]:
-    found = original(evaluator, collected).items()
-    return OrderedDict((name, value.item() if isinstance(value, np.generic) else value) for name, value in found)
+    metrics = original(evaluator, collected).items()
+    return OrderedDict((name, value.item() if isinstance(value, np.generic) else value) for name, value in metrics)
 
 
 def _is_family(model_class: Any) -> bool:
@@ -180,26 +186,27 @@ def _family_defaults(original: Any, config: Config, file: str) -> Any:
 
 
 def _family_keys(original: Any, config: Config, model: str, model_class: Any, dataset: str) -> None:
-    """Once the defaults are known, look for misspelt keys, for values out of range and for what does not go together."""
+    """Once the defaults are known, look for misspelt keys, values out of range, and keys that exclude each other."""
     original(config, model, model_class, dataset)
-    given = config.external_config_dict
+    user_keys = config.external_config_dict
     if _is_family(model_class):
-        _enter(model_class)  # It may be a class of the user's own that derives from one of ours.
+        _enter_model(model_class)  # It may be a class of the user's that derives from one of ours.
         if file := shipped.of_dataset(dataset):
             config._update_internal_config_dict(str(file))
-        _check_family_keys(model_class, config.internal_config_dict, given)
+        _check_family_keys(model_class, config.internal_config_dict, user_keys)
     else:
-        check_choice(given, None)
-    _check_protocol(model_class, {"benchmark_filename": None, **config.internal_config_dict, **given})
+        check_choice(user_keys, None)
+    _check_protocol(model_class, {"benchmark_filename": None, **config.internal_config_dict, **user_keys})
 
 
-def _check_family_keys(model_class: Any, defaults: dict[str, Any], given: dict[str, Any]) -> None:
-    settings = model_class.read_settings({**defaults, **given})
-    settings.check_alternatives(given)
-    check_choice(given, settings)
+def _check_family_keys(model_class: Any, defaults: dict[str, Any], user_keys: dict[str, Any]) -> None:
+    settings = model_class.read_settings({**defaults, **user_keys})
+    settings.check_alternatives(user_keys)
+    check_choice(user_keys, settings)
+    model_keys = type(settings).model_fields.keys()
     if hasattr(settings, "likelihood"):
-        _check_likelihood(given, settings.likelihood, type(settings).model_fields)
-    check_keys(given, {*type(settings).model_fields, *ActivitySettings.model_fields})
+        _check_likelihood(user_keys, settings.likelihood, model_keys)
+    check_keys(user_keys, model_keys | ActivitySettings.model_fields.keys())
 
 
 def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
@@ -212,11 +219,12 @@ def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
         check_reads_histories(model_class, keys.get("knn_method"), protocol.name)
 
 
-def _check_likelihood(given: dict[str, Any], name: str, own: Any) -> None:
+def _check_likelihood(user_keys: dict[str, Any], name: str, model_keys: Set[str]) -> None:
     for other, likelihood in likelihoods().items():
-        for key in likelihood.settings_class.model_fields.keys() & given.keys() - own.keys():
+        for key in likelihood.settings_class.model_fields.keys() & user_keys.keys() - model_keys:
             raise ConfigurationError(
-                f"{key}={given[key]!r} is a setting of likelihood={other}, and this run has likelihood={name}: leave it out."
+                f"{key}={user_keys[key]!r} is a setting of likelihood={other}, and this run has likelihood={name}: "
+                "leave it out."
             )
 
 
@@ -233,15 +241,22 @@ def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
 
 
 def _many_users(config: Config) -> bool:
-    # RecBole's own script has no ``eval_memory`` for RecBole's models; the command of this package has.
+    # For RecBole's models this package's command sets ``eval_memory``, and RecBole's own script does not.
     return config["eval_memory"] is not None and scores_users(config.model_class)
 
 
 def _family_used_ids(original: Any, sampler: Any) -> Any:
-    # Where negatives are sampled, RecBole's sets are read over and over.
+    # Sampling negatives reads RecBole's sets over and over, so that they stay.
     config = sampler.datasets[0].config
     ours = _is_family(config.model_class) and set(config["eval_args"]["mode"].values()) == {"full"}
     return csr.used_items(sampler) if ours else original(sampler)
+
+
+def _create_dataset(original: Any, config: Config) -> Any:
+    # Here, because the logger is set up after the configuration is made.
+    if _is_family(config.model_class) and (file := shipped.of_dataset(config["dataset"])):
+        getLogger().info(f"The configuration starts from {file}, which comes with this package for the data set's name.")
+    return saved.create_dataset(original, config)
 
 
 def _load_feat(_: Any, dataset: Dataset, filepath: str, source: Any) -> Any:
@@ -252,25 +267,27 @@ def _data_processing(original: Any, dataset: Dataset) -> None:
     exact_times.order_by_time(dataset.config)
     exact_times.check_times(dataset)
     original(dataset)
-    accounting.say_what_is_left(dataset)
+    interaction_counts.log_repeated(dataset)
 
 
 def _filter(name: str, keys: tuple[str, ...], original: Any, dataset: Dataset) -> None:
     step = functools.partial(original, dataset)
     if name == "_remove_duplication":
         step = functools.partial(exact_times.remove_duplication, original, dataset)
-    accounting.counted(keys, step, dataset)
+    interaction_counts.log_left_out(keys, step, dataset)
 
 
 def _build(original: Any, dataset: Dataset) -> Any:
     protocol = chosen(dataset.config)
-    parts = original(dataset) if protocol is None else _split_by(protocol, dataset)
-    exact_times.as_recbole_s([dataset, *parts])
-    accounting.say_parts(parts)
+    parts = original(dataset) if protocol is None else _split_by_protocol(protocol, dataset)
+    exact_times.to_float32([dataset, *parts])
+    interaction_counts.log_parts(parts)
+    if _is_family(dataset.config.model_class):
+        resolve_auto(dataset.config, parts[0])
     return parts
 
 
-def _split_by(protocol: type[Protocol], dataset: Dataset) -> list[Any]:
+def _split_by_protocol(protocol: type[Protocol], dataset: Dataset) -> list[Any]:
     dataset._change_feat_format()
     dataset._drop_unused_col()
     return protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])

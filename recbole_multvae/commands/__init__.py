@@ -1,1 +1,1 @@
-"""The commands: training, and recommendations by title."""
+"""The command lines: training, recommendations by title, and the import of tables."""

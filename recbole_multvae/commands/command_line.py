@@ -1,20 +1,16 @@
-"""The command line of training: what it may say, and what is found wrong in it before RecBole sees it."""
+"""The command line of training: its options, its help text, and checks of it before RecBole reads it."""
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import recbole
-
-from recbole_multvae.config.keys import did_you_mean
 from recbole_multvae.config.settings import RecommenderSettings, Settings, yaml_lines
+from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
-from recbole_multvae.experiment.configuration import read_keys
+from recbole_multvae.experiment.configuration import check_model
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
 
@@ -23,14 +19,14 @@ class _Once(argparse.Action):
     """An option that may not have two values."""
 
     def __call__(self, parser: Any, options: argparse.Namespace, value: Any, option_string: str | None = None) -> None:
-        given = vars(options).setdefault("given", {})
-        _add(given, self.dest, value)
-        vars(options).update(given)
+        values = vars(options).setdefault("values", {})
+        _set_once(values, self.dest, value)
+        vars(options).update(values)
 
 
-def _add(given: dict[str, Any], name: str, value: Any) -> None:
-    if given.setdefault(name, value) != value:
-        raise ConfigurationError(f"--{name} is given twice, as {given[name]} and as {value}: leave one of them out.")
+def _set_once(values: dict[str, Any], name: str, value: Any) -> None:
+    if values.setdefault(name, value) != value:
+        raise ConfigurationError(f"--{name} is given twice, as {values[name]} and as {value}: leave one of them out.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,50 +37,62 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
     )
-    parser.register("action", None, _Once)  # What add_argument takes where no action is named.
+    parser.register("action", None, _Once)  # The default action of add_argument.
     parser.add_argument(
         "--model",
         "-m",
         default="MultVAE",
-        help="name of the model (default: %(default)s); of several, "
-        "with commas between, a report is made, and MultVAE:gaussian is MultVAE with this file",
+        help="name of the model (default: %(default)s); several names, with commas between, make a report; "
+        "MultVAE:gaussian is MultVAE with the configuration file gaussian",
     )
     parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
     parser.add_argument(
         "--config_files", help="YAML files, separated by spaces: paths, or names of shipped ones such as paper"
     )
-    parser.add_argument("--nproc", type=int, default=1, help="number of processes on this machine (default: %(default)s)")
-    parser.add_argument("--ip", default="localhost", help="address of the machine of rank 0 (default: %(default)s)")
-    parser.add_argument("--port", type=int, help="port of that machine (default: a free one; 5678 for several machines)")
-    parser.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
-    parser.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
-    parser.add_argument("--seeds", help="several seeds: how many, from seed on, or which, with commas between")
-    parser.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
-    parser.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
-    parser.add_argument(
-        "--tune", metavar="TRIALS", help="search each model's hyper-parameters on validation, so many trials"
-    )
-    parser.add_argument(
-        "--params_file", help="what --tune searches, files as for RecBole's run_hyper.py (default: shipped ones)"
-    )
     parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
+    _add_reports(parser)
+    _add_processes(parser)
     return parser
 
 
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    reports = parser.add_argument_group("several models or seeds, and search")
+    reports.add_argument("--seeds", help="several seeds: a number of them, counted from seed on, or a list with commas")
+    reports.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
+    reports.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
+    reports.add_argument(
+        "--tune", metavar="TRIALS", help="search each model's hyper-parameters on validation, in this number of trials"
+    )
+    reports.add_argument(
+        "--params_file", help="the spaces that --tune searches, as for RecBole's run_hyper.py (default: shipped ones)"
+    )
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    processes = parser.add_argument_group("several processes and machines")
+    processes.add_argument("--nproc", type=int, default=1, help="number of processes on this machine (default: %(default)s)")
+    processes.add_argument("--ip", default="localhost", help="address of the machine of rank 0 (default: %(default)s)")
+    processes.add_argument("--port", type=int, help="port of that machine (default: a free one; 5678 for several machines)")
+    processes.add_argument("--world_size", type=int, default=-1, help="number of processes on all machines")
+    processes.add_argument("--group_offset", type=int, default=0, help="rank of this machine's first process")
+
+
 def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -> str:
-    """The help text, with the keys of any model, and for a model of the family with its own too."""
-    own = [cls.all_settings(likelihood if likelihood in likelihoods() else None) for cls in FAMILY if cls.__name__ == model]
-    text = parser.format_help() + _keys("any model", ActivitySettings, *(() if own else (RecommenderSettings,)))
-    return text + "".join(_keys(model, settings) for settings in own)
+    """The help text with the keys of any model, and those of the model if it is ours."""
+    likelihood = likelihood if likelihood in likelihoods() else None
+    model_groups = [cls.all_settings(likelihood) for cls in FAMILY if cls.__name__ == model]
+    shared: list[type[Settings]] = [ActivitySettings] if model_groups else [ActivitySettings, RecommenderSettings]
+    text = parser.format_help() + _describe_keys("any model", *shared)
+    return text + "".join(_describe_keys(model, settings) for settings in model_groups)
 
 
-def _keys(owner: str, *groups: type[Settings]) -> str:
+def _describe_keys(owner: str, *groups: type[Settings]) -> str:
     lines = [f"  {line}" for settings in groups for line in yaml_lines(settings)]
     return "\n".join(["", f"keys of {owner} and their defaults:", *lines, ""])
 
 
 def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
-    """Read the command line, and look for mistakes in it.
+    """Read the command line and check it.
 
     Args:
         argv: the arguments; None reads ``sys.argv``.
@@ -93,8 +101,8 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
         The options, with ``config_files`` as a list of paths, and the values of the configuration keys as text.
 
     Raises:
-        ConfigurationError: an argument is not ``--key=value``, something is given twice with two values, a configuration
-            file cannot be read, or the model is unknown.
+        ConfigurationError: an argument is not ``--key=value``, a key has two values, a configuration file cannot be read, or
+            the model is unknown.
     """
     parser = _parser()
     options, rest = parser.parse_known_args(argv)
@@ -103,7 +111,7 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
         key, equals, value = argument.removeprefix("--").partition("=")
         if not (argument.startswith("--") and key and equals):
             raise ConfigurationError(f"The argument {argument!r} is not understood: write --key=value.")
-        _add(keys, key, value)
+        _set_once(keys, key, value)
     if options.help:
         print(_help(parser, options.model, keys.get("likelihood")), end="")
         raise SystemExit(0)
@@ -112,20 +120,5 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
     for file in options.config_files:
         read_keys(file)
     for model in options.model.split(","):
-        _check_model(model.partition(":")[0].strip())
+        check_model(model.partition(":")[0].strip())
     return options, keys
-
-
-def _check_model(model: str) -> None:
-    names = model_names()
-    if model not in names:
-        hint = did_you_mean(model, names, f": expected one of {', '.join(sorted(names))}.")
-        raise ConfigurationError(f"--model={model} is neither one of RecBole's models nor one of ours{hint}")
-
-
-def model_names() -> set[str]:
-    """The models of RecBole, read from its files without importing them, and ours."""
-    files = (Path(recbole.__file__).parent / "model").glob("*_recommender/*.py")
-    classes = {name for file in files for name in re.findall(r"^class (\w+)", file.read_text("utf-8"), re.MULTILINE)
-               if name.lower() == file.stem}  # fmt: skip
-    return classes | {model.__name__ for model in FAMILY}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 
+from recbole_multvae.compatibility import ignore_recbole_deprecations
 from recbole_multvae.errors import MultVAEError
 
 #: The exit code of a user's mistake.
@@ -14,13 +14,8 @@ MISTAKE = 1
 INTERRUPTED = 130
 
 
-def ignore_recbole_deprecations() -> None:
-    """Hide the deprecation warnings of RecBole's own code: a user of the command cannot mend them."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
-
-
 def run_command(work: Callable[[], None]) -> int:
-    """Do the work of a command and return its exit code. Any error but a user's mistake keeps its traceback."""
+    """Do the work of a command and return its exit code. Only a user's mistake is shown without a traceback."""
     ignore_recbole_deprecations()
     try:
         work()

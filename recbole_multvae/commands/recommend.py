@@ -1,4 +1,4 @@
-"""Recommendations by title for a user of the data set a checkpoint was trained on."""
+"""Recommend items by title to a user of the data set that a checkpoint was trained on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from recbole_multvae.experiment.recbole_errors import explain_recbole_errors, on
 from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.rebuild.data import disable_pickle_caches, find_dataset, split_dataset
 
-#: How items are named on the command line.
+#: How the command line names items.
 _EXPECTED = "item tokens with commas between, or a file with one token a line, which may have commas and spaces at its ends"
 #: Histories that are scored at once.
-_AT_ONCE = 100
+_BATCH = 100
 
 
 def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecommender, list[Any]]:
@@ -69,20 +69,20 @@ def _read(path: str) -> dict[str, Any]:
 def recommend(
     model: ClickRecommender, history: Sequence[int], k: int, exclude: Sequence[int] = (), among: Sequence[int] | None = None
 ) -> list[tuple[int, float]]:
-    """The k best unseen items for a history of RecBole item ids, with their scores; of equal ones the lower id is first.
+    """The k best items that are not in a history, with their scores. Of equal scores the lower id comes first.
 
     Args:
         model: in evaluation mode.
         history: RecBole item ids.
         k: how many items.
-        exclude: items never to return.
-        among: items to rank alone; None ranks all.
+        exclude: ids of items that are never recommended.
+        among: ids of the only items that are ranked; None ranks all.
     """
     scores = model.score_histories([history])[0]
     if among is not None:
-        wanted = torch.zeros(len(scores), dtype=torch.bool)
-        wanted[torch.tensor(among, dtype=torch.long)] = True
-        scores[~wanted] = -torch.inf
+        allowed = torch.zeros(len(scores), dtype=torch.bool)
+        allowed[torch.tensor(among, dtype=torch.long)] = True
+        scores[~allowed] = -torch.inf
     scores[torch.tensor([0, *history, *exclude])] = -torch.inf
     values, items = scores.sort(descending=True, stable=True)
     k = min(k, int(scores.isfinite().sum()))
@@ -90,61 +90,61 @@ def recommend(
 
 
 def reasons(model: ClickRecommender, history: Sequence[int], items: Sequence[int]) -> torch.Tensor:
-    """By how much each item of a history raises the score of some items, float32 [items, history].
+    """By how much each item of a history raises the scores of some items, float32 [items, history].
 
-    It is the score with the history less the score without this item of it, as in ``multvae-export --reasons``.
+    It is the score with the whole history minus the score without this item, as in ``multvae-export --reasons``.
     """
-    without = [[*history[:place], *history[place + 1 :]] for place in range(len(history))]
-    parts = [model.score_histories(without[n : n + _AT_ONCE])[:, items] for n in range(0, len(without), _AT_ONCE)]
-    left = torch.cat(parts) if parts else torch.zeros(0, len(items))
-    return (model.score_histories([history])[:, items] - left).T
+    shorter = [[*history[:place], *history[place + 1 :]] for place in range(len(history))]
+    batches = [model.score_histories(shorter[n : n + _BATCH])[:, items] for n in range(0, len(shorter), _BATCH)]
+    scores_without = torch.cat(batches) if batches else torch.zeros(0, len(items))
+    return (model.score_histories([history])[:, items] - scores_without).T
 
 
 def _item_ids(text: str | None, flag: str, model: ClickRecommender, dataset: str) -> list[int] | None:
-    """The RecBole ids of the items that a flag names: see :func:`_named`. None where the flag is not given."""
+    """The RecBole ids of the items that a flag names: see :func:`_read_tokens`. None without the flag."""
     if text is None:
         return None
     ids = {token: number for number, token in enumerate(model.item_tokens) if number}
-    tokens = _named(text, flag, ids)
+    tokens = _read_tokens(text, flag, ids)
     if unknown := [token for token in tokens if token not in ids]:
-        what = "item" if os.path.isfile(text) else "file and no item"
-        raise DataError(f"{flag} names {unknown[0]!r}, which is no {what} of {dataset}: expected {_EXPECTED}.")
+        kind = "item" if os.path.isfile(text) else "file and no item"
+        raise DataError(f"{flag} names {unknown[0]!r}, which is no {kind} of {dataset}: expected {_EXPECTED}.")
     return [ids[token] for token in tokens]
 
 
-def _named(text: str, flag: str, ids: Mapping[str, int]) -> list[str]:
-    """The tokens in a file, one a line, exactly; or one token; or tokens with commas between, and spaces where they may be.
+def _read_tokens(text: str, flag: str, ids: Mapping[str, int]) -> list[str]:
+    """The tokens that a text names: the lines of a file, a single token, or tokens with commas and spaces between.
 
     Raises:
         DataError: the text may mean two things, or the file is not in UTF-8.
     """
     parts = [token if token in ids else token.strip() for token in text.split(",")]
     parts = [token for token in parts if token]
-    if os.path.isfile(text):  # Path.is_file would fail for a text that is too long for a name.
+    if os.path.isfile(text):  # Path.is_file would fail for a text that is too long for a file name.
         if text in ids:
             raise DataError(
                 f"{flag}={text} is a file and an item: name the file {Path(text).absolute()}, or the item {text},."
             )
-        return _lines(text, flag, ids)
+        return _read_token_file(text, flag, ids)
     if text in ids and len(parts) > 1 and all(token in ids for token in parts):
         raise DataError(f"{flag}={text} is an item, and so are its parts between commas: name {_EXPECTED}.")
     return [text] if text in ids else parts
 
 
-def _lines(path: str, flag: str, ids: Mapping[str, int]) -> list[str]:
-    """The lines of a file without line feed, or carriage return and line feed; empty ones are left out."""
+def _read_token_file(path: str, flag: str, ids: Mapping[str, int]) -> list[str]:
+    """The lines of a file without their ends; empty lines are left out."""
     try:
         content = Path(path).read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{flag}={path} is not in UTF-8: {error}; write it in UTF-8, {_EXPECTED}.") from None
     lines = [line.removesuffix("\r") for line in content.split("\n")]
     if lines[0] not in ids:
-        lines[0] = lines[0].removeprefix("\ufeff")  # The mark that some programs write at the beginning of a file.
+        lines[0] = lines[0].removeprefix("\ufeff")  # A byte order mark.
     return [line for line in lines if line]
 
 
 def _user_id(dataset: Any, user: str) -> int:
-    """RecBole's id of a user. Id 0 is no user: it pads."""
+    """RecBole's id of a user. Id 0 is padding."""
     ids = dataset.field2token_id[dataset.uid_field]
     if not ids.get(user, 0):
         example = dataset.field2id_token[dataset.uid_field][1]
@@ -163,7 +163,7 @@ def _history(parts: list[Any], user: int) -> list[int]:
     return (columns + 1).tolist()
 
 
-def _show(options: argparse.Namespace) -> None:
+def _print_recommendations(options: argparse.Namespace) -> None:
     k, user = options.k, options.user
     if k < 1:
         raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
@@ -174,7 +174,7 @@ def _show(options: argparse.Namespace) -> None:
     if lists["among"] == []:
         raise DataError(f"--among={options.among} names no item: leave it out, or name {_EXPECTED}.")
     best = recommend(model, history, k, lists["exclude"] or (), lists["among"])
-    raised = reasons(model, history, [item for item, _ in best])
+    raises = reasons(model, history, [item for item, _ in best])
     titles = read_titles(dataset)
 
     def title(item: int) -> str:
@@ -184,7 +184,7 @@ def _show(options: argparse.Namespace) -> None:
     for item in history[:k]:
         print(f"       {title(item)}")
     print(f"\n{type(model).__name__} recommends")
-    for rank, ((item, score), row) in enumerate(zip(best, raised, strict=True), 1):
+    for rank, ((item, score), row) in enumerate(zip(best, raises, strict=True), 1):
         because = f"  because of {title(history[int(row.argmax())])}" if len(row) and row.max() > 0 else ""
         print(f"  {rank:>3}  {title(item):<60} {score:7.3f}{because}")
 
@@ -197,11 +197,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", type=int, default=10, help="how many items (default: %(default)s)")
     parser.add_argument("--dataset-path", metavar="FOLDER", help="the folder of the data set, or the folder that holds it "
                         "(default: where it was at training)")  # fmt: skip
-    parser.add_argument("--exclude", metavar="ITEMS", help="never these: tokens with commas between, or a file with one "
-                        "token a line, exactly, for tokens with commas or with spaces at their ends")  # fmt: skip
-    parser.add_argument("--among", metavar="ITEMS", help="only these, likewise")
+    parser.add_argument("--exclude", metavar="ITEMS", help="items that are never recommended: tokens with commas between, "
+                        "or a file with one token a line, for tokens with commas or with spaces at their ends")  # fmt: skip
+    parser.add_argument("--among", metavar="ITEMS", help="the only items that are recommended, named as for --exclude")
     args = parser.parse_args(argv)
-    return run_command(lambda: _show(args))
+    return run_command(lambda: _print_recommendations(args))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.processes import run_processes
 from recbole_multvae.experiment.run import run
 
-__all__ = ["main", "run", "run_processes"]
-
 
 def _train(argv: Sequence[str] | None) -> None:
     options, keys = read_command_line(argv)

@@ -1,1 +1,1 @@
-"""What is known before the data are read: keys, values with their defaults and bounds, shipped files."""
+"""Configuration keys, their values with defaults and bounds, the values that depend on the data, and shipped files."""

@@ -1,7 +1,7 @@
-"""The values of keys that are left at ``auto``. They follow from the size of the training data, by the rule below.
+"""The values of keys that are left at ``auto``. The rules below compute them from the size of the training data.
 
-The paper's sizes are for 116,000 users and more: its batch of 500 makes 233 updates of an epoch there, and 2 of one on
-ml-100k. The rule was chosen on the validation of ml-100k, ml-1m and gowalla together (benchmarks/JOURNAL.md).
+The paper's sizes are for 116,000 users and more: its batch of 500 gives 233 updates per epoch there, but 2 on ml-100k. The
+rules were chosen by validation on ml-100k, ml-1m and gowalla together (benchmarks/JOURNAL.md).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from logging import getLogger
 from typing import Any, NamedTuple
 
 AUTO = "auto"
-#: An epoch is to have this many updates, with batches from the least to the most users.
+#: Updates per epoch, and the smallest and the largest batch.
 UPDATES_PER_EPOCH, LEAST_BATCH, MOST_BATCH = 24, 50, 500
-#: Adam's learning rate rises with the batch, from the least to the most. Other learners get RecBole's default.
+#: Adam's learning rate grows with the batch, within these bounds. Other learners get RecBole's default.
 RATE_PER_USER, LEAST_RATE, MOST_RATE, OTHER_RATE = 8e-6, 0.002, 0.003, 0.001
-#: From one validation to the next there are about this many updates: ``stopping_step: 10`` waits for ten times as many. In
-#: few ``epochs`` there are this many validations.
+#: Updates from one validation to the next (``stopping_step: 10`` waits for ten times as many), and the smallest number of
+#: validations in a training of few ``epochs``.
 UPDATES_PER_VALIDATION, LEAST_VALIDATIONS = 100, 10
-#: With fewer clicks of an item, a hidden layer overfits: a row of the first layer is learnt from the item's clicks.
+#: With fewer clicks per item, a hidden layer overfits: the item's row of the first layer is learnt from its clicks.
 CLICKS_FOR_DEPTH = 100
 
 
@@ -54,7 +54,7 @@ def _eval_step(keys: Mapping[str, Any], size: Size) -> tuple[int, str]:
     return epochs, f"about {UPDATES_PER_VALIDATION} updates, and {LEAST_VALIDATIONS} validations in epochs={keys['epochs']}"
 
 
-#: In this order: a rule may read the values that the ones before it chose.
+#: The rules by key, in order: a rule may read the values that earlier rules chose.
 RULES: dict[str, Callable[[Mapping[str, Any], Size], tuple[Any, str]]] = {
     "mlp_hidden_size": _hidden_sizes,
     "train_batch_size": _batch_size,
@@ -64,11 +64,11 @@ RULES: dict[str, Callable[[Mapping[str, Any], Size], tuple[Any, str]]] = {
 
 
 def resolve_auto(config: Any, train: Any) -> None:
-    """Replace every ``auto`` of a configuration by a value, and log what was chosen and why.
+    """Replace every ``auto`` of a configuration by a value, and log the values with their reasons.
 
     Args:
         config: RecBole's ``Config``; changed in place, so that the checkpoint holds the values.
-        train: the data set of training.
+        train: RecBole's data set for training.
     """
     keys = [key for key in RULES if config[key] == AUTO]
     if not keys:

@@ -1,7 +1,7 @@
 """The configuration keys that RecBole knows, and the search for keys that nothing reads.
 
-RecBole ignores a misspelt key without a word. It has no complete list of its keys either: it is gathered here from RecBole's
-lists of arguments, from its YAML files, and from :data:`KEYS_IN_NO_LIST`.
+RecBole ignores a misspelt key silently, and has no complete list of its keys. The list here is gathered from RecBole's lists
+of arguments, from its YAML files, and from :data:`KEYS_IN_NO_LIST`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recbole.utils import argument_list
 
 from recbole_multvae.errors import ConfigurationError
 
-#: How similar an unknown key and a known one must be for it to be a misspelling (``difflib`` ratio): ``latent_dim`` and
+#: An unknown key at least this similar to a known one is a misspelling of it (``difflib`` ratio). ``latent_dim`` and
 #: ``latent_dimension`` are .77 similar.
 MISSPELT = 0.7
 
@@ -31,7 +31,7 @@ KEYS_IN_NO_LIST = frozenset({
     "encoding", "tail_ratio", "eta", "token_num_threshold", "xgb_early_stopping_rounds",
 })  # fmt: skip
 
-#: Keys of RecBole's first versions, which it ignores since: where their meaning is now.
+#: Keys of RecBole's first versions, which it ignores today, and what to write instead.
 FORMER_KEYS = {
     "min_user_inter_num": "user_inter_num_interval='[5,inf)'",
     "max_user_inter_num": "user_inter_num_interval='[0,100]'",
@@ -59,7 +59,7 @@ _PROPERTIES = Path(recbole.__file__).parent / "properties"
 
 
 def recbole_keys() -> set[str]:
-    """The keys that RecBole reads whatever the model."""
+    """The keys that RecBole reads for every model."""
     arguments = (
         argument_list.general_arguments + argument_list.training_arguments
         + argument_list.evaluation_arguments + argument_list.dataset_arguments
@@ -67,7 +67,7 @@ def recbole_keys() -> set[str]:
     return {*arguments, *KEYS_IN_NO_LIST} | _keys_in_yaml("overall.yaml") | _keys_in_yaml("dataset/[ms]*.yaml")
 
 
-def model_keys() -> frozenset[str]:
+def recbole_model_keys() -> frozenset[str]:
     """The keys of RecBole's own models."""
     return _keys_in_yaml("model/*.yaml")
 
@@ -78,64 +78,51 @@ def _keys_in_yaml(pattern: str) -> frozenset[str]:
     return frozenset(key for file in files for key in re.findall(r"^(\w+)\s*:", file.read_text("utf-8"), re.MULTILINE))
 
 
-def is_interval(value: Any) -> bool:
-    """Whether a value is one interval of numbers, or several with semicolons between, as RecBole reads its text."""
-    found = [re.fullmatch(r"\s*[\[(]([^,]+),([^,]+)[\])]\s*", part) for part in str(value).split(";")]
-    return all(part is not None and _is_number(part[1]) and _is_number(part[2]) for part in found)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = ".", cutoff: float = 0.6) -> str:
-    """The end of a sentence about an unknown word: the most similar known one, or what is said where none is similar."""
+    """The end of a sentence about an unknown word: the most similar known one; ``otherwise`` if none is similar."""
     folded = {name.lower(): name for name in sorted(known)}
     similar = get_close_matches(word.lower(), folded, n=1, cutoff=cutoff)
     return f": did you mean {folded[similar[0]]}?" if similar else otherwise
 
 
-def check_former_keys(given: Mapping[str, Any], own: Iterable[str]) -> None:
-    """Refuse keys that RecBole read once, or that it reads within another key only.
+def check_former_keys(user_keys: Mapping[str, Any], model_keys: Iterable[str]) -> None:
+    """Refuse keys that RecBole's first versions read, or that it reads only inside another key.
 
     Args:
-        given: the user's keys and values.
-        own: the keys of the model.
+        user_keys: the user's keys and values.
+        model_keys: the keys of the model.
 
     Raises:
-        ConfigurationError: names the key of today.
+        ConfigurationError: names the key to use today.
     """
-    for key in sorted(given.keys() & FORMER_KEYS.keys() - set(own)):
+    for key in sorted(user_keys.keys() & FORMER_KEYS.keys() - set(model_keys)):
         raise ConfigurationError(
-            f"{key}={given[key]!r} has no effect in RecBole 1.2: write {FORMER_KEYS[key]}, for example."
+            f"{key}={user_keys[key]!r} has no effect in RecBole 1.2: write {FORMER_KEYS[key]}, for example."
         )
 
 
-def check_keys(given: Mapping[str, Any], own: Iterable[str]) -> None:
+def check_keys(user_keys: Mapping[str, Any], model_keys: Iterable[str]) -> None:
     """Look for configuration keys that nothing will read.
 
     A key that nobody knows, but that is similar to a known one, is misspelt: an error. Any other key that nothing reads may
-    be the user's own, or be meant for another model that shares the configuration file: a warning, where it is similar to a
-    key of the model or is unknown to RecBole too.
+    be the user's own, or be meant for another model that shares the configuration file. It is a warning if it is similar
+    to a key of the model, or if RecBole does not know it either.
 
     Args:
-        given: the user's keys and values.
-        own: the keys of the model.
+        user_keys: the user's keys and values.
+        model_keys: the keys of the model.
 
     Raises:
         ConfigurationError: a key is misspelt.
     """
-    own, recbole_s, other_models = set(own), recbole_keys(), model_keys()
-    for key in sorted(given.keys() - own - recbole_s):
-        hint = did_you_mean(key, own if key in other_models else own | recbole_s, cutoff=MISSPELT)
+    model_keys, general_keys, other_models = set(model_keys), recbole_keys(), recbole_model_keys()
+    for key in sorted(user_keys.keys() - model_keys - general_keys):
+        hint = did_you_mean(key, model_keys if key in other_models else model_keys | general_keys, cutoff=MISSPELT)
         similar = hint != "."
         if similar and key not in other_models:
+            keys = ", ".join(sorted(model_keys))
             raise ConfigurationError(
-                f"{key}={given[key]!r} is not a configuration key{hint} The keys of this model are {', '.join(sorted(own))}."
+                f"{key}={user_keys[key]!r} is not a configuration key{hint} The keys of this model are {keys}."
             )
         if similar or key not in other_models:
-            getLogger().warning(f"The configuration key {key}={given[key]!r} has no effect on this model{hint}")
+            getLogger().warning(f"The configuration key {key}={user_keys[key]!r} has no effect on this model{hint}")

@@ -1,8 +1,8 @@
 """Typed settings: the name, type, default, bounds and meaning of a configuration key in one place.
 
-RecBole hands a model whatever the configuration says: a missing key reads as None, and a number may be a string. Here both
-are errors that name the key, its value and what is allowed. The YAML files of ``properties/model`` and the table in
-``properties/README.md`` are tested against what stands here.
+RecBole gives a model whatever the configuration says: a missing key reads as None, and a number may be a string. Here both
+are errors that name the key, its value and what is allowed. Tests compare the YAML files of ``properties/model`` and the
+tables in ``properties/README.md`` with these settings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def setting(default: Any, allowed: str, about: str, **bounds: Any) -> Any:
     """A configuration key.
 
     Args:
-        default: its value where the configuration does not name it.
+        default: its value where the configuration does not set it.
         allowed: its type and bounds in words, for the error message and the table of keys.
         about: what it does, one sentence.
         bounds: those of ``pydantic.Field``: ``gt``, ``ge``, ``lt``, ``le``.
@@ -36,7 +36,7 @@ class Settings(BaseModel):
     """A group of configuration keys, as fields made by :func:`setting`."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
-    #: Pairs of keys that say the same thing in two ways: a configuration gives one of them at most.
+    #: Pairs of keys that say the same thing in two ways: a configuration sets one of them at most.
     alternatives: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @classmethod
@@ -50,27 +50,27 @@ class Settings(BaseModel):
             return cls(**{key: config[key] for key in cls.model_fields if key in config})
         except ValidationError as error:
             key = str(error.errors()[0]["loc"][0])
-        raise ConfigurationError(f"{key}={config[key]!r} is not allowed: expected {cls.allowed(key)}.")
+        raise ConfigurationError.of_value(key, config[key], cls.allowed(key))
 
     @classmethod
-    def check_alternatives(cls, given: Mapping[str, Any]) -> None:
+    def check_alternatives(cls, user_keys: Mapping[str, Any]) -> None:
         """Look for two keys that say the same thing in two ways.
 
         Args:
-            given: the user's keys and values, without defaults.
+            user_keys: the user's keys and values, without defaults.
 
         Raises:
-            ConfigurationError: both are given.
+            ConfigurationError: both are set.
         """
-        for one, other in cls.alternatives:
-            if given.get(one) is not None and given.get(other) is not None:
+        for key, other in cls.alternatives:
+            if user_keys.get(key) is not None and user_keys.get(other) is not None:
                 raise ConfigurationError(
-                    f"{one}={given[one]!r} and {other}={given[other]!r} say the same thing: leave one of them out."
+                    f"{key}={user_keys[key]!r} and {other}={user_keys[other]!r} say the same thing: leave one of them out."
                 )
 
     @classmethod
     def with_default(cls, key: str, default: Any) -> Any:
-        """A key of this group for one that derives from it, with another default."""
+        """A key of this group with another default, for a group that derives from it."""
         field = cls.model_fields[key]
         return setting(default, cls.allowed(key), str(field.description))
 
@@ -90,7 +90,7 @@ class RecommenderSettings(Settings):
 
 
 class ModelSettings(RecommenderSettings):
-    """The settings of the auto-encoders that are trained with a likelihood, whatever it is."""
+    """The settings of the auto-encoders that are trained with a likelihood."""
 
     mlp_hidden_size: list[Size] | Literal["auto"] = setting(
         "auto", "a list of positive integers such as [600], or auto", "hidden layers of the encoder; auto is by data size"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
-#: Where the YAML files are: inside the package when it is installed, beside it in a checkout.
+#: The folder of the YAML files: inside the package when it is installed, beside it in a checkout.
 PROPERTIES = next((p for p in (_PACKAGE / "properties", _PACKAGE.parent / "properties") if p.is_dir()), _PACKAGE)
 
 
 def configurations() -> dict[str, Path]:
-    """The ready configurations by their names: of data sets, such as ``ml-1m-strong``, and of models, such as ``paper``."""
+    """The ready configurations by name: of data sets, such as ``ml-1m-strong``, and of models, such as ``paper``."""
     return _files("dataset") | _files("preset")
 
 
 def of_dataset(dataset: str) -> Path | None:
-    """The configuration that a run on this data set starts from: the one that has its name."""
+    """The configuration that a run of our models on this data set starts from: the one with its name."""
     return _files("dataset").get(dataset)
 
 

@@ -1,22 +1,20 @@
 """The values of RecBole's own keys, checked before RecBole uses them.
 
-RecBole takes most values as they are: a wrong one ends in a traceback, often after the first epoch, or changes the run
-without a word. What RecBole refuses with a sentence of its own is not repeated here.
+RecBole takes most values as they are. A wrong one ends in a traceback, often after the first epoch, or changes the run
+silently. Values that RecBole refuses with a sentence of its own are not checked here.
 """
 
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
-from recbole.evaluator import metric_types
-from recbole.evaluator.register import metric_information, metrics_dict
-from recbole.utils import EvaluatorType
 
 from recbole_multvae.config.automatic import AUTO
-from recbole_multvae.config.keys import did_you_mean, is_interval
+from recbole_multvae.config.evaluation_keys import check_evaluation
 from recbole_multvae.errors import ConfigurationError
 
 
@@ -28,6 +26,20 @@ def _known_encoding(name: str) -> str:
     return name
 
 
+def is_interval(value: Any) -> bool:
+    """Whether a value is one interval of numbers, or several with semicolons between, as RecBole reads its text."""
+    parts = [re.fullmatch(r"\s*[\[(]([^,]+),([^,]+)[\])]\s*", part) for part in str(value).split(";")]
+    return all(part is not None and _is_number(part[1]) and _is_number(part[2]) for part in parts)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _interval(value: Any) -> Any:
     # RecBole reads str(value): the command line makes a list of [5,10], and leaves [5,inf) as text.
     if value is not None and not is_interval(value):
@@ -37,7 +49,7 @@ def _interval(value: Any) -> Any:
 
 def _value_interval(value: dict[str, Any]) -> dict[str, Any]:
     for interval in value.values():
-        if isinstance(interval, str):  # Of a column of tokens, the allowed ones are given as a list.
+        if isinstance(interval, str):  # A column of tokens has a list of those allowed instead.
             _interval(interval)
     return value
 
@@ -133,138 +145,35 @@ class RecBoleValues(BaseModel):
     )
 
 
-def check_values(given: Mapping[str, Any], defaults: Mapping[str, Any], own: Iterable[str] = ()) -> None:
+def check_values(user_keys: Mapping[str, Any], defaults: Mapping[str, Any], model_keys: Iterable[str] = ()) -> None:
     """Look for values that RecBole would fail on, or would use other than they are meant.
 
     Args:
-        given: the user's keys and values.
+        user_keys: the user's keys and values.
         defaults: RecBole's and the model's.
-        own: the keys that the model checks itself.
+        model_keys: the keys that the model checks itself.
 
     Raises:
         ConfigurationError: names the key, its value and what is allowed.
     """
     automatic = {key for key, default in defaults.items() if default == AUTO}
     # A key that may be left at auto is a number: 1 stands for the one that will be chosen.
-    keys = {key: 1 if value == AUTO and key in automatic else value for key, value in {**defaults, **given}.items()}
+    keys = {key: 1 if value == AUTO and key in automatic else value for key, value in {**defaults, **user_keys}.items()}
     try:
         RecBoleValues.model_validate({key: keys.get(key) for key in RecBoleValues.model_fields})
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         expected = f"{RecBoleValues.model_fields[key].description}{', or auto' if key in automatic else ''}"
-        raise _not_allowed(key, keys.get(key), expected) from None
-    for key in given.keys() & defaults.keys() - RecBoleValues.model_fields.keys() - set(own):
-        _check_against_default(key, given[key], defaults[key])
-    if "local_rank" in given and "nproc" not in given:
+        raise ConfigurationError.of_value(key, keys.get(key), expected) from None
+    for key in user_keys.keys() & defaults.keys() - RecBoleValues.model_fields.keys() - set(model_keys):
+        _check_against_default(key, user_keys[key], defaults[key])
+    if "local_rank" in user_keys and "nproc" not in user_keys:
         raise ConfigurationError("local_rank is set for each process of several: leave it out, and start them with --nproc.")
-    _check_eval_args(keys)
-    if not keys["benchmark_filename"]:
-        _check_order(keys["eval_args"], given)
-    _check_metrics(keys)
-    _check_mode(keys)
-
-
-def _not_allowed(key: str, value: Any, expected: str) -> ConfigurationError:
-    return ConfigurationError(f"{key}={value!r} is not allowed: expected {expected}.")
+    check_evaluation(keys, user_keys)
 
 
 def _check_against_default(key: str, value: Any, default: Any) -> None:
-    """The keys of RecBole's own models have no description. Their default tells where text is not what is meant."""
+    """Refuse a text for a key of RecBole's own models whose default is a number or a list: these have no description."""
     if isinstance(value, str) and isinstance(default, int | float | list) and not isinstance(default, bool):
         kind = "a list" if isinstance(default, list) else "a number"
-        raise _not_allowed(key, value, f"{kind} such as {default!r}, the default")
-
-
-def _check_eval_args(keys: Mapping[str, Any]) -> None:
-    args = keys["eval_args"]
-    for name in args.keys() - {"split", "order", "group_by", "mode"}:
-        if hint := did_you_mean(str(name), ("split", "order", "group_by", "mode"), ""):
-            raise ConfigurationError(f"eval_args has the key {name!r}, which RecBole does not read{hint}")
-    mode = args.get("mode")
-    for value in mode.values() if isinstance(mode, dict) else [mode]:
-        if str(value)[:3] in ("uni", "pop") and not str(value)[3:].isdigit():
-            raise _not_allowed("eval_args mode", value, "the number of sampled items after it, such as uni100")
-    split = args.get("split")
-    if isinstance(split, dict) and not keys["benchmark_filename"]:
-        _check_split(split)
-
-
-def _check_split(split: dict[str, Any]) -> None:
-    if len(split) != 1:
-        raise _not_allowed("eval_args split", split, "one way to split, such as {'RS': [0.8, 0.1, 0.1]}")
-    way, parts = next(iter(split.items()))
-    if way in ("RS", "TS") and not _three_parts(parts):
-        raise _not_allowed(
-            f"eval_args split {way}",
-            parts,
-            "a list of three numbers for training, validation and testing, such as [8, 1, 1]",
-        )
-    if way == "TS" and not 0 < parts[2] < sum(parts):
-        raise _not_allowed(
-            "eval_args split TS", parts, "a share of the test above 0 and below that of all, such as [8, 1, 1]"
-        )
-
-
-def _check_order(args: Any, given: Mapping[str, Any]) -> None:
-    """Only the records before a time may be in training: an order that the user names has to be that of time."""
-    split, order = args.get("split"), (given.get("eval_args") or {}).get("order")
-    if isinstance(split, dict) and "TS" in split and order not in (None, "TO"):
-        raise _not_allowed("eval_args order", order, "TO with split TS, which cuts at a time, or no order at all")
-
-
-def _check_mode(keys: Mapping[str, Any]) -> None:
-    """Labels are predicted, and items are ranked: no metric is of both."""
-    mode, metrics = keys["eval_args"].get("mode"), keys["metrics"]
-    ranking = [name for name in _listed(metrics) if metric_types[name.lower()] == EvaluatorType.RANKING]
-    if ranking and "labeled" in (mode.values() if isinstance(mode, dict) else [mode]):
-        raise ConfigurationError(
-            f"eval_args mode={mode!r} compares predictions with labels and ranks nothing, and metrics={metrics!r} has "
-            f"{ranking[0]}, which is of rankings: take metrics=['AUC'] and valid_metric=AUC, or mode full."
-        )
-
-
-def _listed(metrics: str | list[str]) -> list[str]:
-    return [metrics] if isinstance(metrics, str) else metrics
-
-
-def _three_parts(value: Any) -> bool:
-    numbers = isinstance(value, list) and all(isinstance(part, int | float) for part in value)
-    return numbers and len(value) == 3 and value[0] > 0 and min(value) >= 0
-
-
-def _check_metrics(keys: Mapping[str, Any]) -> None:
-    metrics = _listed(keys["metrics"])
-    for metric in metrics:
-        if metric.lower() not in metric_types:
-            names = [cls.__name__ for cls in metrics_dict.values()]
-            hint = did_you_mean(metric, names, f": expected some of {', '.join(names)}.")
-            raise ConfigurationError(f"metrics={keys['metrics']!r} names {metric!r}, which RecBole does not have{hint}")
-    computed = list(_results(metrics, keys["topk"]))
-    if _validates(keys) and keys["valid_metric"].lower() not in computed:
-        raise ConfigurationError(
-            f"valid_metric={keys['valid_metric']!r} is not among the metrics that are computed, {', '.join(computed)}: "
-            "name one of them, or change metrics and topk."
-        )
-
-
-def _results(metrics: Iterable[str], topk: int | list[int]) -> Iterable[str]:
-    """The names of RecBole's results: those of metrics of the k best items end in @k."""
-    for metric in map(str.lower, metrics):
-        of_all_items = metric_types[metric] == EvaluatorType.VALUE or "rec.meanrank" in metric_information[metric]
-        ks = [topk] if isinstance(topk, int) else topk
-        yield from [metric] if of_all_items else [f"{metric}@{k}" for k in ks]
-
-
-def _validates(keys: Mapping[str, Any]) -> bool:
-    """Whether there is a validation: RecBole reads ``valid_metric`` for nothing else."""
-    return "validation" not in empty_parts(keys) and keys["eval_step"] > 0 and keys["epochs"] > 0
-
-
-def empty_parts(keys: Mapping[str, Any]) -> set[str]:
-    """Which of ``validation`` and ``test`` the split leaves empty, whatever the data."""
-    split = None if keys["benchmark_filename"] else keys["eval_args"].get("split")
-    if not isinstance(split, dict):
-        return set()
-    by_leaving_one = {"test_only": {"validation"}, "valid_only": {"test"}}.get(str(split.get("LS")), set())
-    shares = split.get("RS", [1, 1, 1])
-    return by_leaving_one | {name for name, share in zip(("validation", "test"), shares[1:], strict=True) if share == 0}
+        raise ConfigurationError.of_value(key, value, f"{kind} such as {default!r}, the default")

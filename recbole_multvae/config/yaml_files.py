@@ -1,44 +1,86 @@
-"""YAML as people write it in configuration files."""
+"""Configuration files: YAML as people write it."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from recbole_multvae.config import shipped
+from recbole_multvae.errors import ConfigurationError
+
 _TAG = "tag:yaml.org,2002:"
-#: The numbers with a point or an exponent: PyYAML takes 1e-3 and -.5 for text, as YAML 1.1 does.
+#: Numbers with a point or an exponent. PyYAML reads some of them, such as 1e-3 and -.5, as text.
 _NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$")
-#: YAML 1.1 counts the digits of 010 by 8, and those of 1:30 by 60.
+#: Numbers that YAML 1.1 does not read as decimal: 010 is octal, and 1:30 is of base 60.
 _OTHER_BASE = re.compile(r"[-+]?(?:0[0-9_]+|[0-9_]+:[0-9_:.]+)$")
 
 
+def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
+    """Read the keys and values of a YAML file; see :func:`parse`.
+
+    Args:
+        file: its path, or the name of a shipped file, with or without ``.yaml``. A file at the path goes before.
+        loader: a class of PyYAML's.
+
+    Raises:
+        ConfigurationError: there is no such file, it is not YAML of keys and values, or it names a key twice.
+    """
+    path = Path(file)
+    if not path.exists():
+        path = shipped.configurations().get(str(file).removesuffix(".yaml"), path)
+    try:
+        keys = parse(path.read_text("utf-8"), loader)
+    except OSError:
+        raise ConfigurationError(
+            f"--config_files names {str(file)!r}, but there is no such file, and the files that come with this package are "
+            f"{', '.join(shipped.configurations())}."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"The configuration file {file} is not in UTF-8: save it in this encoding.") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1} of" if mark else ""
+        raise ConfigurationError(f"Cannot read{line} the configuration file {file} as YAML: {reason}.") from error
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(f"Cannot read the configuration file {file} as YAML: {error}.") from error
+    if not (isinstance(keys, dict) and all(isinstance(key, str) for key in keys)):
+        raise ConfigurationError(
+            f"The configuration file {file} {'is empty' if keys is None else 'holds something else than keys and values'}: "
+            "expected lines such as epochs: 20."
+        )
+    return keys
+
+
 def parse(text: str, loader: Any) -> Any:
-    """What a text in YAML holds, where ``1e-3`` is a number and the text ``None`` is Python's None, as on the command line.
+    """The content of a YAML text. ``1e-3`` is a number, and the text ``None`` is Python's None, as on the command line.
 
     Args:
         text: of one document.
         loader: a class of PyYAML's.
 
     Raises:
-        yaml.YAMLError: it is no YAML, names a key twice, or has a number whose digits YAML does not count by 10.
-        ValueError: it has a date that is none.
+        yaml.YAMLError: the text is not YAML, names a key twice, or has a number that YAML does not read as decimal.
+        ValueError: it has a date that does not exist.
     """
-    kind: Any = type(loader.__name__, (loader,), {})  # A resolver that is added to PyYAML's own class holds for everyone.
-    kind.add_implicit_resolver(f"{_TAG}float", _NUMBER, list("-+.0123456789"))
-    reading = kind(text)
+    # A class of its own: a resolver that is added to PyYAML's class would change it for everyone.
+    loader_class: Any = type(loader.__name__, (loader,), {})
+    loader_class.add_implicit_resolver(f"{_TAG}float", _NUMBER, list("-+.0123456789"))
+    parser = loader_class(text)
     try:
-        node = reading.get_single_node()
+        node = parser.get_single_node()
         _check(node, set())
-        return None if node is None else reading.construct_document(node)
+        return None if node is None else parser.construct_document(node)
     finally:
-        reading.dispose()
+        parser.dispose()
 
 
 def _check(node: yaml.Node | None, seen: set[int]) -> None:
-    """Refuse what would be read as something else than is written, and let the text None be the value None."""
-    if id(node) in seen:  # An alias may stand inside of what it names.
+    """Refuse text that YAML would read as another value than it looks like, and turn the text None into the value None."""
+    if id(node) in seen:  # A node may contain an alias of itself.
         return
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):

@@ -1,7 +1,7 @@
-"""Reading a data set, with a sentence for every ordinary mistake in RecBole's atomic files.
+"""Reading a data set, with one sentence for every ordinary mistake in RecBole's atomic files.
 
 An atomic file is a table of text. Its first line, the header, names the columns with their types, as in ``user_id:token``.
-RecBole trusts the header: what is wrong in it ends in a traceback, or in columns that are read as others.
+RecBole does not check the header: a mistake in it ends in a traceback, or in columns that are read as others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import recbole.data.utils
 from recbole.utils import FeatureType, ModelType
 
 from recbole_multvae.data.atomic_table import AtomicFile
-from recbole_multvae.data.loading import file_of
-from recbole_multvae.data.named_columns import check_named_columns
-from recbole_multvae.data.unread import check_unread, load_what_is_read
+from recbole_multvae.data.columns_in_keys import check_columns_in_keys
+from recbole_multvae.data.features import atomic_file
+from recbole_multvae.data.without_effect import check_effect, load_needed_columns
 from recbole_multvae.errors import DataError, MultVAEError
 
 
@@ -34,32 +34,28 @@ def read_dataset(config: Any) -> Any:
     """
     downloads = config["single_spec"] and not Path(config["data_path"]).exists()
     try:
-        files = _interaction_files(config)
-        check_headers(config, files)
-        check_unread(config, files)
-        load_what_is_read(config, files)
+        interactions = _interaction_files(config)
+        check_headers(config, interactions)
+        check_effect(config, interactions)
+        load_needed_columns(config, interactions)
         return recbole.data.utils.create_dataset(config)
     except MultVAEError:
         raise
     except (ValueError, OSError) as error:
         if downloads and any(Path(config["data_path"]).glob("*.inter")):
-            # After a download, RecBole waits for the other processes, and fails where there are none.
+            # After a download, RecBole waits for the other processes, and fails if there are none.
             return read_dataset(config)
-        reason = " ".join(str(error).split()) + _advice(error)
+        reason = " ".join(str(error).split())
+        if isinstance(error, UnicodeError):
+            reason += "; name the encoding of its files, for example encoding=ISO-8859-1."
         raise DataError(f"Cannot read the data set {config['dataset']} in {config['data_path']}: {reason}") from error
 
 
-def _advice(error: Exception) -> str:
-    if isinstance(error, UnicodeError):
-        return "; name the encoding of its files, for example encoding=ISO-8859-1."
-    return ""
-
-
 def _interaction_files(config: Any) -> list[AtomicFile]:
-    """The files of interactions that RecBole will read. A missing one is left to RecBole."""
+    """The files of interactions that RecBole will read. RecBole says which one is missing."""
     parts = [f".{part}" for part in config["benchmark_filename"] or []] or [""]
     paths = [Path(config["data_path"], f"{config['dataset']}{part}.inter") for part in parts]
-    return [file_of(path, config) for path in paths if path.is_file()]
+    return [atomic_file(path, config) for path in paths if path.is_file()]
 
 
 def check_headers(config: Any, interactions: list[AtomicFile]) -> None:
@@ -70,46 +66,45 @@ def check_headers(config: Any, interactions: list[AtomicFile]) -> None:
         interactions: the files of interactions.
 
     Raises:
-        ConfigurationError: a key names a column that is not there, or values that are not of its type.
-        DataError: a header is not one of an atomic file, or lacks the user or the item column, or a column is in two files.
+        ConfigurationError: a key names a column that does not exist, or a value that is not of its type.
+        DataError: a header is not one of an atomic file, it lacks the user or the item column, or a column is in two files.
     """
     ids = [field for field in (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]) if field]
+    for file in interactions:
+        _check_ids(file, ids, config)
     files = {"inter": interactions}
-    for file in files["inter"]:
-        _check_columns(file, ids, config)
     kinds = ["user", "item", *(config["additional_feat_suffix"] or ())]
     kinds += ["kg", "link"] if config["MODEL_TYPE"] == ModelType.KNOWLEDGE else []
     for kind in kinds:
         path = Path(config["data_path"], f"{config['dataset']}.{kind}")
-        files[kind] = [file_of(path, config)] if path.is_file() and _loads(config, kind) else []
-    _check_owners({kind: files[kind] for kind in ("inter", "user", "item")}, ids, config)
-    if interactions:  # Else the data set is missing, or not downloaded yet.
-        every = (file for own in files.values() for file in own)
-        check_named_columns(config, {name: kind for file in every for name, kind in file.columns.items()})
+        files[kind] = [atomic_file(path, config)] if path.is_file() and _loads(config, kind) else []
+    _check_unique({kind: files[kind] for kind in ("inter", "user", "item")}, ids, config)
+    if interactions:  # Otherwise the data set is missing, or not downloaded yet.
+        check_columns_in_keys(config, files)
 
 
-def _check_owners(files: dict[str, list[AtomicFile]], ids: list[str], config: Any) -> None:
-    """RecBole would filter, and read, the last one only of a column that is in two files."""
-    owners: dict[str, AtomicFile] = {}
-    for kind, own in files.items():
-        names = {name for file in own for name in file.columns if name not in ids and _loads(config, kind, name)}
-        if twice := min(names & owners.keys(), default=None):
+def _check_unique(files: dict[str, list[AtomicFile]], ids: list[str], config: Any) -> None:
+    """Refuse a column that is in two files: RecBole would read, and filter by, only the last one."""
+    first: dict[str, AtomicFile] = {}
+    for kind, group in files.items():
+        names = {name for file in group for name in file.columns if name not in ids and _loads(config, kind, name)}
+        if twice := min(names & first.keys(), default=None):
             raise DataError(
-                f"{owners[twice].path} and {own[0].path} both have the column {twice}: rename one of them, or leave it out "
+                f"{first[twice].path} and {group[0].path} both have the column {twice}: rename one of them, or leave it out "
                 "with load_col."
             )
-        owners |= {name: own[0] for name in names}
+        first |= {name: group[0] for name in names}
 
 
 def _loads(config: Any, kind: str, name: str | None = None) -> bool:
-    """Whether a column of a kind of file is loaded; without a name, whether any is."""
+    """Whether a column of a kind of file is loaded; without a name, whether any column is."""
     load = "*" if config["load_col"] is None else config["load_col"].get(kind, [])
     unload = (config["unload_col"] or {}).get(kind, [])
     return load != [] if name is None else (load == "*" or name in load) and name not in unload
 
 
-def _check_columns(file: AtomicFile, needed: list[str], config: Any) -> None:
-    for field in needed:
+def _check_ids(file: AtomicFile, ids: list[str], config: Any) -> None:
+    for field in ids:
         if file.columns.get(field) != FeatureType.TOKEN:
             header = " ".join(f"{name}:{kind.value}" for name, kind in file.columns.items())
             raise DataError(

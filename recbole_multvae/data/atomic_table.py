@@ -1,12 +1,12 @@
 """The table of an atomic file, read so that nothing is lost or guessed.
 
-RecBole hands its files to pandas' parser, which takes them for CSV (``recbole/data/dataset/dataset.py:_load_feat``): a quote
-at the start of a token swallows the lines up to the next one, ``NA`` and ``null`` become missing values, lines with another
-number of fields are cut or filled, and a separator of several characters is a regular expression. Here
+RecBole reads its files as CSV with pandas (``recbole/data/dataset/dataset.py:_load_feat``): a quote at the start of a token
+swallows the lines up to the next quote, ``NA`` and ``null`` become missing values, lines with another number of fields are
+cut or filled, and a separator of several characters is a regular expression. Here
 
 * a line is a row, and every row has as many fields as the header has columns;
-* a field in quotes loses them, as in CSV, where they are in pairs; any other quote is a character of its token;
-* a token is the text that the file has; only an empty one is missing;
+* a field in a pair of quotes loses them, as in CSV; any other quote is a character of its token;
+* a token is the text in the file; only an empty one is missing;
 * a number is what Python's ``float`` makes of its text.
 """
 
@@ -26,21 +26,21 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
 
-from recbole_multvae.data.rows import split_row
+from recbole_multvae.data.rows import split_header, split_row
 from recbole_multvae.errors import DataError
 
 #: The marks that programs write at the beginning of a file, and the encoding that removes them.
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-#: Characters of which one stands between fields where the file's own separator cannot: no text has them all.
+#: One of these characters replaces a separator that pandas cannot read as one byte. No text has them all.
 _STAND_INS = "\x1f\x1e\x1d\x1c\x07\x06\x05\x04\x03\x02\x01"
-#: A number that is missing. They are pandas' own, so that RecBole's files read as before.
+#: Texts that stand for a missing number. They are those of pandas, so that RecBole's files read as before.
 MISSING = frozenset({
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
     "NaN", "None", "n/a", "nan", "null",
 })  # fmt: skip
-#: RecBole's token of padding. It gives it the id 0, and a token of this name another one.
+#: RecBole's token of padding, with the id 0. RecBole would give another id to a user or an item of this name.
 PADDING = "[PAD]"
-#: Whole numbers from here on may differ where their float64 does not.
+#: Different whole numbers from here on may be the same float64.
 EXACT = 2**53
 _CHUNK = 2**26
 
@@ -50,8 +50,8 @@ class AtomicFile:
     """An atomic file.
 
     Attributes:
-        path: where it is.
-        separator: what stands between two fields, literally.
+        path: of the file.
+        separator: the text between two fields, taken literally.
         encoding: of the text; None is UTF-8.
     """
 
@@ -64,12 +64,11 @@ class AtomicFile:
         """The types of the columns by name, from the header.
 
         Raises:
-            DataError: the file is empty, or its first line is no header of an atomic file.
+            DataError: the file is empty, or its first line is not a header of an atomic file.
             OSError, UnicodeError: it cannot be read.
         """
         columns: dict[str, FeatureType] = {}
-        header = self._header()
-        for column in split_row(header, self.separator, header.count(self.separator) + 1) or []:
+        for column in split_header(self._header(), self.separator):
             name, _, kind = column.partition(":")
             if kind not in {known.value for known in FeatureType}:
                 raise DataError(
@@ -85,8 +84,8 @@ class AtomicFile:
         with self.path.open("rb") as file:
             start = file.read(3)
         for mark, removing in _BYTE_ORDER_MARKS.items():
-            given = codecs.lookup(self.encoding or "utf-8").name
-            if start.startswith(mark) and given not in (removing, "utf-16", "utf-32"):
+            encoding = codecs.lookup(self.encoding or "utf-8").name
+            if start.startswith(mark) and encoding not in (removing, "utf-16", "utf-32"):
                 raise DataError(
                     f"{self.path} begins with a byte order mark, which RecBole takes for text: set encoding={removing}."
                 )
@@ -98,19 +97,19 @@ class AtomicFile:
             raise DataError(f"{self.path} has a header and no rows.")
         return header
 
-    def read(self, wanted: Sequence[str], as_text: bool = False) -> Table:
+    def read(self, names: Sequence[str], as_text: bool = False) -> Table:
         """Read some columns.
 
         Args:
-            wanted: their names.
-            as_text: numbers too.
+            names: of the columns.
+            as_text: read numbers as text too.
 
         Raises:
-            DataError: a row has another number of fields than the header, a number is none, or a line holds a character that
-                no text has; the message names the line.
+            DataError: a row has another number of fields than the header, a text is not the number that it should be, or a
+                line holds a character that no text has; the message names the line.
             UnicodeError: the file is not in this encoding.
         """
-        return _Reading(self).table(wanted, as_text)
+        return _Reading(self).table(names, as_text)
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,11 @@ class Table:
     """Columns of an atomic file.
 
     Attributes:
-        file: where they are from.
-        frame: a row each: texts as str, numbers as float64.
-        lines: the line in the file of each row, or None where these are 2, 3, 4 ...
-        blank: lines that hold nothing.
-        clean: whether no field is empty, and none holds :data:`PADDING`.
+        file: that they were read from.
+        frame: the rows: texts as str, numbers as float64.
+        lines: the line of each row in the file; None if these are 2, 3, 4 ...
+        blank: the number of blank lines.
+        clean: whether no field is empty and none holds :data:`PADDING`.
     """
 
     file: AtomicFile
@@ -136,12 +135,12 @@ class Table:
         return row + 2 if self.lines is None else int(self.lines[row])
 
     def first(self, wrong: Any) -> str | None:
-        """The first line at which something is wrong, bool [rows], in words; None where nothing is."""
+        """The first line that is wrong, bool [rows], in words; None if none is."""
         return f"Line {self.line(int(np.argmax(wrong)))} of {self.file.path}" if np.any(wrong) else None
 
 
 class _Reading:
-    """One reading of a file, whose content is held once."""
+    """One reading of a file. Its content is in memory once."""
 
     def __init__(self, file: AtomicFile) -> None:
         self.file, self.width = file, len(file.columns)
@@ -156,7 +155,11 @@ class _Reading:
         return content if encoding == "utf-8" else content.decode(encoding).encode()
 
     def _lines_of(self, content: bytes) -> bytes:
-        """The content with every line ended by a line feed; NUL and a carriage return within a line are refused."""
+        """The content with a line feed at the end of every line.
+
+        Raises:
+            DataError: a line has NUL or a carriage return inside.
+        """
         if b"\r" in content:
             content = content.replace(b"\r\n", b"\n")
             content = content if b"\n" in content else content.replace(b"\r", b"\n")
@@ -176,12 +179,12 @@ class _Reading:
             return separator
         free = [byte for byte in map(str.encode, _STAND_INS) if byte not in self.body]
         if not free:
-            raise DataError(f"{self.file.path} holds control characters of all kinds: it is no file of text.")
+            raise DataError(f"{self.file.path} holds control characters of all kinds: it is not a text file.")
         self.body = self._in_pairs(separator, free[0]) if quoted else self.body.replace(separator, free[0])
         return free[0]
 
     def _in_pairs(self, separator: bytes, mark: bytes) -> bytes:
-        """The body with marks between fields, and without quotes that are in pairs around a field."""
+        """The body with marks between fields, and without the pairs of quotes around fields."""
         parts, end = [], 0
         for line in re.finditer(rb'(?m)^[^\n"]*"[^\n]*$', self.body):
             text = line[0].decode()
@@ -191,16 +194,16 @@ class _Reading:
         return b"".join([*parts, self.body[end:].replace(separator, mark)])
 
     def _check_rows(self) -> None:
-        """Compare the fields of every line with the header. Blank lines leave the body."""
-        if self._is_whole():
+        """Compare the number of fields of every line with the header, and remove blank lines."""
+        if self._is_regular():
             return
         kept, numbers = [], []
         for number, line in enumerate(self.body.split(b"\n")[:-1], 1):
             if self.mark not in line and not line.strip(b" "):
                 continue
-            if (found := line.count(self.mark) + 1) != self.width:
+            if (width := line.count(self.mark) + 1) != self.width:
                 raise DataError(
-                    f"Line {number} of {self.file.path} has {found} value{'s' * (found > 1)}, and its header names "
+                    f"Line {number} of {self.file.path} has {width} value{'s' * (width > 1)}, and its header names "
                     f"{self.width} columns: write every value, and {self.file.separator!r} (field_separator) between "
                     "values only."
                 )
@@ -211,7 +214,8 @@ class _Reading:
         if len(kept) < 2:
             raise DataError(f"{self.file.path} has a header and no rows.")
 
-    def _is_whole(self) -> bool:
+    def _is_regular(self) -> bool:
+        """Whether every line has as many fields as the header, seen in the bytes without a loop over lines."""
         if self.width == 1 and re.search(rb"(?m)^ *$", self.body[:-1]):
             return False
         content, mark = np.frombuffer(self.body, np.uint8), ord(self.mark)
@@ -224,12 +228,12 @@ class _Reading:
 
     def _is_clean(self) -> bool:
         ends = (self.mark, b"\n") if self.width > 1 else (b"\n",)
-        empty = (before + after for before in ends for after in ends)  # Much faster than a look at every token.
+        empty = (before + after for before in ends for after in ends)  # Much faster than a test of every token.
         return not any(part in self.body for part in (*empty, PADDING.encode()))
 
-    def table(self, wanted: Sequence[str], as_text: bool) -> Table:
+    def table(self, names: Sequence[str], as_text: bool) -> Table:
         """See :meth:`AtomicFile.read`."""
-        places = {name: place for place, name in enumerate(self.file.columns) if name in wanted}
+        places = {name: place for place, name in enumerate(self.file.columns) if name in names}
         numbers = {name for name in places if self.file.columns[name] is FeatureType.FLOAT and not as_text}
         try:
             frame = self._parse(places, numbers)
@@ -255,10 +259,10 @@ class _Reading:
 
 
 def _numbers(table: Table, name: str) -> np.ndarray:
-    """The numbers of a column of texts, float64; NaN is a missing one.
+    """The numbers of a column of texts, float64; NaN for a missing one.
 
     Raises:
-        DataError: a text is no number.
+        DataError: a text is not a number.
     """
     codes, texts = pd.factorize(table.frame[name])
     values = [_number(text) for text in texts]

@@ -1,35 +1,22 @@
-"""The data set of the family. RecBole finds it by name, as ``<Model>Dataset`` (``recbole/data/utils.py:create_dataset``).
+"""The data set of the family, which splits data without a Python loop over users.
 
-Data are split without a Python loop over users.
+RecBole finds it by name, as ``<Model>Dataset`` (``recbole/data/utils.py:create_dataset``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from logging import getLogger
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from recbole.data.dataset import Dataset
 
-from recbole_multvae.config import automatic, shipped
 from recbole_multvae.data.protocols.base import part
 
 
 class FamilyDataset(Dataset):
-    """RecBole's ``Dataset``; every override returns what RecBole's own method would."""
-
-    def __init__(self, config: Any) -> None:
-        if file := shipped.of_dataset(config["dataset"]):
-            getLogger().info(f"The configuration starts from {file}, which comes with this package for the data set's name.")
-        super().__init__(config)
-
-    def build(self) -> list[Any]:
-        """The data sets for training, validation and test. See RecBole's ``Dataset.build``. Settles keys left at auto."""
-        parts = super().build()
-        automatic.resolve_auto(self.config, parts[0])
-        return parts
+    """RecBole's ``Dataset``, whose split returns what RecBole's own would."""
 
     def split_by_ratio(self, ratios: Sequence[float], group_by: str | None = None) -> list[Any]:
         """Each group's rows, in their order, cut by ``ratios`` into data sets. See RecBole's ``Dataset.split_by_ratio``."""

@@ -1,8 +1,8 @@
-"""Times in the order of the file's own numbers, for every model and every split by time.
+"""Exact times until the data are split, for every model and every split by time.
 
-RecBole makes them float32 before it sorts (``recbole/data/dataset/dataset.py:_dataframe_to_interaction``), which cannot tell
-apart seconds that are less than two minutes from each other. Here the column stays exact until the data are split. Where
-times are equal, the file's order decides.
+RecBole makes times float32 before it sorts (``recbole/data/dataset/dataset.py:_dataframe_to_interaction``), and float32
+cannot tell apart today's seconds that are less than two minutes from each other. Here the column stays exact until the data
+are split. Interactions with equal times stay in the order of the file.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureType
 
-from recbole_multvae.data.accounting import amount
+from recbole_multvae.data.interaction_counts import amount
 from recbole_multvae.errors import DataError
 
 
 def orders_by_time(dataset: Any) -> bool:
-    """Whether times decide what a data set's parts are, or which of repeated interactions is kept."""
+    """Whether the split, or the choice between repeated interactions, depends on times."""
     config = dataset.config
     return not config["benchmark_filename"] and (config["eval_args"]["order"] == "TO" or config["rm_dup_inter"] is not None)
 
 
 def check_times(dataset: Any) -> None:
-    """Refuse times that are missing or no numbers where they decide: RecBole takes a mean, or the order of the file.
+    """Refuse times that are missing or not numbers, if they decide.
+
+    RecBole would take the mean of the others for a missing time, and the order of the file for times of another type.
 
     Raises:
-        DataError: says how many there are, or their type.
+        DataError: says how many times are missing, or their type.
     """
     feat, time = dataset.inter_feat, dataset.time_field
     if time not in feat or not orders_by_time(dataset):
@@ -53,7 +55,7 @@ def check_times(dataset: Any) -> None:
 
 
 def _merges_times(config: Any, time: str, times: pd.Series) -> str | None:
-    """The key that would make numbers with fewer places of the times, before they are sorted."""
+    """The key that would round the times before they are sorted; None if no key does."""
     if time in (config["discretization"] or {}):
         return "discretization"
     normalized = "normalize_field" if time in (config["normalize_field"] or []) else "normalize_all"
@@ -61,7 +63,7 @@ def _merges_times(config: Any, time: str, times: pd.Series) -> str | None:
 
 
 def change_format(original: Any, dataset: Any) -> None:
-    """RecBole's ``Dataset._change_feat_format`` that leaves the times exact, float64 or int64."""
+    """RecBole's ``Dataset._change_feat_format``, after which the times are still exact: float64 or int64."""
     feat, time = dataset.inter_feat, dataset.time_field
     exact = _exact(feat[time]) if time in feat else None
     if exact is not None and exact.dtype == np.int64:
@@ -72,13 +74,13 @@ def change_format(original: Any, dataset: Any) -> None:
 
 
 def _exact(times: pd.Series) -> np.ndarray | None:
-    """The numbers of the column, [N]; [N, 2] where it is among ``numerical_features``; None where it holds no numbers."""
+    """The numbers of the column, [N]; [N, 2] if it is among ``numerical_features``; None if it holds no numbers."""
     values = np.array(times.tolist()) if times.dtype == object else times.to_numpy(copy=True)
     return values if values.dtype in (np.float64, np.int64) else None
 
 
-def as_recbole_s(parts: Iterable[Any]) -> None:
-    """Make the times of data sets that are split float32, as RecBole's models expect them."""
+def to_float32(parts: Iterable[Any]) -> None:
+    """Make the times of data sets float32, as RecBole's models expect them, after the split."""
     for part in parts:
         columns = part.inter_feat.interaction
         for name in (part.time_field, f"{part.time_field}{part.config['LIST_SUFFIX']}"):
@@ -87,7 +89,7 @@ def as_recbole_s(parts: Iterable[Any]) -> None:
 
 
 def remove_duplication(original: Any, dataset: Any) -> None:
-    """RecBole's ``Dataset._remove_duplication``, whose sort leaves the order of equal times open."""
+    """RecBole's ``Dataset._remove_duplication`` with a stable sort: equal times stay in the order of the file."""
     keep, feat, time = dataset.config["rm_dup_inter"], dataset.inter_feat, dataset.time_field
     if keep is None or time not in feat:
         original(dataset)
@@ -98,17 +100,17 @@ def remove_duplication(original: Any, dataset: Any) -> None:
 
 
 def time_based_split(original: Any, dataset: Any, *args: Any, **kwargs: Any) -> list[Any]:
-    """RecBole's ``Dataset.time_based_split``, which is right for rows in order of time only."""
+    """RecBole's ``Dataset.time_based_split``, after a sort by time: RecBole's is right for sorted rows only."""
     getLogger().info(
         "eval_args split TS takes the interactions in order of time, and cuts the test off at one time for all."
     )
     dataset.sort(by=dataset.time_field)
     columns, time = dataset.inter_feat.interaction, dataset.time_field
-    if columns[time].dim() > 1:  # Among numerical_features.
+    if columns[time].dim() > 1:  # It is among numerical_features.
         return original(dataset, *args, **kwargs)
-    # RecBole computes where to cut in float64, which has the places of all times, and not all times.
-    values, places = torch.unique(columns[time], return_inverse=True)
-    columns[time] = places.double()
+    # RecBole computes where to cut in float64, which holds the ranks of all times exactly, but not all times.
+    values, ranks = torch.unique(columns[time], return_inverse=True)
+    columns[time] = ranks.double()
     parts = original(dataset, *args, **kwargs)
     for part in (dataset, *parts):
         part.inter_feat.interaction[time] = values[part.inter_feat[time].long()]
@@ -116,7 +118,7 @@ def time_based_split(original: Any, dataset: Any, *args: Any, **kwargs: Any) -> 
 
 
 def order_by_time(config: Any) -> None:
-    """Let ``split: {TS: ...}`` order by time: RecBole's default, RO, would mix what was before with what came after."""
+    """Let ``split: {TS: ...}`` order by time: RecBole's default order, RO, would mix past and future."""
     args = config["eval_args"]
     if "TS" in (args["split"] or {}) and args["order"] != "TO" and not config["benchmark_filename"]:
         args["order"] = "TO"

@@ -1,4 +1,4 @@
-"""The fields of a line of an atomic file."""
+"""The fields of a line of an atomic file, and of its header."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from functools import cache
 _QUOTED = r'"((?:[^"]|"")*)"'
 
 
-def split_row(line: str, separator: str, width: int) -> list[str] | None:
-    """The fields of a line; None where their number is not ``width``.
+def split_header(line: str, separator: str) -> list[str]:
+    """The columns of a header, such as ``user_id:token``, without quotes around them."""
+    return [_without_quotes(column) for column in line.split(separator)]
 
-    A field in quotes loses them, and two quotes within are one, as in CSV. It may hold the separator, unless the line has
-    another number of fields then. Any other quote is a character like others.
+
+def split_row(line: str, separator: str, width: int) -> list[str] | None:
+    """The fields of a line; None if their number is not ``width``.
+
+    As in CSV, a field in quotes loses them, and two quotes inside it become one. It may hold the separator, if the line has
+    ``width`` fields then. Any other quote is a character like others.
 
     Args:
         line: without its end.
-        separator: what stands between two fields, literally.
+        separator: the text between two fields, taken literally.
         width: how many columns the header has.
     """
     for fields in (_over_separators(line, separator), [_without_quotes(field) for field in line.split(separator)]):
@@ -26,13 +31,13 @@ def split_row(line: str, separator: str, width: int) -> list[str] | None:
 
 
 def _over_separators(line: str, separator: str) -> list[str]:
-    """The fields where what is in quotes may hold the separator."""
+    """The fields, of which those in quotes may hold the separator."""
     fields, place = [], 0
     while place <= len(line):
-        found = _next_field(separator).match(line, place)
-        assert found is not None
-        fields.append(found["plain"] if found[1] is None else found[1].replace('""', '"'))
-        place = found.end() + len(separator)
+        field = _next_field(separator).match(line, place)
+        assert field is not None
+        fields.append(field["plain"] if field[1] is None else field[1].replace('""', '"'))
+        place = field.end() + len(separator)
     return fields
 
 

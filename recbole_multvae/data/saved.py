@@ -1,8 +1,8 @@
-"""``save_dataset`` and ``save_dataloaders``: what is saved is used only where everything that made it is the same.
+"""``save_dataset`` and ``save_dataloaders``: what was saved is used only if all that it was made from is the same.
 
-RecBole compares some keys of the configuration, and neither the data's files nor the split
+RecBole compares some keys of the configuration, but neither the data's files nor the split
 (``recbole/data/utils.py:create_dataset``, ``load_split_dataloaders``). Here a digest of the files' content and of the
-configuration stands behind the pickle, where RecBole does not look. Without the same digest nothing is unpickled.
+configuration is written after the pickle, where RecBole does not look. A file with another digest is not unpickled.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from recbole.utils import ModelType, argument_list
 
 import recbole_multvae
 from recbole_multvae.config import automatic
-from recbole_multvae.data.content import digest, files_of
+from recbole_multvae.data.digests import digest, files_of
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.files import atomic_write
 
-#: The keys that RecBole's list of those of a data set leaves out.
+#: Keys of a data set that are not in RecBole's list of them.
 _MORE_KEYS = ("seed", "repeatable", "encoding", "numerical_features", "discretization", "alias_of_user_id",
               "kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval")  # fmt: skip
-#: The keys that make no difference to the loaders.
-_NO_MATTER = frozenset({
+#: Keys that do not change the loaders.
+_IRRELEVANT_KEYS = frozenset({
     "data_path", "checkpoint_dir", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path",
     "show_progress", "state", "log_wandb", "wandb_project", "device", "gpu_id", "use_gpu",
 })  # fmt: skip
@@ -38,44 +38,44 @@ _MARK = b"recbole-multvae made this of "
 
 def create_dataset(original: Any, config: Any) -> Any:
     """RecBole's ``create_dataset``."""
-    kind = _class_of(config)
+    kind = _dataset_class(config)
     file = Path(config["dataset_save_path"] or Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth")
     keys = {key: config[key] for key in (*argument_list.dataset_arguments, *_MORE_KEYS)}
-    keys["order"] = config["eval_args"]["order"]  # Times that are missing may not decide.
-    if file.is_file() and _is_of(file, _digest(config, [kind, keys]), "data set"):
-        dataset = _unpickled(file)
+    keys["order"] = config["eval_args"]["order"]  # Missing times are refused only if the order is by time.
+    if file.is_file() and _is_made_of(file, _digest(config, [kind, keys]), "data set"):
+        dataset = _unpickle(file)
         dataset.config, dataset.dataset_path = config, config["data_path"]
         return dataset
-    dataset = _made_anew(original, config)
+    dataset = _read_files(original, config)
     if config["save_dataset"]:
         _save(dataset, Path(config["checkpoint_dir"]) / f"{config['dataset']}-{kind}.pth", _digest(config, [kind, keys]))
     return dataset
 
 
-def _class_of(config: Any) -> str:
-    own = f"{config['model']}Dataset"
-    if hasattr(recbole.data.dataset, own):
-        return getattr(recbole.data.dataset, own).__name__
+def _dataset_class(config: Any) -> str:
+    by_model = getattr(recbole.data.dataset, f"{config['model']}Dataset", None)
+    if by_model is not None:
+        return by_model.__name__
     by_type = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
     return by_type.get(config["MODEL_TYPE"], "Dataset")
 
 
-def _made_anew(original: Any, config: Any) -> Any:
+def _read_files(original: Any, config: Any) -> Any:
     """The data set from its files: RecBole finds no saved one, and saves none."""
-    given = {key: config[key] for key in ("dataset_save_path", "save_dataset")}
+    before = {key: config[key] for key in ("dataset_save_path", "save_dataset")}
     config["dataset_save_path"], config["save_dataset"] = os.path.join(os.devnull, "nothing"), False
     try:
         return original(config)
     finally:
-        for key, value in given.items():
+        for key, value in before.items():
             config[key] = value
 
 
 def save_loaders(_: Any, config: Any, dataloaders: Sequence[Any]) -> None:
-    """RecBole's ``save_split_dataloaders``, after which the loaders are what they were.
+    """RecBole's ``save_split_dataloaders``, which leaves the loaders as they were.
 
     Raises:
-        ConfigurationError: the loaders are those of a model of knowledge, which RecBole cannot save.
+        ConfigurationError: the loaders are those of a knowledge-based model, which RecBole cannot save.
     """
     if not all(hasattr(loader, "generator") for loader in dataloaders):
         raise ConfigurationError(f"save_dataloaders=True does not go with {config['model']}: take save_dataset=True.")
@@ -91,12 +91,15 @@ def save_loaders(_: Any, config: Any, dataloaders: Sequence[Any]) -> None:
 
 
 def load_loaders(_: Any, config: Any) -> tuple[Any, ...] | None:
-    """RecBole's ``load_split_dataloaders``: those of training, validation and test, or None."""
+    """RecBole's ``load_split_dataloaders``: the loaders of training, validation and test; None if none fit.
+
+    It also sets keys left at ``auto``: RecBole does not split the data again.
+    """
     file = Path(config["dataloaders_save_path"] or _loaders_file(config))
-    if not (file.is_file() and _is_of(file, _digest(config, _all_keys(config)), "data loaders")):
+    if not (file.is_file() and _is_made_of(file, _digest(config, _all_keys(config)), "data loaders")):
         return None
     loaders = []
-    for loader, state in _unpickled(file):
+    for loader, state in _unpickle(file):
         loader.config = loader._dataset.config = config
         _set_generator(loader, torch.Generator())
         loader.generator.set_state(state)
@@ -114,18 +117,18 @@ def _set_generator(loader: Any, generator: torch.Generator | None) -> None:
 
 
 def _all_keys(config: Any) -> dict[str, Any]:
-    # What was chosen for a key left at auto follows from the others, and is not known before the data are split.
-    chosen = {key: automatic.AUTO for key in automatic.RULES if key not in config.external_config_dict}
-    return {key: value for key, value in {**config.final_config_dict, **chosen}.items() if key not in _NO_MATTER}
+    # The values of keys left at auto follow from the others, and are not known before the data are split.
+    at_auto = {key: automatic.AUTO for key in automatic.RULES if key not in config.external_config_dict}
+    return {key: value for key, value in {**config.final_config_dict, **at_auto}.items() if key not in _IRRELEVANT_KEYS}
 
 
-def _digest(config: Any, said: Any) -> str:
+def _digest(config: Any, keys: Any) -> str:
     versions = [recbole.__version__, recbole_multvae.__version__]
-    return digest([said, files_of(config["dataset"], config["data_path"]), versions])
+    return digest([keys, files_of(config["dataset"], config["data_path"]), versions])
 
 
-def _is_of(file: Path, made_of: str, what: str) -> bool:
-    """Whether a file of ours is of this digest; one that is not, or is not ours, is told."""
+def _is_made_of(file: Path, made_of: str, what: str) -> bool:
+    """Whether a file has the mark of this package and this digest. The log says whether it is used."""
     end = _MARK + made_of.encode()
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - len(end)))
@@ -137,7 +140,7 @@ def _is_of(file: Path, made_of: str, what: str) -> bool:
     return same
 
 
-def _unpickled(file: Path) -> Any:
+def _unpickle(file: Path) -> Any:
     with file.open("rb") as stream:
         return pickle.load(stream)
 

@@ -1,1 +1,1 @@
-"""One experiment: its configuration, its data and model, its run in this process or in several."""
+"""One experiment: make its configuration, prepare data and model, and run it in this process or in several."""

@@ -1,22 +1,24 @@
-"""RecBole's configuration, made from files, a dictionary and a command line, with a sentence for every ordinary mistake."""
+"""RecBole's configuration from files, a dictionary and a command line, with one sentence for every ordinary mistake."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+import recbole
 from recbole.config import Config
 
-from recbole_multvae.config import shipped, yaml_files
-from recbole_multvae.config.keys import check_former_keys, check_keys, recbole_keys
+from recbole_multvae.config.keys import check_former_keys, check_keys, did_you_mean, recbole_keys
 from recbole_multvae.config.settings import RecommenderSettings
 from recbole_multvae.config.values import check_values
+from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.exact_times import order_by_time
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.many_users import scores_users
+from recbole_multvae.models import FAMILY
 from recbole_multvae.training.processes import join_group
 
 #: Keys whose value is a name, though it may look like a number or like a division: ``--checkpoint_dir=2026/11``.
@@ -32,20 +34,52 @@ def make_config(
     Args:
         model: the name of a model; None reads it from the configuration.
         dataset: the name of a data set; None reads it from the configuration.
-        files: paths of YAML files.
+        files: paths of YAML files, or names of shipped ones.
         keys: further configuration keys.
         command_line: the keys of the command line and their values as text; None reads ``sys.argv`` as RecBole does.
 
     Raises:
         ConfigurationError: a file is not YAML of keys and values, a key is misspelt, or a value is not allowed.
     """
-    config = _CheckedConfig(model, dataset, files, keys, command_line)
+    config = _plain(_CheckedConfig(model, dataset, files, keys, command_line))
     order_by_time(config)
-    config.__class__ = Config  # A checkpoint holds it, and must load without this module.
+    if "local_rank" in config:  # One process of several.
+        join_group(config)
+    else:
+        config._init_device()
     return config
 
 
+def model_names() -> set[str]:
+    """The names of RecBole's models, read from its files without importing them, and of ours."""
+    files = (Path(recbole.__file__).parent / "model").glob("*_recommender/*.py")
+    classes = {name for file in files for name in re.findall(r"^class (\w+)", file.read_text("utf-8"), re.MULTILINE)
+               if name.lower() == file.stem}  # fmt: skip
+    return classes | {model.__name__ for model in FAMILY}
+
+
+def check_model(model: str) -> None:
+    """Refuse the name of a model that does not exist.
+
+    Raises:
+        ConfigurationError: names the most similar model, or all of them.
+    """
+    names = model_names()
+    if model not in names:
+        hint = did_you_mean(model, names, f": expected one of {', '.join(sorted(names))}.")
+        raise ConfigurationError(f"--model={model} is neither one of RecBole's models nor one of ours{hint}")
+
+
+def _plain(config: Config) -> Config:
+    """The same configuration as RecBole's own class: a checkpoint holds it, and must load without this module."""
+    plain = Config.__new__(Config)
+    vars(plain).update(vars(config))
+    return plain
+
+
 class _CheckedConfig(Config):
+    """RecBole's ``Config`` with checks of its keys and values. It leaves the device to :func:`make_config`."""
+
     def __init__(self, model: Any, dataset: Any, files: Any, keys: Any, command_line: Mapping[str, str] | None) -> None:
         self.command_line = command_line
         super().__init__(model, dataset, files, keys)
@@ -65,7 +99,7 @@ class _CheckedConfig(Config):
     def _converted(self, key: str, value: Any) -> Any:
         try:
             converted = super()._convert_config_dict({key: value})[key]
-        except Exception:  # RecBole evaluates the text. What fails, with whatever error, is no value but text.
+        except Exception:  # RecBole evaluates the text. If that fails, with whatever error, the value is the text.
             return value
         return value if key in _NAMES and not isinstance(converted, str) else converted
 
@@ -76,56 +110,21 @@ class _CheckedConfig(Config):
             self.final_config_dict["data_path"] = str(folder)
 
     def _init_device(self) -> None:
-        if "local_rank" in self.final_config_dict:
-            join_group(self)
-        else:
-            super()._init_device()
+        pass
 
     def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         settings = getattr(model_class, "settings_class", None)
-        if settings is None and scores_users(model_class):
-            self.internal_config_dict |= RecommenderSettings().model_dump()
-            RecommenderSettings.from_config(self.external_config_dict)
         if settings is None:
-            own = {*self.internal_config_dict, *ActivitySettings.model_fields} - recbole_keys()
-            check_keys(self.external_config_dict, own)
+            self._check_recbole_model(model_class)
+        ActivitySettings.from_config(self.external_config_dict)
         check_former_keys(self.external_config_dict, self.internal_config_dict)
         check_values(self.external_config_dict, self.internal_config_dict, settings.model_fields if settings else ())
 
-
-def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
-    """Read the keys and values of a YAML file; the text ``None`` is None, as on the command line.
-
-    Args:
-        file: its path; where there is no such file, the name of one of the package's, with or without ``.yaml``.
-        loader: PyYAML's.
-
-    Raises:
-        ConfigurationError: there is no such file, it is not YAML of keys and values, or it names a key twice.
-    """
-    path = Path(file)
-    if not path.exists():
-        path = shipped.configurations().get(str(file).removesuffix(".yaml"), path)
-    try:
-        keys = yaml_files.parse(path.read_text("utf-8"), loader)
-    except OSError:
-        raise ConfigurationError(
-            f"--config_files names {str(file)!r}, but there is no such file, and the files that come with this package are "
-            f"{', '.join(shipped.configurations())}."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"The configuration file {file} is not in UTF-8: save it in this encoding.") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1} of" if mark else ""
-        raise ConfigurationError(f"Cannot read{line} the configuration file {file} as YAML: {reason}.") from error
-    except (ValueError, OverflowError) as error:
-        raise ConfigurationError(f"Cannot read the configuration file {file} as YAML: {error}.") from error
-    if not (isinstance(keys, dict) and all(isinstance(key, str) for key in keys)):
-        raise ConfigurationError(
-            f"The configuration file {file} {'is empty' if keys is None else 'holds something else than keys and values'}: "
-            "expected lines such as epochs: 20."
-        )
-    return keys
+    def _check_recbole_model(self, model_class: Any) -> None:
+        """Check the keys of a model of RecBole's; those of ours are checked in registration, for RecBole's script too."""
+        if scores_users(model_class):
+            self.internal_config_dict |= RecommenderSettings().model_dump()
+            RecommenderSettings.from_config(self.external_config_dict)
+        model_keys = {*self.internal_config_dict, *ActivitySettings.model_fields} - recbole_keys()
+        check_keys(self.external_config_dict, model_keys)

@@ -1,4 +1,4 @@
-"""What a configuration asks for, compared with the data set and with the parts that its split makes."""
+"""Checks of a configuration against the data set, and against the parts that its split makes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from recbole_multvae.errors import ConfigurationError, DataError
 
 
 def check_data(data: Any, config: Config) -> None:
-    """Compare with the whole data set.
+    """Check a configuration against the whole data set.
 
     Raises:
-        ConfigurationError: a key asks for more items than there are, or for times that are not loaded.
-        DataError: there is too little to train and test.
+        ConfigurationError: a key needs more items than there are, or times that are not loaded.
+        DataError: there are too few interactions to train and test.
     """
     name, time = config["dataset"], config["TIME_FIELD"]
     if len(data.inter_feat) < 2:
@@ -32,11 +32,11 @@ def check_data(data: Any, config: Config) -> None:
 
 
 def check_parts(parts: list[Any], config: Config) -> None:
-    """Compare with the data sets for training, validation and test.
+    """Check a configuration against the data sets for training, validation and test.
 
     Raises:
         ConfigurationError: a protocol leaves fewer items than ``topk``.
-        DataError: nobody of the test is known, or somebody has every item that may be drawn.
+        DataError: no user of the test is in training, or a user has every item that may be drawn as a negative.
     """
     train, _, test = parts
     _check_topk(train, config)
@@ -58,20 +58,22 @@ def _check_topk(data: Any, config: Config) -> None:
 
 
 def _check_popular(parts: list[Any], config: Config) -> None:
-    """RecBole draws items by popularity until the user lacks one: for ever, where the user has all that were clicked."""
+    """RecBole draws items by popularity until one is new to the user. It never ends if the user has all clicked items."""
     modes = [mode for mode in config["eval_args"]["mode"].values() if mode.startswith("pop")]
-    trained = (config["train_neg_sample_args"] or {}).get("distribution") == "popularity"
-    if not (modes or trained):
+    in_training = (config["train_neg_sample_args"] or {}).get("distribution") == "popularity"
+    if not (modes or in_training):
         return
     clicks = [distinct_clicks(part) for part in parts]
     whole = ones(clicks[0] + clicks[1] + clicks[2])
-    known = np.unique(whole.indices).size
-    drawn = {f"eval_args mode={mode!r}": whole for mode in modes} | ({"train_neg_sample_args": clicks[0]} if trained else {})
-    for key, used in drawn.items():
-        if np.diff(used.indptr).max() >= known:
+    n_clicked = np.unique(whole.indices).size
+    used = {f"eval_args mode={mode!r}": whole for mode in modes}
+    used |= {"train_neg_sample_args": clicks[0]} if in_training else {}
+    for key, user_items in used.items():
+        if np.diff(user_items.indptr).max() >= n_clicked:
             raise DataError(
                 f"{key} draws items that a user lacks by their popularity, and a user of {config['dataset']} has all "
-                f"{known} items that anybody has: leave such users out with user_inter_num_interval='[1,{known - 1}]'."
+                f"{n_clicked} items that anybody has: leave such users out with "
+                f"user_inter_num_interval='[1,{n_clicked - 1}]'."
             )
 
 
@@ -80,8 +82,8 @@ def _check_users(train: Any, test: Any, config: Config) -> None:
     unknown = len(np.setdiff1d(tested, train.inter_feat[train.uid_field].numpy()))
     if unknown == len(tested):
         raise DataError(
-            f"None of the {unknown} users of the test has an interaction in training, and nothing is known of them: look at "
-            f"the split of the data set {config['dataset']}, or hold users out with eval_args split SG."
+            f"None of the {unknown} users of the test has an interaction in training, so that nothing can be recommended to "
+            f"them: change the split of the data set {config['dataset']}, or hold users out with eval_args split SG."
         )
     if unknown:
         getLogger().warning(f"{unknown:,} of {len(tested):,} users of the test have no interaction in training.")
@@ -90,8 +92,8 @@ def _check_users(train: Any, test: Any, config: Config) -> None:
 def _check_repeated(train: Any, test: Any) -> None:
     fields = train.uid_field, train.iid_field
     users_and_items = [[part.inter_feat[field].numpy() for field in fields] for part in (train, test)]
-    known, asked = (users * train.item_num + items for users, items in users_and_items)
-    if repeated := int(np.isin(asked, known).sum()):
+    train_pairs, test_pairs = (users * train.item_num + items for users, items in users_and_items)
+    if repeated := int(np.isin(test_pairs, train_pairs).sum()):
         getLogger().warning(
             f"{repeated:,} of {len(test):,} interactions of the test repeat a user and an item of training, and may be "
             "found again: rm_dup_inter=first keeps one of each."

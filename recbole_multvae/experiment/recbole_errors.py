@@ -1,7 +1,7 @@
-"""What RecBole refuses, as one sentence.
+"""RecBole's errors as one sentence.
 
-RecBole raises an error with a text where it finds a mistake of the user: such a text is shown as it is. Any other error is
-a bug, of RecBole or of this package, and keeps its traceback.
+RecBole raises an error with a text if it finds a mistake of the user: this text is shown as it is. Any other error is a bug,
+of RecBole or of this package, and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RECBOLE = str(Path(recbole.__file__).parent)
 
 
 def one_line(text: object) -> str:
-    """A text in one line, cut where it is very long: some errors of RecBole print a whole table."""
+    """A text in one line, cut if it is very long: some errors of RecBole print a whole table."""
     line = " ".join(str(text).split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
@@ -31,7 +31,7 @@ def explain_recbole_errors() -> Iterator[None]:
 
     Raises:
         ConfigurationError: RecBole, or a package it needs, refuses the configuration.
-        DataError: a model of RecBole's reads a column that the data set does not have.
+        DataError: a model of RecBole reads a column that the data set does not have.
     """
     try:
         yield
@@ -57,7 +57,7 @@ def _in_recbole(frame: traceback.FrameSummary) -> bool:
 
 
 def _is_missing_column(error: Exception, frames: traceback.StackSummary) -> bool:
-    """Whether RecBole's code asked RecBole's table of a batch for a column that it does not have."""
+    """Whether RecBole's code read a column of a batch that does not exist."""
     return (
         isinstance(error, KeyError)
         and len(frames) > 1

@@ -1,4 +1,4 @@
-"""One run: configuration, data, training, evaluation."""
+"""One training from its configuration to its results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recbole.utils import get_environment, set_color
 from recbole_multvae.evaluation import activity
 from recbole_multvae.evaluation.activity import ActivityEvaluator, ActivitySettings
 from recbole_multvae.experiment.configuration import make_config
-from recbole_multvae.experiment.preparation import prepare
+from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
 
 
@@ -31,7 +31,7 @@ def run(
     Args:
         model: the name of a model, RecBole's or ours; None reads it from the configuration.
         dataset: the name of a data set; None reads it from the configuration.
-        config_file_list: paths of YAML files.
+        config_file_list: paths of YAML files, or names of shipped ones.
         config_dict: further configuration keys.
         saved: whether to save the best model and to test it rather than the last.
         command_line: configuration keys that win over all others, their values as text; None reads ``sys.argv``, as
@@ -49,32 +49,18 @@ def run(
     """
     with explain_recbole_errors():
         config = make_config(model, dataset, config_file_list, config_dict, command_line)
-        return _run(config, saved, announce)
-
-
-def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[str, Any]:
-    quantiles = ActivitySettings.from_config(config).activity_quantiles
-    experiment = prepare(config)
-    trainer = experiment.trainer
-    by_activity = None
-    if quantiles:
-        experiment.check_part("test", f"activity_quantiles={quantiles}")
-        by_activity = ActivityEvaluator(trainer.evaluator, quantiles, experiment.train_data, experiment.test_data)
-    announce(trainer.saved_model_file)
-    best_score, best_result = experiment.fit(saved)
-    trainer.evaluator = by_activity or trainer.evaluator
-    test_result = experiment.test(saved)
-
-    logger = getLogger()
-    logger.info(f"The running environment of this training is as follows:\n{get_environment(config).draw()}")
-    logger.info(set_color("best valid ", "yellow") + f": {best_result}")
-    logger.info(set_color("test result", "yellow") + f": {test_result}")
-    if test_result is None:
-        logger.warning("There is no test result, as the split leaves no interaction for the test.")
-    if by_activity and config["local_rank"] == 0:
-        _show_activity(by_activity.groups, trainer.saved_model_file)
-    if not config["single_spec"]:
-        torch.distributed.destroy_process_group()
+        experiment = prepare(config)
+        by_activity = _activity_evaluator(experiment)
+        announce(experiment.trainer.saved_model_file)
+        best_score, best_result = experiment.fit(saved)
+        if by_activity:
+            experiment.trainer.evaluator = by_activity
+        test_result = experiment.test(saved)
+        _log_results(config, best_result, test_result)
+        if by_activity and config["local_rank"] == 0:
+            _log_activity(by_activity.groups, experiment.trainer.saved_model_file)
+        if not config["single_spec"]:
+            torch.distributed.destroy_process_group()
     return {
         "best_valid_score": best_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -83,6 +69,24 @@ def _run(config: Config, saved: bool, announce: Callable[[str], None]) -> dict[s
     }
 
 
-def _show_activity(groups: list[activity.Group], checkpoint: str) -> None:
+def _activity_evaluator(experiment: Experiment) -> ActivityEvaluator | None:
+    """An evaluator of the test by activity of the users, if the configuration asks for it."""
+    quantiles = ActivitySettings.from_config(experiment.config).activity_quantiles
+    if not quantiles:
+        return None
+    experiment.check_part("test", f"activity_quantiles={quantiles}")
+    return ActivityEvaluator(experiment.trainer.evaluator, quantiles, experiment.train_data, experiment.test_data)
+
+
+def _log_results(config: Config, best_result: dict[str, float], test_result: dict[str, float] | None) -> None:
+    logger = getLogger()
+    logger.info(f"The running environment of this training is as follows:\n{get_environment(config).draw()}")
+    logger.info(set_color("best valid ", "yellow") + f": {best_result}")
+    logger.info(set_color("test result", "yellow") + f": {test_result}")
+    if test_result is None:
+        logger.warning("There is no test result, as the split leaves no interaction for the test.")
+
+
+def _log_activity(groups: list[activity.Group], checkpoint: str) -> None:
     file = activity.draw(groups, checkpoint)
     getLogger().info(f"The test by activity of the users, drawn in {file}:\n{activity.table(groups)}")

@@ -1,1 +1,1 @@
-"""Tables of users' own data, CSV, JSON lines and Parquet, become RecBole's atomic files."""
+"""The import of a user's tables, CSV, JSON lines or Parquet, into RecBole's atomic files."""

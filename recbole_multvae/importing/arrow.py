@@ -1,4 +1,4 @@
-"""pyarrow, which is an extra: where it is missing, or too new for the NumPy at hand, one sentence says so."""
+"""pyarrow, an optional dependency. One sentence says that it is missing, or that it does not fit the installed NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of a table as the text of an atomic file's cells."""
+"""The values of a table as text for the cells of an atomic file."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from recbole_multvae.errors import DataError
 from recbole_multvae.importing.arrow import pa, pc
 from recbole_multvae.importing.source import Chunk, in_words
 
-#: What no cell can hold: an atomic file has a row a line and tabs between values. NUL ends a text for some readers.
+#: Characters that no cell can hold: in an atomic file a line is a row, and tabs separate values. NUL ends a text for some
+#: readers.
 _FORBIDDEN = "[\t\n\r\\x00]"
 _PADDING = "[PAD]"
 
 
 def as_text(array: pa.Array) -> pa.Array | None:
-    """A column as text, null where there is nothing; None for a column of lists, objects or bytes.
+    """A column as text, with null for a missing value; None for a column of lists, objects or bytes.
 
-    Numbers that are whole have no decimal point: 12.0 of a column of floats is 12.
+    Whole numbers get no decimal point: 12.0 in a column of floats becomes 12.
     """
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -31,7 +32,7 @@ def as_text(array: pa.Array) -> pa.Array | None:
         return pc.replace_substring_regex(array.cast(pa.string()), r"\.0+$", "")
     try:
         return array.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # Bytes that are no text, and kinds without one.
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # Bytes that are not text, and types that have no text form.
         return None
 
 
@@ -54,7 +55,7 @@ def text_bytes(array: pa.Array) -> memoryview:
 
 
 def _holds(array: pa.Array, *characters: bytes) -> bool:
-    """Whether some character, or text, is anywhere in an array: few files have any of those that need care."""
+    """Whether an array has some character or text anywhere: one fast test spares most files the test of every value."""
     data = bytes(text_bytes(array))
     return any(character in data for character in characters)
 
@@ -65,7 +66,7 @@ def ids(chunk: Chunk, column: str, role: str) -> pa.Array:
     Args:
         chunk: the rows.
         column: the column of the ids.
-        role: what they are of, for an error: user or item.
+        role: user or item, for an error.
 
     Raises:
         DataError: an id is missing, is RecBole's name for padding, or holds a tab or a line end.
@@ -91,14 +92,14 @@ def ids(chunk: Chunk, column: str, role: str) -> pa.Array:
 
 
 def one_line(text: pa.Array) -> tuple[pa.Array, int]:
-    """Text in which every run of tabs, line ends and NULs is a space, with "" for null; and how many values had any."""
+    """Text with a space for every run of tabs, line ends and NULs, and "" for null; and the number of changed values."""
     text = pc.fill_null(text, "")
     changed = pc.sum(pc.match_substring_regex(text, _FORBIDDEN)).as_py() or 0
     return (pc.replace_substring_regex(text, f"{_FORBIDDEN}+", " ") if changed else text), changed
 
 
 def quoted(text: pa.Array) -> pa.Array:
-    """Text as it stands in an atomic file: in quotes where it begins with one, as a reader would take that for quoting."""
+    """Text for an atomic file: a text that begins with a quote is put in quotes, so that readers do not remove its own."""
     if not _holds(text, b'"'):
         return text
     inside = pc.binary_join_element_wise('"', pc.replace_substring(text, '"', '""'), '"', "")
@@ -112,7 +113,7 @@ def lines(columns: list[pa.Array]) -> memoryview:
 
 
 def first_failing(array: pa.Array, convert: Callable[[pa.Array], object]) -> int:
-    """The first row at which a conversion of an array fails, by halving it."""
+    """The first row at which a conversion of an array fails, found by bisection."""
     low, high = 0, len(array)  # array[:low] converts, array[:high] does not.
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""Which column of a table is which: as the command line names them, or by their usual names."""
+"""The roles of a table's columns: user, item, rating and time. The command line names them, or their usual names tell."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from recbole_multvae.errors import ConfigurationError, DataError
 
-#: What leaves a column out on the command line.
+#: The value on the command line that leaves a column out.
 NONE = "none"
-#: The usual names by role, likely ones first, in lower case and without what is no letter or digit.
+#: The usual names by role, the likeliest first, in lower case and with letters and digits only.
 USUAL = {
     "user": """user userid uid users username userno customer customerid customerno visitor visitorid reviewer reviewerid
         member memberid account accountid profile profileid client clientid buyer buyerid player playerid listener listenerid
@@ -26,7 +26,7 @@ USUAL = {
         ratingtime ratingtimestamp reviewtime clicktime viewtime purchasetime purchasedate orderdate orderdatetime
         invoicedate transactiondate tdat playedat watchedat visitedat checkintime timest""",
 }
-#: Of a table of items, the item's column may have one of these names too.
+#: The usual names of the item's column in a table of items.
 USUAL_OF_ITEMS = f"{USUAL['item']} id code key"
 USUAL_TITLES = "title name"
 
@@ -42,7 +42,7 @@ class Roles:
 
 
 def plain(name: str) -> str:
-    """A name as the usual names are written, without the type that an atomic file adds to it, as in user_id:token."""
+    """A name in the form of the usual names, and without the type of an atomic file, as in user_id:token."""
     return re.sub(r"[\W_]", "", re.sub(r":(token|float)(_seq)?$", "", name)).lower()
 
 
@@ -68,48 +68,47 @@ def checked(path: Path, names: Sequence[str], name: str, flag: str) -> str:
 
 
 def guess(names: Sequence[str], usual: str) -> list[str]:
-    """The columns that have the likeliest of some usual names: more than one where they differ in case and the like."""
+    """The columns with the likeliest of some usual names. They are several if they differ only in case and the like."""
     for candidate in usual.split():
-        if found := [name for name in names if plain(name) == candidate]:
-            return found
+        if columns := [name for name in names if plain(name) == candidate]:
+            return columns
     return []
 
 
 def guess_title(names: Iterable[str]) -> str | None:
-    """The column of titles: named title or name, or ending in it, as product_title."""
+    """The column of titles: its name is title or name, or ends in one of them, as product_title."""
     names = list(names)
     for usual in USUAL_TITLES.split():
-        if found := [name for name in names if plain(name) == usual] or [
-            name for name in names if plain(name).endswith(usual)
-        ]:
-            return found[0]
+        exact = [name for name in names if plain(name) == usual]
+        if columns := exact or [name for name in names if plain(name).endswith(usual)]:
+            return columns[0]
     return None
 
 
-def resolve(path: Path, names: Sequence[str], asked: Mapping[str, str | None]) -> tuple[Roles, list[str]]:
+def resolve(path: Path, names: Sequence[str], flags: Mapping[str, str | None]) -> tuple[Roles, list[str]]:
     """Find the columns of a table of interactions.
 
     Args:
         path: the file, for errors.
         names: its columns.
-        asked: the columns that the command line names, by role.
+        flags: the columns that the command line names, by role; None for one that it does not name.
 
     Returns:
         The columns, and the roles that were guessed.
 
     Raises:
         ConfigurationError: two roles have the same column.
-        DataError: a column is not there, or cannot be guessed.
+        DataError: a column does not exist, or cannot be guessed.
     """
-    named = {role: _named(path, names, role, name) for role, name in asked.items() if name is not None}
-    left = [name for name in names if name not in named.values()]
-    guessed = {role: _guessed(path, left, names, role) for role in USUAL if role not in named}
-    found: dict[str, str | None] = {**named, **guessed}
-    used = [name for name in found.values() if name is not None]
+    named = {role: _named(path, names, role, name) for role, name in flags.items() if name is not None}
+    unnamed = [name for name in names if name not in named.values()]
+    guessed = {role: _guessed(path, unnamed, names, role) for role in USUAL if role not in named}
+    columns: dict[str, str | None] = {**named, **guessed}
+    used = [name for name in columns.values() if name is not None]
     if twice := next((name for name in used if used.count(name) > 1), None):
-        roles = " and ".join(f"--{role}" for role, name in found.items() if name == twice)
+        roles = " and ".join(f"--{role}" for role, name in columns.items() if name == twice)
         raise ConfigurationError(f"The column {twice!r} is named for {roles}: name different columns.")
-    resolved = Roles(str(found["user"]), str(found["item"]), found["rating"], found["time"])
+    resolved = Roles(str(columns["user"]), str(columns["item"]), columns["rating"], columns["time"])
     return resolved, [role for role in USUAL if guessed.get(role) is not None]
 
 
@@ -119,27 +118,35 @@ def _named(path: Path, names: Sequence[str], role: str, name: str) -> str | None
     return checked(path, names, name, f"--{role}")
 
 
-def _guessed(path: Path, left: Sequence[str], names: Sequence[str], role: str) -> str | None:
-    found = guess(left, USUAL[role])
-    if len(found) == 1 or (not found and role in ("rating", "time")):
-        return found[0] if found else None
-    if found:
-        flag = f"--{role} {found[0]}" + (" or none" if role in ("rating", "time") else "")
-        raise DataError(f"{path} has several columns for the {role}, {listed(found)}: name one, for example {flag}.")
+def _guessed(path: Path, unnamed: Sequence[str], names: Sequence[str], role: str) -> str | None:
+    candidates = guess(unnamed, USUAL[role])
+    if len(candidates) == 1 or (not candidates and role in ("rating", "time")):
+        return candidates[0] if candidates else None
+    if candidates:
+        flag = f"--{role} {candidates[0]}" + (" or none" if role in ("rating", "time") else "")
+        raise DataError(f"{path} has several columns for the {role}, {listed(candidates)}: name one, for example {flag}.")
     numbers = all(re.fullmatch(r"[\d.,:-]+", name) for name in names)
     advice = "--no-header, and number the columns: --user 1 --item 2" if numbers else f"--{role}"
-    raise DataError(f"Cannot tell which column of {path} holds the {role}: it has {listed(names)}; say it with {advice}.")
+    raise DataError(f"Cannot tell which column of {path} holds the {role}: it has {listed(names)}; name it with {advice}.")
 
 
-def item_column(path: Path, names: Sequence[str], asked: str | None, of_interactions: str) -> str:
-    """The column of a table of items that holds their ids: the one asked for, of the same name, or of a usual one.
+def item_column(path: Path, names: Sequence[str], flag: str | None, of_interactions: str) -> str:
+    """The column of ids in a table of items.
+
+    Args:
+        path: the file, for errors.
+        names: its columns.
+        flag: the column that the command line names; None: the one of the same name as in the interactions, or a usual one.
+        of_interactions: the item's column in the table of interactions.
 
     Raises:
-        DataError: the column is not there, or cannot be guessed.
+        DataError: the column does not exist, or cannot be guessed.
     """
-    if asked is not None:
-        return checked(path, names, asked, "--item-id")
-    found = [of_interactions] if of_interactions in names else guess(names, USUAL_OF_ITEMS)
-    if not found:
-        raise DataError(f"Cannot tell which column of {path} holds the item: it has {listed(names)}; say it with --item-id.")
-    return checked(path, names, found[0], "--item-id")
+    if flag is not None:
+        return checked(path, names, flag, "--item-id")
+    candidates = [of_interactions] if of_interactions in names else guess(names, USUAL_OF_ITEMS)
+    if not candidates:
+        raise DataError(
+            f"Cannot tell which column of {path} holds the item: it has {listed(names)}; name it with --item-id."
+        )
+    return checked(path, names, candidates[0], "--item-id")

@@ -1,7 +1,7 @@
-"""CSV, TSV and the like. A line is a row but where a quoted value holds a line end.
+"""CSV, TSV and other text with separators. A line is a row, unless a quoted value holds a line end.
 
-Arrow reads what is plain. It takes any quote as it comes, so text in which a quote is not exactly where CSV has it goes
-through Python's csv module in strict mode, which says what is wrong; and so does text that Arrow refuses.
+Arrow reads plain text fast, but it accepts any misplaced quote. Text with a quote that is not where CSV allows it, and text
+that Arrow refuses, is read by Python's csv module in strict mode, which says what is wrong.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from recbole_multvae.importing.files import BLOCK, texts
 from recbole_multvae.importing.separators import STAND_IN, guess_separator, quoting
 from recbole_multvae.importing.source import Chunk, in_words
 
-#: Characters in which the header and the separator are looked for, and lines of them.
+#: The header and the separator are looked for in this many characters, and in this many lines of them.
 _SAMPLE, _SAMPLE_LINES = 1 << 20, 50
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a text file is written: what the command line says about it, or the default."""
+    """How a text file is written: separator (None: guess), encoding, whether it has a header and quotes."""
 
     separator: str | None = None
     encoding: str = "utf-8"
@@ -43,10 +43,10 @@ class Delimited:
 
     Args:
         path: the file.
-        layout: how it is written; a separator that is None is guessed.
+        layout: how it is written.
 
     Raises:
-        DataError: the file has one column only, or no rows.
+        DataError: the file has only one column, or no rows.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
@@ -64,7 +64,7 @@ class Delimited:
         self.names = first if layout.header else [str(number) for number in range(1, len(first) + 1)]
 
     def _first_row(self, sample: str) -> tuple[int, list[str]]:
-        """The number of lines of the header, 0 where there is none, and the values of the first row."""
+        """The number of lines of the header, 0 without one, and the values of the first row."""
         reader = self._reader(io.StringIO(self._prepared(sample), newline=""))
         try:
             first: list[str] = [self._restored(name).strip() for name in next(filter(None, reader))]
@@ -76,16 +76,16 @@ class Delimited:
                 f"{self.path} has one column only, {in_words(*first)}: name what separates its columns with --separator, "
                 "such as ';'."
             )
-        with suppress(csv.Error):  # It is said when the rows are read.
+        with suppress(csv.Error):  # chunks() will raise it with its line.
             if skipped and not any(reader):
                 raise DataError(f"{self.path} has a header and no rows.")
         return skipped, first
 
-    def chunks(self, wanted: Sequence[str]) -> Iterator[Chunk]:
+    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         """Read some columns.
 
         Raises:
-            DataError: a row has another number of values than the header, or a quote is not where CSV has it.
+            DataError: a row has another number of values than the header, or a quote is not where CSV allows it.
         """
         rest, line = "", self._skipped + 1
         for block in chain(_without_lines(texts(self.path, self._layout.encoding, BLOCK), self._skipped), [""]):
@@ -93,11 +93,11 @@ class Delimited:
             data = self._prepared(text).encode()
             end = self._end(data) if block else len(data)
             if self._is_plain(data[:end]) and (end or not block):
-                yield from self._quickly(data[:end], line, wanted)
+                yield from self._quickly(data[:end], line, names)
                 line += data.count(b"\n", 0, end)
                 rest = self._restored(data[end:].decode())
             else:
-                chunk, used = self._slowly(text, line, wanted, last=not block)
+                chunk, used = self._slowly(text, line, names, last=not block)
                 yield from chunk
                 line += used
                 rest = "".join(_lines(text)[used:])
@@ -116,7 +116,7 @@ class Delimited:
         return text.replace(STAND_IN, self._long) if self._long else text
 
     def _end(self, data: bytes) -> int:
-        """Where the last row that is complete ends."""
+        """The end of the last complete row."""
         if not self._layout.quotes or b'"' not in data:
             return data.rfind(b"\n") + 1
         characters = np.frombuffer(data, np.uint8)
@@ -125,7 +125,7 @@ class Delimited:
         return int(outside[-1]) + 1 if len(outside) else 0
 
     def _is_plain(self, data: bytes) -> bool:
-        """Whether every quote opens a value, closes one, or is doubled in one."""
+        """Whether every quote opens a value, closes one, or is doubled inside one."""
         if not self._layout.quotes or b'"' not in data:
             return True
         characters = np.frombuffer(data, np.uint8)
@@ -135,14 +135,14 @@ class Delimited:
         ends_well = np.isin(characters[after[after < len(data)]], around).all()
         return len(quotes) % 2 == 0 and bool(ends_well and np.isin(characters[before[before >= 0]], around).all())
 
-    def _quickly(self, text: bytes, line: int, wanted: Sequence[str]) -> Iterator[Chunk]:
-        """The rows of text that is plain, if there are any."""
+    def _quickly(self, text: bytes, line: int, names: Sequence[str]) -> Iterator[Chunk]:
+        """The rows of plain text, if there are any."""
         if not text.strip():
             return
-        # A byte order mark is a token's here, as the file's own is gone already, and Arrow would take it away.
+        # The file's byte order mark is gone already. One that is left belongs to a token, and Arrow would remove it.
         data = b"\n" + text if text.startswith(codecs.BOM_UTF8) else text
-        numbers = [str(number) for number in range(len(self.names))]  # Names may be empty or occur twice.
-        columns = [numbers[self.names.index(name)] for name in wanted]
+        numbers = [str(number) for number in range(len(self.names))]  # Names may be empty, or occur twice.
+        columns = [numbers[self.names.index(name)] for name in names]
         quotes = self._layout.quotes and b'"' in data
         try:
             table = arrow_csv.read_csv(
@@ -156,10 +156,10 @@ class Delimited:
                 ),
             )
         except pa.ArrowInvalid:
-            yield from self._slowly(self._restored(text.decode()), line, wanted, last=True)[0]
+            yield from self._slowly(self._restored(text.decode()), line, names, last=True)[0]
             return
         arrays = [self._restored_array(table.column(number).combine_chunks()) for number in columns]
-        yield Chunk(dict(zip(wanted, arrays, strict=True)), lambda row: self._place(self._line_of(text, line, row)))
+        yield Chunk(dict(zip(names, arrays, strict=True)), lambda row: self._place(self._line_of(text, line, row)))
 
     def _restored_array(self, array: pa.Array) -> pa.Array:
         return pc.replace_substring(array, STAND_IN, self._long) if self._long else array
@@ -170,15 +170,15 @@ class Delimited:
     def _place(self, line: int) -> str:
         return f"Line {line} of {self.path}"
 
-    def _slowly(self, text: str, line: int, wanted: Sequence[str], last: bool) -> tuple[list[Chunk], int]:
-        """The rows of any text as a chunk, or none, and the number of its lines that are in them."""
+    def _slowly(self, text: str, line: int, names: Sequence[str], last: bool) -> tuple[list[Chunk], int]:
+        """The rows of any text as one chunk, or none; and the number of lines that they take."""
         rows, used = self._rows(_lines(text), line, last)
         if not rows:
             return [], used
         columns = list(zip(*(row for _, row in rows), strict=True))
-        arrays = [self._restored_array(pa.array(columns[self.names.index(name)], pa.string())) for name in wanted]
+        arrays = [self._restored_array(pa.array(columns[self.names.index(name)], pa.string())) for name in names]
         numbers = [number for number, _ in rows]
-        return [Chunk(dict(zip(wanted, arrays, strict=True)), lambda row: self._place(numbers[row]))], used
+        return [Chunk(dict(zip(names, arrays, strict=True)), lambda row: self._place(numbers[row]))], used
 
     def _rows(self, lines: Sequence[str], line: int, last: bool) -> tuple[list[tuple[int, list[str]]], int]:
         """The rows of some lines as Python's csv module reads them.
@@ -186,10 +186,10 @@ class Delimited:
         Args:
             lines: with their ends.
             line: the number of the first one.
-            last: whether the text ends here; otherwise a row that is not complete is left out.
+            last: whether the text ends here; otherwise an incomplete row is left out.
 
         Returns:
-            Each row with the number of its first line; and how many lines they are.
+            Each row with the number of its first line; and the number of lines of all rows.
         """
         whole = lines if last or not lines or lines[-1].endswith("\n") else lines[:-1]
         reader = self._reader(map(self._prepared, whole))

@@ -1,4 +1,4 @@
-"""Opening a file: gzip is known by its contents, the format by the name or, where that says nothing, by the contents."""
+"""Opening a file. Its first bytes tell whether it is gzip; its name tells the format, or else its first bytes do."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ BLOCK = 1 << 24
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What is wrong with a file as such becomes one sentence.
+    """Turn the errors of a damaged or unreadable file into one sentence.
 
     Raises:
-        DataError: the file is damaged, or the system does not let it be read.
+        DataError: the file is damaged, or the system does not allow to read it.
     """
     try:
         yield
@@ -41,13 +41,13 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is a gzip file that is damaged or not complete ({error}): get it again.") from None
     except pa.ArrowException as error:
         raise DataError(f"Cannot read {path} ({str(error).splitlines()[0].rstrip('.')}): is it damaged?") from None
-    except OSError as error:  # Arrow has some without a number, and of several lines.
+    except OSError as error:  # Some of Arrow's have no number, and a text of several lines.
         reason = error.strerror or str(error).splitlines()[0].rstrip(".: ")
         raise DataError(f"Cannot read {path} ({reason}): is it damaged, or may you not read it?") from None
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading, unpacked where it is gzip.
+    """Open a file for reading. Gzip is unpacked.
 
     Raises:
         DataError: there is no such file, it is empty, or it is an archive that must be unpacked first.
@@ -73,7 +73,7 @@ def open_binary(path: Path) -> BinaryIO:
 
 
 def format_of(path: Path, named: str | None) -> str:
-    """The format of a file: the one that is named, or the one of its ending, or the one of its first bytes.
+    """The format of a file: ``named`` if it is not None, else by its ending, else by its first bytes.
 
     Raises:
         DataError: see ``open_binary``.
@@ -88,12 +88,12 @@ def format_of(path: Path, named: str | None) -> str:
 
 
 def texts(path: Path, encoding: str, block: int | None) -> Iterator[str]:
-    """The text of a file, in pieces that end anywhere. Line ends are as in the file; a byte order mark is left out.
+    """The text of a file in pieces, which may end within a line. Line ends are kept; a byte order mark is left out.
 
     Args:
         path: the file.
         encoding: a name that Python knows.
-        block: the bytes that are read at once; None: all.
+        block: how many bytes to read at once; None reads all.
 
     Raises:
         ConfigurationError: Python does not know the encoding.
@@ -118,7 +118,7 @@ def texts(path: Path, encoding: str, block: int | None) -> Iterator[str]:
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
     try:
         name = codecs.lookup(encoding).name
-        "".encode(name)  # base64 and the like are codecs too, and encode no text.
+        "".encode(name)  # Codecs such as base64 do not encode text.
         return codecs.getincrementaldecoder("utf-8-sig" if name == "utf-8" else name)()
     except LookupError:
         raise ConfigurationError(
@@ -127,11 +127,9 @@ def _decoder(encoding: str) -> codecs.IncrementalDecoder:
 
 
 def _wrong_encoding(path: Path, encoding: str, lines: int, error: UnicodeError) -> DataError:
-    known = isinstance(error, UnicodeDecodeError)
-    start = error.object[: error.start] if known else b""  # type: ignore[attr-defined]
-    begin = error.object[:2] if known else b""  # type: ignore[attr-defined]
-    advice = "utf-16" if not lines and begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "ISO-8859-1"
+    data, end = (error.object, error.start) if isinstance(error, UnicodeDecodeError) else (b"", 0)
+    advice = "utf-16" if not lines and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "ISO-8859-1"
     return DataError(
-        f"Line {lines + start.count(10) + 1} of {path} is not in {encoding}: name the encoding of the file, for example "
-        f"--encoding={advice}."
+        f"Line {lines + data.count(10, 0, end) + 1} of {path} is not in {encoding}: name the encoding of the file, for "
+        f"example --encoding={advice}."
     )

@@ -1,7 +1,7 @@
-"""A data set's folder that is complete or not there: made beside its place, and put there by one renaming.
+"""A data set's folder that is either complete or absent: it is made in a hidden folder and then renamed in one step.
 
-What else is in a folder that is there already comes along. A process that is killed leaves its unfinished folder behind; the
-next import of the same name removes it.
+Other files of a folder that exists already are kept. A killed process leaves its unfinished folder behind; the next import
+of the same name removes it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ except ImportError:  # Windows
 
 #: The old data set in a working folder. No data set has a name that begins with a dot.
 _OLD = ".old"
-#: Linux: renameat2 exchanges two folders, both paths from the working folder.
+#: Flags of Linux's renameat2: it exchanges two folders, with paths relative to the working folder.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def check_name(name: str) -> None:
-    """Look for a name that no data set can have.
+    """Refuse a name that no data set can have.
 
     Raises:
-        ConfigurationError: it has a slash or the like, or stands for RecBole's own data.
+        ConfigurationError: the name has a slash or the like, or is that of RecBole's own data.
     """
     if not name or set(name) & set('/\\\0\n\r\t,"') or name[0] in ".-" or name != name.strip():
         raise ConfigurationError(
@@ -42,22 +42,22 @@ def check_name(name: str) -> None:
         )
     if name == "ml-100k":
         raise ConfigurationError(
-            "The data set cannot be named ml-100k: RecBole reads its own files for it; name it otherwise."
+            "The data set cannot be named ml-100k: RecBole reads its own files for it; choose another name."
         )
 
 
 @contextmanager
 def new_files(data_path: Path, name: str, names: Sequence[str], overwrite: bool) -> Iterator[Path]:
-    """A folder to write a data set's files into, which takes its place once they are written without an error.
+    """A folder to write a data set's files into. It becomes the data set's folder if the block ends without an error.
 
     Args:
         data_path: the folder of all data sets.
         name: of the data set.
         names: the files that will be written.
-        overwrite: whether they may be there already.
+        overwrite: whether they may exist already.
 
     Raises:
-        DataError: the files are there already, or the folder cannot be written.
+        DataError: the files exist already, or the folder cannot be written.
     """
     target = (data_path / name).resolve()
     try:
@@ -81,13 +81,13 @@ def _check_target(target: Path, name: str, names: Sequence[str], overwrite: bool
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder, and remove it where the block fails: nothing is left behind then."""
+    """Make a folder, and remove it again if the block fails."""
     new = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # Somebody else may use it already.
+        with suppress(OSError):  # Another process may use it already.
             for parent in new:
                 parent.rmdir()
         raise
@@ -95,12 +95,12 @@ def _made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _working_folder(target: Path) -> Iterator[Path]:
-    """A folder that will be the target, in a hidden one that is gone when the block ends."""
-    parent = _lock(target.parent, wait=True)  # Nobody takes a new folder for an abandoned one before it is locked.
+    """A folder that will become the target, inside a hidden one that is removed when the block ends."""
+    parent = _lock(target.parent, wait=True)  # Until the new folder is locked, another import would remove it.
     try:
         _remove_abandoned(target)
         hidden = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target)))
-        held = _lock(hidden)
+        lock = _lock(hidden)
     finally:
         _unlock(parent)
     try:
@@ -108,7 +108,7 @@ def _working_folder(target: Path) -> Iterator[Path]:
         yield hidden / target.name
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-        _unlock(held)
+        _unlock(lock)
 
 
 def _publish(new: Path, target: Path, names: Sequence[str]) -> None:
@@ -116,10 +116,10 @@ def _publish(new: Path, target: Path, names: Sequence[str]) -> None:
         os.rename(new, target)
         return
 
-    def replaced(folder: str, _: list[str]) -> list[str]:
+    def replaced_files(folder: str, _: list[str]) -> list[str]:
         return [*names] if folder == str(target) else []
 
-    shutil.copytree(target, new, symlinks=True, ignore=replaced, copy_function=_link, dirs_exist_ok=True)
+    shutil.copytree(target, new, symlinks=True, ignore=replaced_files, copy_function=_link, dirs_exist_ok=True)
     if not _exchange(new, target):
         _exchange_in_two_steps(new, target)
 
@@ -131,15 +131,15 @@ def _link(source: str, place: str) -> None:
         shutil.copy2(source, place, follow_symlinks=False)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step; False where the system cannot."""
+def _exchange(folder: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False if the system cannot."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
-    paths = os.fsencode(one), os.fsencode(other)
+    paths = os.fsencode(folder), os.fsencode(other)
     return rename is not None and rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0
 
 
 def _exchange_in_two_steps(new: Path, target: Path) -> None:
-    """For a moment the data set is not there: where it ends there, the next import puts the old one back."""
+    """Exchange two folders with a moment between. If the process is killed then, the next import restores the old one."""
     old = new.with_name(_OLD)
     os.rename(target, old)
     try:
@@ -154,18 +154,18 @@ def _prefix(target: Path) -> str:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove what processes that were killed have left. A process that is at work holds a lock on its folder."""
+    """Remove the folders of killed processes. A running process holds a lock on its folder."""
     for folder in target.parent.glob(f"{glob.escape(_prefix(target))}*"):
-        held = _lock(folder)
-        if held is not None:
+        lock = _lock(folder)
+        if lock is not None:
             if (folder / _OLD).is_dir() and not target.exists():
                 os.rename(folder / _OLD, target)
             shutil.rmtree(folder, ignore_errors=True)
-            _unlock(held)
+            _unlock(lock)
 
 
 def _lock(folder: Path, wait: bool = False) -> int | None:
-    """Lock a folder; None where another process holds it, or folders cannot be locked: then nothing is removed."""
+    """Lock a folder. None if another process holds the lock, or if the system cannot lock folders."""
     if fcntl is None:
         return None
     handle = os.open(folder, os.O_RDONLY)

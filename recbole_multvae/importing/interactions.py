@@ -1,4 +1,4 @@
-"""The ``.inter`` file, written chunk by chunk, and what is to be said about it."""
+"""The ``.inter`` file, written chunk by chunk, and its figures for the report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Range:
     largest: float = -np.inf
 
     def add(self, values: pa.Array) -> None:
-        """Take some more numbers into account."""
+        """Extend the range to some more numbers."""
         ends = pc.min_max(values)
         self.smallest = min(self.smallest, ends["min"].as_py())
         self.largest = max(self.largest, ends["max"].as_py())
@@ -32,18 +32,18 @@ class Range:
 
 @dataclass(frozen=True)
 class Written:
-    """What a ``.inter`` file holds.
+    """The figures of a ``.inter`` file.
 
     Attributes:
-        rows: how many.
-        users: how many different ones.
-        items: the different ones, an Arrow array of text.
-        repeated: the rows whose pair of user and item is in a row before.
-        ratings: None where there is no such column.
-        times: in ``unit``; None where there is no such column.
+        rows: their number.
+        users: the number of distinct users.
+        items: the distinct items, an Arrow array of text.
+        repeated: the number of rows whose user and item are those of an earlier row.
+        ratings: their range; None without such a column.
+        times: their range in ``unit``; None without such a column.
         unit: seconds, milliseconds, ...
-        dates: whether the times were written as dates.
-        mixed_units: whether some times look like another unit than others.
+        dates: whether the times are dates in the imported file.
+        mixed_units: whether the times seem to be in different units.
     """
 
     rows: int
@@ -58,7 +58,7 @@ class Written:
 
 
 class _Ids:
-    """The ids of a column as numbers, each id once."""
+    """Numbers the distinct ids of a column."""
 
     def __init__(self) -> None:
         self._chunks: list[pa.Array] = []
@@ -83,7 +83,7 @@ def write_interactions(source: Source, roles: Roles, path: Path) -> Written:
         path: the file.
 
     Raises:
-        DataError: a value is missing or is not what its column holds; the message names the line.
+        DataError: a value is missing or is not of its column's kind; the message names the line.
     """
     users, items, times = _Ids(), _Ids(), Times(roles.time or "")
     ratings, span = Range(), Range()

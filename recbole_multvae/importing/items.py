@@ -1,4 +1,4 @@
-"""The ``.item`` file: ids, titles first among the rest, and the other columns by what they hold."""
+"""The ``.item`` file: ids first, then titles, then the other columns with the types that fit their values."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from recbole_multvae.importing.cells import as_text, ids, lines, one_line, quote
 from recbole_multvae.importing.columns import checked, guess_title
 from recbole_multvae.importing.source import Chunk, Source
 
-#: A number that loses nothing as a float. 007 is none: it may be a code.
+#: A number that a float holds exactly. 007 does not match: it may be a code.
 _NUMBER = r"^-?(0|[1-9]\d{0,14})(\.\d{1,15})?([eE][+-]?\d{1,2})?$"
-#: Names that have a meaning of their own in a ``.inter`` file or in RecBole.
+#: Names that a ``.inter`` file or RecBole uses.
 _TAKEN = {"user_id", "item_id", "rating", "timestamp", "label", "item_length"}
-#: What may stand between the entries of a list, likely ones first. The first is RecBole's default.
-_BETWEEN = (" ", "|", ";", ",", "\x1f")
+#: Possible separators between the entries of a list, the likeliest first. The first is RecBole's default.
+_SEPARATORS = (" ", "|", ";", ",", "\x1f")
 
 
 @dataclass(frozen=True)
 class WrittenItems:
-    """What a ``.item`` file holds.
+    """The figures of a ``.item`` file.
 
     Attributes:
         ids: the items, an Arrow array of text.
         columns: the header without the item's column.
-        repeated: the rows that are left out, as their item is in a row before.
-        left_out: the columns of objects and bytes, and those without a value.
-        changed: the values in which a tab or a line end has become a space.
-        between: what stands between the entries of lists; None where there are no lists.
+        repeated: the number of rows that are left out because their item has an earlier row.
+        left_out: the columns that are left out: objects, bytes, and those without a value.
+        changed: the number of values in which a tab or a line end became a space.
+        separator: the text between the entries of lists; None without lists.
     """
 
     ids: pa.Array
@@ -41,7 +41,7 @@ class WrittenItems:
     repeated: int
     left_out: list[str]
     changed: int
-    between: str | None
+    separator: str | None
 
 
 def write_items(source: Source, item: str, list_columns: Mapping[str, str], path: Path) -> WrittenItems:
@@ -50,11 +50,11 @@ def write_items(source: Source, item: str, list_columns: Mapping[str, str], path
     Args:
         source: the table.
         item: its column of ids.
-        list_columns: what separates the entries, for each column that holds lists as text.
+        list_columns: the separators of the columns that hold lists as text, by column.
         path: the file.
 
     Raises:
-        DataError: an id is missing or cannot be written, or there are no other columns.
+        DataError: an id is missing or cannot be written, or no other column can be written.
     """
     for name in list_columns:
         checked(source.path, source.names, name, "--list")
@@ -68,8 +68,8 @@ def write_items(source: Source, item: str, list_columns: Mapping[str, str], path
         for name, column in columns.items()
         if name in list_columns or pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     }
-    between = _between(lists.values()) if lists else None
-    written = _Columns(between)
+    separator = _free_separator(lists.values()) if lists else None
+    written = _Columns(separator)
     for name in _title_first(columns):
         written.add(name, lists.get(name), columns[name].take(first))
     if not written.header:
@@ -78,11 +78,11 @@ def write_items(source: Source, item: str, list_columns: Mapping[str, str], path
     with path.open("wb") as file:
         file.write("\t".join(["item_id:token", *written.header]).encode() + b"\n")
         file.write(lines([quoted(kept), *written.cells]))
-    return WrittenItems(kept, written.header, len(tokens) - len(first), written.left_out, written.changed, between)
+    return WrittenItems(kept, written.header, len(tokens) - len(first), written.left_out, written.changed, separator)
 
 
 def _read(source: Source, item: str, names: Sequence[str]) -> tuple[pa.Array, dict[str, pa.Array]]:
-    """All rows: the ids, and the other columns as they come."""
+    """All rows: the ids, and the other columns unchanged."""
     chunks: list[Chunk] = list(source.chunks(names))
     if not chunks:
         raise DataError(f"{source.path} has no rows.")
@@ -98,7 +98,7 @@ def _whole(source: Source, name: str, parts: list[pa.Array]) -> pa.Array:
 
 
 def _first_rows(tokens: pa.Array) -> np.ndarray:
-    """The rows that name an item for the first time, int64."""
+    """The first row of every item, int64."""
     _, first = np.unique(pc.dictionary_encode(tokens).indices.to_numpy(), return_index=True)
     return np.sort(first)
 
@@ -123,35 +123,36 @@ def _entries(column: pa.Array, separator: str | None) -> list[list[str]]:
     return [[entry for text in row if (entry := re.sub(r"[\t\n\r\0]+", " ", text or "").strip())] for row in rows]
 
 
-def _between(lists: Iterable[list[list[str]]]) -> str:
+def _free_separator(lists: Iterable[list[list[str]]]) -> str:
+    """A separator that no entry holds."""
     characters: set[str] = set()
     for rows in lists:
         for row in rows:
             characters.update(*row)
-    free = next((mark for mark in _BETWEEN if mark not in characters), None)
+    free = next((mark for mark in _SEPARATORS if mark not in characters), None)
     if free is None:
         raise DataError("The lists hold spaces and each of | ; , and U+001F: replace one of them in the file first.")
     return free
 
 
 class _Columns:
-    """The columns that are written beside the ids.
+    """The columns that are written after the ids.
 
     Args:
-        between: what stands between the entries of a list.
+        separator: the text between the entries of a list.
     """
 
-    def __init__(self, between: str | None) -> None:
-        self._between = between or " "
+    def __init__(self, separator: str | None) -> None:
+        self._separator = separator or " "
         self.header: list[str] = []
         self.cells: list[pa.Array] = []
         self.left_out: list[str] = []
         self.changed = 0
 
     def add(self, name: str, entries: list[list[str]] | None, column: pa.Array) -> None:
-        """Add a column as what it holds: lists, numbers or text."""
+        """Add a column as lists, numbers or text, by its values."""
         if entries is not None:
-            text = pa.array([self._between.join(row) for row in entries] or [""] * len(column), pa.string())
+            text = pa.array([self._separator.join(row) for row in entries] or [""] * len(column), pa.string())
             kind = "token_seq"
         else:
             plain = as_text(column)

@@ -1,4 +1,4 @@
-"""JSON lines: an object a line. Numbers are kept as the text in the file."""
+"""JSON lines: every line is an object. Numbers stay the text that they are in the file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from recbole_multvae.importing.arrow import pa
 from recbole_multvae.importing.files import BLOCK, texts
 from recbole_multvae.importing.source import Chunk, in_words
 
-#: Rows in which the names of columns are looked for, and the bytes that are read at once for them.
+#: Rows whose keys are the names of the columns, and the bytes that are read at once for them.
 _SAMPLE_ROWS, _SAMPLE = 1000, 1 << 16
-#: It stands between lines that are read at once, so that two halves of objects do not make a whole one.
+#: It separates lines that are parsed at once, so that two halves of objects do not become a whole one.
 _MARK = secrets.token_hex(8)
 _BETWEEN = f',"{_MARK}",'
 _DECODE = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str).decode
@@ -29,10 +29,10 @@ class JsonLines:
     Args:
         path: the file.
         encoding: its encoding.
-        whole: read all rows at once, for the names of all columns: otherwise they are those of the first rows.
+        whole: read all rows at once, for the names of all columns; otherwise only the first rows name the columns.
 
     Raises:
-        DataError: the first row is no JSON object; with ``whole``, any row.
+        DataError: the first row is not a JSON object; with ``whole``, any row.
     """
 
     def __init__(self, path: Path, encoding: str, whole: bool = False) -> None:
@@ -45,7 +45,7 @@ class JsonLines:
             raise DataError(f"{path} has no rows: expected a JSON object in every line, such as {{'user': 1, 'item': 2}}.")
         self.names = list(names)
 
-    def chunks(self, wanted: Sequence[str]) -> Iterator[Chunk]:
+    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         """Read some columns. A column of lists is an Arrow array of lists; of objects, an array of structs.
 
         Raises:
@@ -53,7 +53,7 @@ class JsonLines:
         """
         for numbers, rows in self._objects(self._block):
             place = partial(self._place, numbers)
-            yield Chunk({name: _column([row.get(name) for row in rows], place) for name in wanted}, place)
+            yield Chunk({name: _column([row.get(name) for row in rows], place) for name in names}, place)
 
     def _place(self, numbers: Sequence[int], row: int) -> str:
         return f"Line {numbers[row]} of {self.path}"
@@ -71,7 +71,7 @@ class JsonLines:
                 yield numbers, rows
 
     def _rows(self, numbers: Sequence[int], lines: Sequence[str]) -> list[dict[str, Any]]:
-        """The objects of some lines: all at once, which is twice as fast; and each alone where that finds anything else."""
+        """The objects of some lines. They are parsed at once, which is twice as fast; one by one if that fails."""
         try:
             values = _DECODE(f"[{_BETWEEN.join(lines)}]")
         except (ValueError, RecursionError):
@@ -85,16 +85,15 @@ class JsonLines:
         try:
             value = _DECODE(text)
         except (ValueError, RecursionError) as error:
-            raise DataError(self._no_object(number, text, f"is no JSON ({error})")) from None
+            raise self._not_an_object(number, text, f"is not JSON ({error})") from None
         if not isinstance(value, dict):
-            raise DataError(self._no_object(number, text, f"is the JSON {in_words(text.strip())}"))
+            raise self._not_an_object(number, text, f"is the JSON {in_words(text.strip())}")
         return value
 
-    def _no_object(self, number: int, text: str, found: str) -> str:
+    def _not_an_object(self, number: int, text: str, reason: str) -> DataError:
         advice = "; jq -c '.[]' makes lines of an array" if number == 1 and text.lstrip().startswith("[") else ""
-        return (
-            f'{self._place([number], 0)} {found}: expected an object such as {{"user": 1, "item": 2}} in every line{advice}.'
-        )
+        expected = f'expected an object such as {{"user": 1, "item": 2}} in every line{advice}'
+        return DataError(f"{self._place([number], 0)} {reason}: {expected}.")
 
 
 def _column(values: list[Any], place: Any) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Columns of numbers. What is written is the text in the file, without spaces around it."""
+"""Columns of numbers. Their text is written as in the file, without spaces around it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def present_text(chunk: Chunk, column: str, role: str) -> pa.Array:
     Args:
         chunk: the rows.
         column: the name of the column.
-        role: what it holds, for an error, which is also the flag that names the column: rating or time.
+        role: rating or time. It is also the flag that names the column, for an error.
 
     Raises:
         DataError: a value is missing, or the column holds lists, objects or bytes.
@@ -37,18 +37,18 @@ def numbers(chunk: Chunk, text: pa.Array, column: str, role: str) -> pa.Array:
     """The numbers that a column of text holds, float64.
 
     Raises:
-        DataError: a value is no number that is finite.
+        DataError: a value is not a finite number.
     """
 
-    def no_number(row: int) -> str:
+    def message(row: int) -> str:
         expected = "a number" if role == "rating" else "a number, as in the first row"
-        found = f"has the {role} {in_words(text[row])} (column {column})"
-        return f"{found}: expected {expected}; --{role} none leaves the column out."
+        value = f"has the {role} {in_words(text[row])} (column {column})"
+        return f"{value}: expected {expected}; --{role} none leaves the column out."
 
     try:
         values = text.cast(pa.float64())
     except pa.ArrowInvalid:
         row = first_failing(text, lambda part: part.cast(pa.float64()))
-        raise DataError(f"{chunk.place(row)} {no_number(row)}") from None
-    chunk.refuse(pc.invert(pc.is_finite(values)), no_number)
+        raise DataError(f"{chunk.place(row)} {message(row)}") from None
+    chunk.refuse(pc.invert(pc.is_finite(values)), message)
     return values

@@ -1,4 +1,4 @@
-"""What an import says at its end: what it read, and the next command."""
+"""The lines that an import prints: the guessed columns, the figures of its files, and the next command."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from recbole_multvae.importing.interactions import Written
 from recbole_multvae.importing.items import WrittenItems
 from recbole_multvae.importing.times import day
 
-#: Ratings up to here are stars or marks; larger ones may be counts, of which a high one is not a good one.
+#: Ratings up to here are stars or marks. Larger ones may be counts, and a high count is not a good rating.
 _HIGHEST_MARK = 100
-#: The share of the highest mark from which a rating is good: 4 of 5.
+#: A rating is good from this share of the highest mark on: 4 of 5.
 _GOOD = 0.8
 
 
-def counted(number: int, one: str, several: str) -> str:
-    """A number with what it counts."""
-    return f"{number:,} {one if number == 1 else several}"
+def counted(number: int, singular: str, plural: str) -> str:
+    """A number with its noun: ``1 row``, ``2,000 rows``."""
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
 def guesses(roles: Roles, guessed: Sequence[str]) -> str:
-    """Which columns were guessed, and how to name others."""
-    found = ", ".join(f"{role} {vars(roles)[role]!r}" for role in guessed)
+    """The line about the columns that were guessed, and how to name others."""
+    columns = ", ".join(f"{role} {vars(roles)[role]!r}" for role in guessed)
+    flags = ", ".join(f"--{role}" for role in guessed)
     leave_out = "; none leaves one out" if {"rating", "time"} & set(guessed) else ""
-    return f"Columns by their usual names: {found} (others with {', '.join(f'--{role}' for role in guessed)}{leave_out})."
+    return f"Columns by their usual names: {columns} (others with {flags}{leave_out})."
 
 
 def about_interactions(path: Path, written: Written) -> Iterator[str]:
@@ -63,15 +64,15 @@ def about_items(path: Path, written: WrittenItems, interactions: Written) -> Ite
         yield f"Left out, as they hold objects, bytes or nothing: {', '.join(written.left_out)}."
     if written.changed:
         yield f"{counted(written.changed, 'text', 'texts')} held a tab or a line end: it is a space now."
-    if written.between not in (None, " "):
+    if written.separator not in (None, " "):
         yield (
-            f"Entries of lists hold spaces, so {written.between!r} is between them: RecBole needs "
-            f"--seq_separator={shlex.quote(str(written.between))} where it reads these columns."
+            f"Entries of lists hold spaces, so {written.separator!r} is between them: RecBole needs "
+            f"--seq_separator={shlex.quote(str(written.separator))} where it reads these columns."
         )
 
 
 def next_commands(name: str, data_path: Path, written: Written) -> Iterator[str]:
-    """The next command, and what keeps good ratings only."""
+    """The lines with the next command, and with the key that keeps only good ratings."""
     folder = "" if data_path == Path("dataset") else f" --data_path={shlex.quote(str(data_path))}"
     command = f"multvae-train --model=MultVAE --dataset={shlex.quote(name)}{folder}"
     yield f"Next: {command}"

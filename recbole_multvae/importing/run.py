@@ -1,4 +1,4 @@
-"""An import from beginning to end."""
+"""One import from its options to the written data set."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from recbole_multvae.importing.source import Source
 
 @dataclass(frozen=True)
 class Import:
-    """What is to be imported.
+    """The options of one import.
 
     Attributes:
         file: the table of interactions.
         name: of the data set.
         data_path: the folder of all data sets.
         columns: the columns of the interactions by role: user, item, rating, time; None or missing: guess.
-        items: the table of items; None: none.
+        items: the table of items; None: there is none.
         item_id: its column of ids; None: guess.
-        lists: the columns of items that hold lists as text, and what separates their entries.
+        lists: the columns of items that hold lists as text, with the separators of their entries.
         format: csv, tsv, jsonl or parquet, of both tables; None: by name or contents.
         separator: between the columns of text files, of both tables; None: guess.
         encoding: of text files.
         header: whether the first row names the columns.
         quotes: whether values of text files may be in quotes.
-        overwrite: whether the data set may be there already.
+        overwrite: whether the data set may exist already.
     """
 
     file: Path
@@ -58,45 +58,45 @@ class Import:
     overwrite: bool = False
 
 
-def open_source(path: Path, wanted: Import, whole: bool = False) -> Source:
+def open_source(path: Path, options: Import, whole: bool = False) -> Source:
     """Open a table.
 
     Args:
         path: the file.
-        wanted: how it is written.
-        whole: look for columns in all rows, where rows may have different ones.
+        options: how it is written.
+        whole: look for columns in all rows, for formats in which rows may have different ones.
 
     Raises:
-        DataError: see the formats.
+        DataError: the file cannot be read as a table.
     """
-    kind = format_of(path, wanted.format)
+    kind = format_of(path, options.format)
     if kind == "parquet":
         return ParquetFile(path)
     if kind == "jsonl":
-        return JsonLines(path, wanted.encoding, whole)
-    separator = read_separator(wanted.separator) if wanted.separator is not None else "\t" if kind == "tsv" else None
-    return Delimited(path, Layout(separator, wanted.encoding, wanted.header, wanted.quotes))
+        return JsonLines(path, options.encoding, whole)
+    separator = read_separator(options.separator) if options.separator is not None else "\t" if kind == "tsv" else None
+    return Delimited(path, Layout(separator, options.encoding, options.header, options.quotes))
 
 
-def run_import(wanted: Import, say: Callable[[str], None]) -> None:
+def run_import(options: Import, print_line: Callable[[str], None]) -> None:
     """Write a data set's files, all of them or none.
 
     Args:
-        wanted: what is to be imported.
-        say: called with every line of the report.
+        options: see their type.
+        print_line: called with every line of the report.
 
     Raises:
-        DataError: a file cannot be read, or holds what no atomic file can.
+        DataError: a file cannot be read, or holds a value that no atomic file can hold.
         ConfigurationError: the options do not go together.
     """
-    check_name(wanted.name)
-    with _no_cycles():
-        _run(wanted, say)
+    check_name(options.name)
+    with _no_garbage_collection():
+        _run(options, print_line)
 
 
 @contextmanager
-def _no_cycles() -> Iterator[None]:
-    """Python does not look for cycles of objects: there are none, and among millions of rows it takes half of the time."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Switch Python's search for cycles of objects off: there are none, and with millions of rows it takes half the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -106,38 +106,38 @@ def _no_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def _run(wanted: Import, say: Callable[[str], None]) -> None:
-    source = open_source(wanted.file, wanted)
-    roles, guessed = resolve(wanted.file, source.names, wanted.columns)
+def _run(options: Import, print_line: Callable[[str], None]) -> None:
+    source = open_source(options.file, options)
+    roles, guessed = resolve(options.file, source.names, options.columns)
     if guessed:
-        say(guesses(roles, guessed))
-    item_source, item = _open_items(wanted, roles)
-    inter, items = f"{wanted.name}.inter", f"{wanted.name}.item"
+        print_line(guesses(roles, guessed))
+    item_source, item = _open_items(options, roles)
+    inter, items = f"{options.name}.inter", f"{options.name}.item"
     names = [inter, items] if item_source else [inter]
-    with new_files(wanted.data_path, wanted.name, names, wanted.overwrite) as folder:
+    with new_files(options.data_path, options.name, names, options.overwrite) as folder:
         written = write_interactions(source, roles, folder / inter)
-        written_items = write_items(item_source, item, wanted.lists, folder / items) if item_source else None
+        written_items = write_items(item_source, item, options.lists, folder / items) if item_source else None
         if written_items:
-            _check_overlap(wanted, roles, item, written, written_items)
-    target = wanted.data_path / wanted.name
+            _check_overlap(options, roles, item, written, written_items)
+    target = options.data_path / options.name
     for line in about_interactions(target / inter, written):
-        say(line)
+        print_line(line)
     for line in about_items(target / items, written_items, written) if written_items else ():
-        say(line)
-    for line in next_commands(wanted.name, wanted.data_path, written):
-        say(line)
+        print_line(line)
+    for line in next_commands(options.name, options.data_path, written):
+        print_line(line)
 
 
-def _open_items(wanted: Import, roles: Roles) -> tuple[Source | None, str]:
-    if wanted.items is None:
+def _open_items(options: Import, roles: Roles) -> tuple[Source | None, str]:
+    if options.items is None:
         return None, ""
-    source = open_source(wanted.items, wanted, whole=True)
-    return source, item_column(wanted.items, source.names, wanted.item_id, roles.item)
+    source = open_source(options.items, options, whole=True)
+    return source, item_column(options.items, source.names, options.item_id, roles.item)
 
 
-def _check_overlap(wanted: Import, roles: Roles, item: str, written: Written, items: WrittenItems) -> None:
+def _check_overlap(options: Import, roles: Roles, item: str, written: Written, items: WrittenItems) -> None:
     if not pc.any(pc.is_in(items.ids, value_set=written.items)).as_py():
         raise DataError(
-            f"No item of {wanted.items} (column {item}, such as {items.ids[0].as_py()!r}) is in {wanted.file} (column "
+            f"No item of {options.items} (column {item}, such as {items.ids[0].as_py()!r}) is in {options.file} (column "
             f"{roles.item}, such as {written.items[0].as_py()!r}): name the columns with --item-id and --item."
         )

@@ -1,4 +1,4 @@
-"""Which character, or which two, separate the columns of a text file."""
+"""The separator of the columns of a text file: one character, or two such as ``::``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Literal
 
 from recbole_multvae.errors import ConfigurationError
 
-#: One character that stands for a separator of several: what reads a table quickly takes only one.
+#: One character that replaces a separator of several: the fast readers accept only one.
 STAND_IN = "\x1f"
 _USUAL = ("\t", ",", ";", "|", "::")
 _WORDS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 
 def read_separator(text: str) -> str:
-    """A separator from the command line, where a tab may be written as backslash and t, or as ``tab``.
+    """A separator from the command line. A tab may be written as backslash and t, or as ``tab``.
 
     Raises:
-        ConfigurationError: it is empty, or a line end or a quote is in it.
+        ConfigurationError: it is empty, or holds a line end or a quote.
     """
     separator = _WORDS.get(text, text)
     if not separator or set(separator) & set('\n\r"' + STAND_IN):
@@ -29,12 +29,12 @@ def read_separator(text: str) -> str:
 
 
 def quoting(quotes: bool) -> Literal[0, 3]:
-    """How Python's csv module is to read quotes: as CSV has them, or as characters like any other."""
+    """The mode of Python's csv module: quotes as in CSV, or as characters like any other."""
     return csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
 
 
 def widths(lines: Sequence[str], separator: str, quotes: bool) -> list[int]:
-    """The number of values of each row in some lines, without empty rows."""
+    """The number of values of each row in some lines; empty rows are left out."""
     if len(separator) > 1:
         lines, separator = [line.replace(separator, STAND_IN) for line in lines], STAND_IN
     try:
@@ -44,12 +44,12 @@ def widths(lines: Sequence[str], separator: str, quotes: bool) -> list[int]:
 
 
 def guess_separator(lines: Sequence[str], quotes: bool) -> str | None:
-    """The separator with which the first rows have the same number of values, the largest one; None for one column only.
+    """The separator that gives all first rows the same number of values, the largest number; None for a single column.
 
-    Where no separator makes the rows equal, the first row decides: what is wrong with another row is said when it is read.
+    If no separator does, the first row decides. An error in another row is raised when it is read.
     """
-    found = {separator: found for separator in _USUAL if (found := widths(lines, separator, quotes))}
-    even = {separator: rows[0] for separator, rows in found.items() if rows[0] > 1 and len(set(rows)) == 1}
-    first = {separator: rows[0] for separator, rows in found.items() if rows[0] > 1}
-    best = even or first
-    return max(best, key=lambda separator: best[separator]) if best else None
+    widths_by_separator = {separator: rows for separator in _USUAL if (rows := widths(lines, separator, quotes))}
+    first = {separator: rows[0] for separator, rows in widths_by_separator.items() if rows[0] > 1}
+    even = {separator: width for separator, width in first.items() if len(set(widths_by_separator[separator])) == 1}
+    candidates = even or first
+    return max(candidates, key=lambda separator: candidates[separator]) if candidates else None

@@ -16,8 +16,8 @@ class Chunk:
     """Some rows of a table.
 
     Attributes:
-        columns: an Arrow array of each column that was asked for, by name.
-        place: where a row, counted from 0 in the chunk, stands in the file: "Line 17 of ratings.csv".
+        columns: the Arrow arrays of the columns that are read, by name.
+        place: the place in the file of a row of the chunk, counted from 0: "Line 17 of ratings.csv".
     """
 
     columns: dict[str, pa.Array]
@@ -28,7 +28,7 @@ class Chunk:
 
         Args:
             bad: a truth value for each row.
-            message: what is said of a row, after its place.
+            message: makes the error message of a row, which follows its place.
 
         Raises:
             DataError: a row is bad.
@@ -45,12 +45,12 @@ class Source(Protocol):
     #: The names of all columns, in the file's order.
     names: list[str]
 
-    def chunks(self, wanted: Sequence[str]) -> Iterator[Chunk]:
+    def chunks(self, names: Sequence[str]) -> Iterator[Chunk]:
         """Read some columns, in the order of the file."""
         ...
 
 
 def in_words(value: object) -> str:
-    """A value as an error shows it: in quotes, and not longer than a line."""
+    """A value for an error message: in quotes, and shortened to 60 characters."""
     text = str(value)
     return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,4 +1,4 @@
-"""Times: numbers are kept as they are, and ISO dates become seconds since 1970 in UTC."""
+"""Times: numbers are kept, and ISO dates become seconds since 1970 in UTC."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from recbole_multvae.importing.source import Chunk, in_words
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _DATE = r"^(\d{4}-\d\d-\d\d)"
-#: What divides a second, and the largest time that is taken to be in that unit: seconds reach to the year 5138.
+#: The parts of a second, and the largest time that is read in that unit: seconds reach to the year 5138.
 UNITS = {"seconds": (1, 1e11), "milliseconds": (10**3, 1e14), "microseconds": (10**6, 1e17), "nanoseconds": (10**9, 1e20)}
 
 
 class Times:
-    """The column of times, chunk by chunk. The first value says whether all are numbers or dates.
+    """The column of times, chunk by chunk. The first value decides whether all must be numbers or dates.
 
     Args:
         column: the name of the column.
@@ -31,7 +31,7 @@ class Times:
         """The text to write, and the times as float64: in the unit of the file, or in seconds for dates.
 
         Raises:
-            DataError: a time is missing, or is not what the first one is.
+            DataError: a time is missing, or is not a number or a date as the first one is.
         """
         array = chunk.columns[self._column]
         if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
@@ -47,7 +47,7 @@ class Times:
         return _seconds(ticks, unit), pc.divide(ticks.cast(pa.float64(), safe=False), float(unit))
 
     def _ticks_since_1970(self, chunk: Chunk, text: pa.Array) -> tuple[pa.Array, int]:
-        """Whole numbers, and how many of them are a second."""
+        """Whole numbers of microseconds or nanoseconds, and how many of these are a second."""
         for unit, parts in (("us", 10**6), ("ns", 10**9)):
             try:
                 return _parse(text, unit).cast(pa.int64()), parts
@@ -90,12 +90,12 @@ def _seconds(ticks: pa.Array, unit: int) -> pa.Array:
 
 
 def unit_of(time: float) -> str:
-    """The unit that a number of time since 1970 is in, by its size."""
+    """The unit of a time since 1970, by its size."""
     return next((name for name, (_, largest) in UNITS.items() if abs(time) < largest), "seconds")
 
 
 def day(time: float, unit: str) -> str:
-    """The date of a time in UTC; the number itself where it is no date of the years 1 to 9999."""
+    """The date of a time in UTC; the number itself if its year is not between 1 and 9999."""
     try:
         moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=time / UNITS[unit][0])
     except OverflowError:

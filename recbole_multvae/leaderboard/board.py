@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_multvae.data.content import short_digest
+from recbole_multvae.config.yaml_files import read_keys
+from recbole_multvae.data.digests import short_digest
 from recbole_multvae.errors import ConfigurationError, LeaderboardError
-from recbole_multvae.experiment.configuration import read_keys
 from recbole_multvae.leaderboard.export import add_export_commands, check_export, export_best
 from recbole_multvae.leaderboard.forms import write_all
 from recbole_multvae.leaderboard.measuring import measure, validate

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from recbole.utils import ModelType, init_seed
 
-from recbole_multvae.commands.exit_codes import ignore_recbole_deprecations
+from recbole_multvae.compatibility import ignore_recbole_deprecations
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors

@@ -14,11 +14,12 @@ from recbole.data.utils import get_dataloader
 from recbole.utils import EvaluatorType, ModelType, get_model
 
 from recbole_multvae.config import shipped
-from recbole_multvae.config.values import empty_parts
-from recbole_multvae.data.content import files_of
+from recbole_multvae.config.evaluation_keys import empty_parts
+from recbole_multvae.config.yaml_files import read_keys
+from recbole_multvae.data.digests import files_of
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.evaluation.activity import ActivitySettings
-from recbole_multvae.experiment.configuration import make_config, read_keys
+from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.leaderboard.report import PROTOCOL
 from recbole_multvae.leaderboard.runs import RunInputs, fingerprint
 

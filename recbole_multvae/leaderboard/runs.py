@@ -19,7 +19,7 @@ from typing import Any
 import recbole
 
 import recbole_multvae
-from recbole_multvae.data.content import short_digest
+from recbole_multvae.data.digests import short_digest
 from recbole_multvae.errors import MultVAEError, TrainingInterrupted
 from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.json_file import write_json

@@ -18,8 +18,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from recbole_multvae.config import shipped
+from recbole_multvae.config.evaluation_keys import empty_parts
 from recbole_multvae.config.keys import did_you_mean
-from recbole_multvae.config.values import empty_parts
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.leaderboard.rows import Row
 from recbole_multvae.leaderboard.runs import Run

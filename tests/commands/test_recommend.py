@@ -81,10 +81,10 @@ def odd(write_dataset: Any) -> Any:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_file_has_one_token_a_line_exactly(odd: Any, end: str) -> None:
     Path("list").write_bytes(end.join(["", *ODD, ""]).encode())
-    found = _item_ids("list", "--among", odd, "odd")
-    assert [odd.item_tokens[item] for item in found or []] == ODD
+    items = _item_ids("list", "--among", odd, "odd")
+    assert [odd.item_tokens[item] for item in items or []] == ODD
     Path("list").write_bytes(b"\xef\xbb\xbf" + end.join(ODD).encode())  # With a byte order mark.
-    assert _item_ids("list", "--among", odd, "odd") == found
+    assert _item_ids("list", "--among", odd, "odd") == items
     Path("list").write_bytes("\ufeffmarked\na".encode())
     assert [odd.item_tokens[item] for item in _item_ids("list", "--among", odd, "odd") or []] == ["\ufeffmarked", "a"]
 

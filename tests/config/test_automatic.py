@@ -72,7 +72,7 @@ def test_what_was_chosen_is_logged_and_saved(blocks: str, caplog: pytest.LogCapt
 
 
 def test_the_paper_s_values(blocks: str) -> None:
-    from recbole_multvae.experiment.configuration import read_keys
+    from recbole_multvae.config.yaml_files import read_keys
 
     keys = read_keys("paper")
     experiment = Experiment("MultVAE", defaults={**QUIET, "data_path": ".", "epochs": 1}, **keys)

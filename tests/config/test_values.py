@@ -8,9 +8,8 @@ import pytest
 from recbole.config import Config
 from recbole.utils import get_model
 
-from recbole_multvae.commands.command_line import model_names
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.configuration import make_config, model_names
 
 
 @pytest.mark.parametrize("model", sorted(model_names()))
@@ -36,10 +35,10 @@ class TestPrecedence:
         keys = {"seed": 2, "worker": 2}
         ours = make_config("MultVAE", "ml-100k", [file], dict(keys), {"worker": "3"})
         monkeypatch.setattr(sys, "argv", ["run_recbole.py", "--worker=3"])
-        recbole_s = Config("MultVAE", "ml-100k", [file], dict(keys))
+        plain = Config("MultVAE", "ml-100k", [file], dict(keys))
         assert (ours["epochs"], ours["seed"], ours["worker"]) == (1, 2, 3)
-        assert ours.final_config_dict == recbole_s.final_config_dict
-        assert vars(ours).keys() == vars(recbole_s).keys()
+        assert ours.final_config_dict == plain.final_config_dict
+        assert vars(ours).keys() == vars(plain).keys()
 
     def test_without_a_command_line_sys_argv_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", ["script.py", "--epochs=7"])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from recbole_multvae.commands.train import main
 from recbole_multvae.config import shipped
-from recbole_multvae.config.yaml_files import parse
+from recbole_multvae.config.yaml_files import parse, read_keys
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.experiment.configuration import make_config, read_keys
+from recbole_multvae.experiment.configuration import make_config
 from tests.conftest import QUICK
 
 #: PyYAML's, and the one that RecBole's Config reads files with.
@@ -43,9 +43,9 @@ def test_other_words_stay_text(word: str) -> None:
     "number", ["1e-3", "1E-3", "1e3", "1e+3", "+1e-3", "-1e3", "1.5e3", "1.e3", ".5e3", "-.5", "+.5", ".5", "1_0e2"]
 )
 def test_numbers_are_numbers(number: str, loader: Any) -> None:
-    found = read(f"a: {number}\nb: [{number}, {{c: {number}}}]\n", loader)
-    assert found == {"a": float(number), "b": [float(number), {"c": float(number)}]}
-    assert type(found["a"]) is float
+    keys = read(f"a: {number}\nb: [{number}, {{c: {number}}}]\n", loader)
+    assert keys == {"a": float(number), "b": [float(number), {"c": float(number)}]}
+    assert type(keys["a"]) is float
     assert read(f"a: '{number}'\n", loader) == {"a": number}
 
 
@@ -111,8 +111,8 @@ def test_anchors_merges_and_line_ends() -> None:
     base = {"a": 1, "b": None}
     expected = {"base": base, "other": {"a": 2, "b": None}, "same": base, "of": {"a": 16, "b": 0, "c": -0.5}}
     assert read(text) == read(text.replace("\n", "\r\n")) == expected
-    found = read("a: &a [1, *a]\n")
-    assert found["a"][1] is found["a"]
+    keys = read("a: &a [1, *a]\n")
+    assert keys["a"][1] is keys["a"]
 
 
 def test_files_of_the_package_are_read_as_before() -> None:

@@ -15,7 +15,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource
 
 from recbole_multvae.data.atomic_table import MISSING, AtomicFile
-from recbole_multvae.data.loading import load_features
+from recbole_multvae.data.features import load_features
 from recbole_multvae.errors import DataError
 from tests.conftest import QUIET, recbole_s
 
@@ -100,8 +100,8 @@ def test_tables_are_those_of_the_rules(data: st.DataObject) -> None:
             AtomicFile(path, separator, encoding).read(["user_id", "item_id", "rating"])
         return
     table = AtomicFile(path, separator, encoding).read(["user_id", "item_id", "rating"])
-    found = [tuple(row) for row in table.frame.itertuples(index=False)]
-    np.testing.assert_equal(found, expected)
+    rows = [tuple(row) for row in table.frame.itertuples(index=False)]
+    np.testing.assert_equal(rows, expected)
     body = text.removesuffix("\n").split("\n")[1:]
     for row, fields in enumerate(expected):
         assert fields_by_rule(body[table.line(row) - 2], separator, 3)[:2] == list(fields[:2])
@@ -151,12 +151,12 @@ def test_what_recbole_reads_otherwise(rows: str, recbole_has: int | None, keys: 
         assert read(text, **keys).to_numpy().tolist() == [list(row) for row in by_lines]
     theirs = recbole_s(Dataset._load_feat)
     try:
-        found = read(text, theirs, **keys)
+        frame = read(text, theirs, **keys)
     except (ValueError, IndexError):
         assert recbole_has is None
     else:
-        assert recbole_has is not None and len(found) == recbole_has
-        assert found.isna().any(axis=None) or len(found) != len(by_lines)
+        assert recbole_has is not None and len(frame) == recbole_has
+        assert frame.isna().any(axis=None) or len(frame) != len(by_lines)
 
 
 def test_sequences_and_missing_values(caplog: pytest.LogCaptureFixture) -> None:

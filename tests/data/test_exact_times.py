@@ -27,10 +27,10 @@ def sessions(step: Any, start: int = 1_427_760_000, users: int = 30, each: int =
 
 def by_user(rows: list[tuple[str, str, Any]]) -> dict[str, list[str]]:
     """The items of each user in order of time, then of the file: Python's own sort."""
-    found = defaultdict(list)
+    items = defaultdict(list)
     for user, item, _ in sorted(rows, key=lambda row: row[2]):
-        found[user].append(item)
-    return found
+        items[user].append(item)
+    return items
 
 
 def one(loader: Any) -> dict[str, str]:
@@ -54,8 +54,8 @@ def test_leave_one_out_takes_the_latest(case: str, model: str) -> None:
     write("made", rows, COLUMNS)
     experiment = prepared(model, "made", eval_args=BY_TIME)
     items = by_user(rows)
-    assert one(experiment.test_data) == {user: own[-1] for user, own in items.items()}
-    assert one(experiment.valid_data) == {user: own[-2] for user, own in items.items()}
+    assert one(experiment.test_data) == {user: history[-1] for user, history in items.items()}
+    assert one(experiment.valid_data) == {user: history[-2] for user, history in items.items()}
     assert experiment.train_data._dataset.inter_feat["timestamp"].dtype == torch.float32  # As RecBole's models expect.
 
 
@@ -70,7 +70,7 @@ def test_ratios_in_order_of_time(group: str) -> None:
     if group == "none":
         assert set(rows_of(experiment.test_data)) == {row[:2] for row in in_order[-30:]}
     else:
-        assert one(experiment.test_data) == {user: own[-1] for user, own in by_user(rows).items()}
+        assert one(experiment.test_data) == {user: history[-1] for user, history in by_user(rows).items()}
 
 
 def test_sequences_are_in_order_of_time() -> None:
@@ -102,9 +102,10 @@ def test_a_split_at_a_time(model: str, args: dict[str, Any]) -> None:
 @pytest.mark.parametrize("key", ["normalize_field", "normalize_all"])
 def test_times_that_are_normalized_keep_their_order(key: str) -> None:
     keys: dict[str, Any] = {key: ["timestamp"] if key == "normalize_field" else True, "eval_args": BY_TIME}
-    write("made", [*sessions(1), ("u0", "i99", 0)], COLUMNS)
+    rows = [*sessions(1), ("u0", "i99", 0)]
+    write("made", rows, COLUMNS)
     experiment = prepared("EASE", "made", **keys)
-    assert one(experiment.test_data) == {user: own[-1] for user, own in by_user([*sessions(1), ("u0", "i99", 0)]).items()}
+    assert one(experiment.test_data) == {user: history[-1] for user, history in by_user(rows).items()}
     write("made", CASES["nanoseconds"], COLUMNS)
     with pytest.raises(DataError, match=f"{key} would make different times of made equal, and the order of time decides"):
         prepared("EASE", "made", **keys)
@@ -126,7 +127,7 @@ def loaders(experiment: Any) -> list[Any]:
 
 
 def test_recbole_s_split_at_a_time_mixes_past_and_future() -> None:
-    """What is mended: with its default order, RecBole's own function puts records before the boundary into the test."""
+    """The mistake that is corrected: with its default order, RecBole puts records before the boundary into the test."""
     from recbole.data.dataset import Dataset
 
     from tests.conftest import recbole_s
@@ -147,8 +148,8 @@ def test_repeated_clicks_keep_the_first_or_the_last(keep: str) -> None:
     expected: dict[Any, int] = {}
     for user, item, time in sorted(rows, key=lambda row: row[2], reverse=keep == "first"):
         expected[user, item] = time
-    found = rows_of(loaders(experiment)[0], "user_id", "item_id", "timestamp")
-    assert {(u, i): t for u, i, t in found} == {pair: np.float32(time) for pair, time in expected.items()}
+    kept = rows_of(loaders(experiment)[0], "user_id", "item_id", "timestamp")
+    assert {(u, i): t for u, i, t in kept} == {pair: np.float32(time) for pair, time in expected.items()}
 
 
 @pytest.mark.parametrize(

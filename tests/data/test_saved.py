@@ -60,11 +60,11 @@ def test_what_is_made_of_something_else_is_made_again(model: str, key: str, chan
     keys = CHANGES.get(change, {})
     expected = prepared(model, "base", checkpoint_dir="elsewhere", **keys)
     with caplog.at_level(logging.WARNING):
-        found = prepared(model, "base", **keys)
+        experiment = prepared(model, "base", **keys)
     assert "are of other files or another configuration, and are made again." in caplog.text
-    assert result(found) == result(expected)
+    assert result(experiment) == result(expected)
     for part in ("valid_data", "test_data"):
-        assert rows_of(getattr(found, part)) == rows_of(getattr(expected, part))
+        assert rows_of(getattr(experiment, part)) == rows_of(getattr(expected, part))
 
 
 @pytest.mark.parametrize("name", ["base-MultVAEDataset.pth", "base-FamilyDataset.pth", "base-for-MultVAE-dataloader.pth"])
@@ -83,8 +83,8 @@ def test_a_name_with_a_pattern_in_it() -> None:
     write("a[1]", clicks())
     prepared("EASE", "a[1]", save_dataset=True)
     write("a[1]", clicks(seed=7))
-    found = prepared("EASE", "a[1]")
-    assert rows_of(found.test_data) == rows_of(prepared("EASE", "a[1]", checkpoint_dir="elsewhere").test_data)
+    experiment = prepared("EASE", "a[1]")
+    assert rows_of(experiment.test_data) == rows_of(prepared("EASE", "a[1]", checkpoint_dir="elsewhere").test_data)
 
 
 def test_times_that_did_not_matter_may_not_decide() -> None:

@@ -20,11 +20,11 @@ from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model
 
 from recbole_multvae.commands.recommend import main as recommend_main
-from recbole_multvae.commands.train import run
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.data.loaders import UsersWithHistories
 from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.evaluation.recbole_models import READERS, histories_of
+from recbole_multvae.experiment.run import run
 from tests.conftest import QUICK, QUIET, Experiment, recbole_s, uneven_pairs
 
 SEED = 98765

@@ -50,6 +50,10 @@ def test_quotes_that_are_not_closed_do_not_reach_into_the_next_lines() -> None:
     assert titles(HEADER + rows) == {"1": "One", "2": '"Two', "3": "Three", "4": 'Four"', "5": "Five"}
 
 
+def test_quotes_of_the_header() -> None:
+    assert titles('"item_id:token"\t"title:token_seq"\n1\tOne\n') == {"1": "One"}
+
+
 def test_damaged_lines_are_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
     rows = '1\tOne\t1990\n2\n3\tTh\tree\t1996\n"4\tFour\t1997\textra\n\n5\tFive\t1998\n'
     with caplog.at_level(logging.WARNING):
@@ -112,8 +116,8 @@ def test_what_csv_writes_comes_back(values: list[str], separator: str) -> None:
     with Path("made.csv").open("w", encoding="utf-8", newline="") as file:
         write = csv.writer(file, delimiter=separator, lineterminator="\n")
         write.writerows([("item_id:token", "title:token"), *enumerate(values)])
-    found = titles(Path("made.csv").read_bytes().decode(), separator=separator)
-    assert found == {str(n): value for n, value in enumerate(values)}
+    result = titles(Path("made.csv").read_bytes().decode(), separator=separator)
+    assert result == {str(n): value for n, value in enumerate(values)}
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from recbole_multvae.commands.train import main, run
+from recbole_multvae.commands.train import main
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivityEvaluator, Group, draw, table
+from recbole_multvae.experiment.run import run
 from tests.conftest import QUICK, QUIET, Experiment
 
 KEYS = {**QUICK, "topk": [2, 5], "valid_metric": "NDCG@5", "metric_decimal_place": 9}

@@ -13,12 +13,11 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator import Collector
 from recbole.utils import get_model
 
-from recbole_multvae.commands.command_line import model_names
 from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.data.loaders import FullRowsEvalDataLoader
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.many_users import scores_users
-from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.configuration import make_config, model_names
 from recbole_multvae.experiment.preparation import prepare
 from tests.conftest import QUIET
 

@@ -10,7 +10,8 @@ from recbole.quick_start import run_recbole
 from recbole.trainer import Trainer
 
 from recbole_multvae import MultVAE, checkpoint
-from recbole_multvae.commands.train import main, run
+from recbole_multvae.commands.train import main
+from recbole_multvae.experiment.run import run
 from tests.conftest import QUICK, QUIET
 
 FLAGS = ["--dataset=blocks", "--data_path=.", "--epochs=1", "--show_progress=False", "--state=ERROR", "--use_gpu=False"]

@@ -1,4 +1,4 @@
-"""The command in this process, and what it wrote."""
+"""The command in this process, and the files that it wrote."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Import:
     capsys: pytest.CaptureFixture[str]
 
     def __call__(self, *arguments: object) -> str:
-        """Import, and return what was said."""
+        """Import, and return the output."""
         code = main([str(argument) for argument in arguments])
-        said = self.capsys.readouterr()
-        assert code == 0, said.err
-        return said.out
+        printed = self.capsys.readouterr()
+        assert code == 0, printed.err
+        return printed.out
 
     def refusal(self, *arguments: object) -> str:
         """The sentence with which an import ends. Nothing may be left behind."""
         before = sorted(Path().rglob("*"))
         assert main([str(argument) for argument in arguments]) == 1
-        said = self.capsys.readouterr().err
-        assert said.startswith("error: ") and said.count("\n") == 1, said
+        error = self.capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1, error
         assert sorted(Path().rglob("*")) == before
-        return said.removeprefix("error: ").rstrip("\n")
+        return error.removeprefix("error: ").rstrip("\n")
 
 
 def written(file: str | Path = "dataset/mine/mine.inter") -> tuple[list[str], list[tuple[str, ...]]]:

@@ -8,7 +8,7 @@ from tests.importing.command import Import, write, written
 
 
 @pytest.mark.parametrize(
-    ("header", "found"),
+    ("header", "numbers"),
     [
         ("userId,movieId,rating,timestamp", "1234"),
         ("timestamp,ASIN,overall,reviewerID", "4231"),
@@ -21,20 +21,20 @@ from tests.importing.command import Import, write, written
         ("Unnamed: 0,user,item,Score", "234-"),
     ],
 )
-def test_usual_names(header: str, found: str, imports: Import) -> None:
+def test_usual_names(header: str, numbers: str, imports: Import) -> None:
     write("r.csv", [header, "1,2,3,4"])
-    said = imports("r.csv", "mine")
-    assert written()[1] == [tuple(found.replace("-", ""))]
+    output = imports("r.csv", "mine")
+    assert written()[1] == [tuple(numbers.replace("-", ""))]
     names = header.split(",")
-    assert said.startswith(f"Columns by their usual names: user {names[int(found[0]) - 1]!r}, item")
-    assert ("time " in said.splitlines()[0]) == (found[3] != "-")
+    assert output.startswith(f"Columns by their usual names: user {names[int(numbers[0]) - 1]!r}, item")
+    assert ("time " in output.splitlines()[0]) == (numbers[3] != "-")
 
 
 def test_named_columns_and_none(imports: Import) -> None:
     write("r.csv", ["user,item,rating,time,other", "1,2,3,4,5", "2,2,3,4,6"])
-    said = imports("r.csv", "mine", "--user=other", "--item=user", "--rating=none", "--time=none")
+    output = imports("r.csv", "mine", "--user=other", "--item=user", "--rating=none", "--time=none")
     assert written() == (["user_id:token", "item_id:token"], [("5", "1"), ("6", "2")])
-    assert "usual names" not in said
+    assert "usual names" not in output
     write("r.csv", ["user,item,none", "1,2,3"])
     imports("r.csv", "mine", "--rating=none", "--overwrite")
     assert written()[0][2:] == ["rating:float"]
@@ -43,9 +43,9 @@ def test_named_columns_and_none(imports: Import) -> None:
 @pytest.mark.parametrize(
     ("header", "flags", "message"),
     [
-        ("a,b,c", [], "Cannot tell which column of r.csv holds the user: it has a, b, c; say it with --user."),
-        ("user,b,c", [], "Cannot tell which column of r.csv holds the item: it has user, b, c; say it with --item."),
-        ("1,31,2.5", [], "Cannot tell which column of r.csv holds the user: it has 1, 31, 2.5; say it with --no-header, and"
+        ("a,b,c", [], "Cannot tell which column of r.csv holds the user: it has a, b, c; name it with --user."),
+        ("user,b,c", [], "Cannot tell which column of r.csv holds the item: it has user, b, c; name it with --item."),
+        ("1,31,2.5", [], "Cannot tell which column of r.csv holds the user: it has 1, 31, 2.5; name it with --no-header, and"
          " number the columns: --user 1 --item 2."),
         ("userId,movieId,c", ["--user=userid"], "r.csv has no column 'userid': it has userId, movieId, c; name one of them"
          " with --user."),
@@ -66,17 +66,17 @@ def test_columns_that_are_not_clear(header: str, flags: list[str], message: str,
 
 def test_report_and_next_command(imports: Import) -> None:
     write("r.csv", ["user,item,rating,time", "1,a,1,0", "1,b,5,86400", "1,a,3.5,4294967296", "2,a,4,1"])
-    said = imports("r.csv", "mine").splitlines()[1:]
-    assert said[0] == (
+    output = imports("r.csv", "mine").splitlines()[1:]
+    assert output[0] == (
         "dataset/mine/mine.inter: 4 rows, 2 users, 2 items, ratings from 1 to 5, times from 1970-01-01 to 2106-02-07 "
         "(seconds, UTC)."
     )
-    assert said[1] == "1 row repeats a pair of user and item: training counts each pair once."
-    assert said[2] == "Next: multvae-train --model=MultVAE --dataset=mine"
-    assert said[3].startswith("For good ratings only, add --val_interval=\"{'rating': '[4,inf)'}\"")
+    assert output[1] == "1 row repeats a pair of user and item: training counts each pair once."
+    assert output[2] == "Next: multvae-train --model=MultVAE --dataset=mine"
+    assert output[3].startswith("For good ratings only, add --val_interval=\"{'rating': '[4,inf)'}\"")
 
 
 def test_one_rating_is_no_opinion(imports: Import) -> None:
     write("r.csv", ["user,item,rating", "1,a,1", "1,b,1"])
-    said = imports("r.csv", "mine", "--dataset-path=my data")
-    assert said.endswith("Next: multvae-train --model=MultVAE --dataset=mine --data_path='my data'\n")
+    output = imports("r.csv", "mine", "--dataset-path=my data")
+    assert output.endswith("Next: multvae-train --model=MultVAE --dataset=mine --data_path='my data'\n")

@@ -113,9 +113,9 @@ def test_killed_at_any_step(step: int, imports: Import) -> None:
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
-    found = contents(Path("dataset/mine"))
-    assert {found[name] for name in FILES} == {f"{'new' if step == 3 else 'old'} {name}" for name in FILES}
-    assert found["mine.user"] == "old mine.user"
+    files = contents(Path("dataset/mine"))
+    assert {files[name] for name in FILES} == {f"{'new' if step == 3 else 'old'} {name}" for name in FILES}
+    assert files["mine.user"] == "old mine.user"
     imports("r.csv", "mine", "--items=m.csv", "--overwrite")
     assert os.listdir("dataset") == ["mine"], "what the killed process left is removed"
 

@@ -33,14 +33,14 @@ def titles() -> dict[str, str]:
 def test_text_numbers_and_codes(imports: Import) -> None:
     write("m.csv", ["year,code,movieId,title,price,empty", "1995,0114709,007,Toy Story,1.50,", "1996,0113189,NA,null,,",
                     ",12,8,\"GoldenEye, the\",-3,"])  # fmt: skip
-    said = imports("r.csv", "mine", "--items=m.csv")
+    output = imports("r.csv", "mine", "--items=m.csv")
     assert written(ITEM) == (
         ["item_id:token", "title:token", "year:float", "code:token", "price:float"],
         [("007", "Toy Story", "1995", "0114709", "1.50"), ("NA", "null", "1996", "0113189", ""),
          ("8", "GoldenEye, the", "", "12", "-3")],
     )  # fmt: skip
-    assert "3 items with title:token, year:float, code:token, price:float; 2 of the 3 items above are among them." in said
-    assert "Left out, as they hold objects, bytes or nothing: empty." in said
+    assert "3 items with title:token, year:float, code:token, price:float; 2 of the 3 items above are among them." in output
+    assert "Left out, as they hold objects, bytes or nothing: empty." in output
     assert titles() == {"007": "Toy Story", "NA": "null", "8": "GoldenEye, the"}
 
 
@@ -54,26 +54,26 @@ def test_titles_with_quotes_tabs_and_line_ends(imports: Import) -> None:
     ]
     with Path("m.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    said = imports("r.csv", "mine", "--items=m.csv")
+    output = imports("r.csv", "mine", "--items=m.csv")
     expected = [(item, title.replace("\n\t", " "), n) for item, title, n in rows[1:]]
     assert read_by_recbole(ITEM) == expected
     assert titles() == {item: title for item, title, _ in expected}
-    assert "1 text held a tab or a line end: it is a space now." in said
+    assert "1 text held a tab or a line end: it is a space now." in output
 
 
 @pytest.mark.parametrize(("scifi", "separator"), [("SciFi", " "), ("Sci Fi", "|"), ("Sci | Fi", ";")])
 def test_lists_come_back_through_recbole(scifi: str, separator: str, imports: Import) -> None:
     write("m.csv", ["movieId,genres,title", f"007,Action/{scifi},A", "NA,,B", f"3, {scifi} / Action/ ,C"])
-    said = imports("r.csv", "mine", "--items=m.csv", "--list=genres:/")
+    output = imports("r.csv", "mine", "--items=m.csv", "--list=genres:/")
     assert written(ITEM)[0] == ["item_id:token", "title:token", "genres:token_seq"]
-    assert (f"--seq_separator='{separator}'" in said) == (separator != " ")
+    assert (f"--seq_separator='{separator}'" in output) == (separator != " ")
     keys = {"data_path": "dataset", "load_col": {"inter": "*", "item": "*"}, "seq_separator": separator}
     dataset = read_dataset(Config("MultVAE", "mine", config_dict={**QUICK, **keys}))
     names = dataset.field2id_token["genres"]
     items = dataset.field2id_token["item_id"][dataset.item_feat["item_id"]]
     genres = [[str(names[genre]) for genre in row if genre] for row in dataset.item_feat["genres"]]
-    found = dict(zip(map(str, items), genres, strict=True))
-    assert found == {"[PAD]": [], "007": ["Action", scifi], "NA": [], "3": [scifi, "Action"]}
+    lists = dict(zip(map(str, items), genres, strict=True))
+    assert lists == {"[PAD]": [], "007": ["Action", scifi], "NA": [], "3": [scifi, "Action"]}
 
 
 def test_lists_of_json_and_parquet(imports: Import) -> None:
@@ -83,10 +83,10 @@ def test_lists_of_json_and_parquet(imports: Import) -> None:
         {"movieId": "NA", "year": 1e3},
     ]
     write("m.jsonl", [json.dumps(row) for row in rows])
-    said = imports("r.csv", "mine", "--items=m.jsonl")
+    output = imports("r.csv", "mine", "--items=m.jsonl")
     assert written(ITEM) == (["item_id:token", "tags:token_seq", "year:float"], [("007", "a|b c", ""), ("3", "d", ""),
                                                                                ("NA", "", "1000.0")])  # fmt: skip
-    assert "Left out, as they hold objects, bytes or nothing: who." in said
+    assert "Left out, as they hold objects, bytes or nothing: who." in output
     columns = {
         "movieId": pa.array(["3", "007"]).dictionary_encode(),
         "tags": pa.array([[1, 2], None]),
@@ -126,7 +126,7 @@ def test_first_of_equal_items(imports: Import) -> None:
             [],
             "Line 3 of m.csv has no item (column movieId): fill it in, or remove the row.",
         ),
-        (["a,b", "007,x"], [], "Cannot tell which column of m.csv holds the item: it has a, b; say it with --item-id."),
+        (["a,b", "007,x"], [], "Cannot tell which column of m.csv holds the item: it has a, b; name it with --item-id."),
         (["a,b", "007,x"], ["--item-id=c"], "m.csv has no column 'c': it has a, b; name one of them with --item-id."),
         (
             ["a,b", "007,x"],

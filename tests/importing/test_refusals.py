@@ -14,7 +14,7 @@ from recbole_multvae.importing import delimited
 from tests.importing.command import Import, write
 
 NOT_UTF8 = "is not in utf-8: name the encoding of the file, for example --encoding"
-PACKED = gzip.compress(b"user,item\n" + b"1,2\n" * 9)
+PACKED = gzip.compress(b"user,item\n" + b"1,2\n" * 9, mtime=0)  # The same test ids in every process.
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_line_far_down(imports: Import) -> None:
         ("user,item\n1,2\n".encode("utf-16"), f"Line 1 of r.csv {NOT_UTF8}=utf-16."),
         (PACKED[:-9], "r.csv is a gzip file that is damaged or not complete"),
         (PACKED[:-5] + b"xxxxx", "r.csv is a gzip file that is damaged or not complete"),
-        (gzip.compress(b""), "r.csv is empty"),
+        (gzip.compress(b"", mtime=0), "r.csv is empty"),
         (b"PK\x03\x04....", "r.csv is a zip archive or an Excel workbook: unpack it, or save it as CSV, and import that."),
     ],
 )  # fmt: skip
@@ -74,11 +74,11 @@ def test_files(content: bytes, message: str, imports: Import) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"user": 1, "item": 2}\n{"user": 1, "item": }\n', "Line 2 of r.jsonl is no JSON (Expecting value"),
-        ('{"user": 1, "item": 2}\n{"user": 1\n', "Line 2 of r.jsonl is no JSON"),
+        ('{"user": 1, "item": 2}\n{"user": 1, "item": }\n', "Line 2 of r.jsonl is not JSON (Expecting value"),
+        ('{"user": 1, "item": 2}\n{"user": 1\n', "Line 2 of r.jsonl is not JSON"),
         ('{"user": 1, "item": 2}\n\n7\n', "Line 3 of r.jsonl is the JSON '7': expected an object"),
-        ('{"user": 1, "item": 2} {"user": 1, "item": 2}\n', "Line 1 of r.jsonl is no JSON (Extra data"),
-        ('{"user": 1, "item": [{}\n{}]}\n{}, {}\n', "Line 1 of r.jsonl is no JSON"),
+        ('{"user": 1, "item": 2} {"user": 1, "item": 2}\n', "Line 1 of r.jsonl is not JSON (Extra data"),
+        ('{"user": 1, "item": [{}\n{}]}\n{}, {}\n', "Line 1 of r.jsonl is not JSON"),
         ('[{"user": 1, "item": 2}]\n', "Line 1 of r.jsonl is the JSON \"[{\"user"),
         ('{"user": 1, "item": 2}\n{"user": null, "item": 2}\n', "Line 2 of r.jsonl has no user (column user)"),
         ('{"user": 1, "item": 2}\n{"user": 2}\n', "Line 2 of r.jsonl has no item (column item)"),

@@ -65,10 +65,10 @@ def test_as_python_reads_dates(moment: datetime, zone: timezone | None) -> None:
 )
 def test_numbers_are_kept_in_their_unit(times: tuple[str, str], unit: str, first: str, last: str, imports: Import) -> None:
     write("r.csv", ["user,item,time", *(f"1,{n},{time}" for n, time in enumerate(times))])
-    said = imports("r.csv", "mine")
+    output = imports("r.csv", "mine")
     assert [row[2] for row in written()[1]] == list(times)
-    assert f"times from {first} to {last} ({unit}, UTC)" in said
-    assert "may be in another unit" not in said
+    assert f"times from {first} to {last} ({unit}, UTC)" in output
+    assert "may be in another unit" not in output
 
 
 def test_two_units_are_told(imports: Import) -> None:

@@ -18,7 +18,7 @@ import onnx
 import pytest
 
 from recbole_multvae.commands.train import main
-from recbole_multvae.data.content import files_of
+from recbole_multvae.data.digests import files_of
 from tests.conftest import block_pairs, write_inter
 
 FLAGS = ("--dataset=blocks", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=2", "--valid_metric=NDCG@10")

@@ -15,8 +15,9 @@ from recbole.quick_start import run_recbole
 from recbole.trainer import Trainer
 
 from recbole_multvae import checkpoint
-from recbole_multvae.commands.train import main, run
+from recbole_multvae.commands.train import main
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.experiment.run import run
 from recbole_multvae.training.choice_of_beta import Evaluation
 from tests.conftest import QUICK, Experiment
 

@@ -22,10 +22,11 @@ from recbole.evaluator.collector import DataStruct
 from recbole.quick_start import load_data_and_model
 
 from recbole_multvae import checkpoint
-from recbole_multvae.commands.train import main, run_processes
+from recbole_multvae.commands.train import main
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.collector import ROWS_OF_RECORDS
 from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.processes import run_processes
 from recbole_multvae.training.processes import AllRanksEvaluator, SeveralProcesses
 from tests.conftest import QUICK, Experiment, block_pairs
 from tests.data.made import clicks, write

@@ -1,4 +1,4 @@
-"""What would change nothing is a sentence, and the keys that it names do change the result."""
+"""Keys and columns without effect are refused, and the keys that the errors name have the effect."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_histories_in_lists_are_for_sequential_models(load: dict[str, Any]) -> N
 
 def test_a_test_of_nobody_who_is_known_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     rows = sorted(clicks())
-    for part, own in (("a", rows[:60]), ("b", rows[:12]), ("c", rows[60:])):
-        write("made", own, part=f".{part}")
+    for part, part_rows in (("a", rows[:60]), ("b", rows[:12]), ("c", rows[60:])):
+        write("made", part_rows, part=f".{part}")
     with pytest.raises(DataError, match="None of the 10 users of the test has an interaction in training"):
         prepared("MultVAE", "made", benchmark_filename=["a", "b", "c"])
     write("made", rows[30:], part=".c")
@@ -212,8 +212,8 @@ def test_values_of_a_column(good: Any) -> None:
 
 def test_a_misspelt_key_of_a_model_of_recbole_names_its_own() -> None:
     write("made", clicks())
-    own = "activity_quantiles, eval_memory, reg_weight"
-    with pytest.raises(ConfigurationError, match=rf"did you mean reg_weight\? The keys of this model are {own}\.$"):
+    model_keys = "activity_quantiles, eval_memory, reg_weight"
+    with pytest.raises(ConfigurationError, match=rf"did you mean reg_weight\? The keys of this model are {model_keys}\.$"):
         prepared("EASE", "made", reg_wieght=3)
 
 

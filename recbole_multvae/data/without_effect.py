@@ -1,8 +1,8 @@
-"""What a user sets, or has in a file, that would change nothing: refused with the key that does it.
+"""Keys and columns that would have no effect are refused, with the key that has the wanted effect.
 
-RecBole reads ``threshold`` and a column of labels for models that learn from labels, and for evaluation in the mode
-``labeled``; everything else takes every row for a click. With ``benchmark_filename`` it filters nothing. Histories in a
-column of lists are for sequential models.
+RecBole reads ``threshold`` and a column of labels only for models that learn from labels, and for evaluation in the mode
+``labeled``. All other models take every row for a click. With ``benchmark_filename`` RecBole filters nothing. Only
+sequential models read histories in a column of lists.
 """
 
 from __future__ import annotations
@@ -14,58 +14,46 @@ from typing import Any
 
 from recbole.utils import FeatureType, InputType, ModelType
 
-from recbole_multvae.config.keys import did_you_mean
-from recbole_multvae.data.accounting import FILTERS
 from recbole_multvae.data.atomic_table import AtomicFile
+from recbole_multvae.data.interaction_counts import FILTERS
 from recbole_multvae.errors import ConfigurationError, DataError
 
 
-def check_unread(config: Any, files: list[AtomicFile]) -> None:
-    """Look for what would have no effect.
+def check_effect(config: Any, files: list[AtomicFile]) -> None:
+    """Look for keys and columns without effect.
 
     Args:
         config: RecBole's ``Config``.
         files: those of interactions.
 
     Raises:
-        ConfigurationError: a key.
-        DataError: a column.
+        ConfigurationError: a key has no effect.
+        DataError: a column has no effect.
     """
-    _check_loaded(config, files)
     _check_filters(config)
     _check_negatives(config)
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         _check_lists(config, files)
     if not _learns_from_labels(config):
-        refusal = _threshold(config) or next(filter(None, (_labels(config, file) for file in files)), None)
-        if refusal and "labeled" in config["eval_args"]["mode"].values():
+        error = _threshold_error(config) or next(filter(None, (_labels_error(config, file) for file in files)), None)
+        if error and "labeled" in config["eval_args"]["mode"].values():
             getLogger().warning(f"The labels count in the evaluation only: {config['model']} takes every row for a click.")
-        elif refusal:
-            raise refusal
+        elif error:
+            raise error
 
 
-def _given(config: Any, key: str) -> Any:
+def _user_value(config: Any, key: str) -> Any:
+    """The value that the user set; None if it is a default."""
     return config.external_config_dict.get(key)
-
-
-def _check_loaded(config: Any, files: list[AtomicFile]) -> None:
-    """The columns that the user names are there."""
-    for key in ("load_col", "unload_col"):
-        named = (_given(config, key) or {}).get("inter")
-        columns = {name: None for file in files for name in file.columns}
-        for name in named if isinstance(named, list) and files else []:
-            if name not in columns:
-                hint = did_you_mean(str(name), columns, f": expected some of {', '.join(columns)}.")
-                raise ConfigurationError(f"{key} names {name!r}, which is no column of {files[0].path}{hint}")
 
 
 def _check_filters(config: Any) -> None:
     if not config["benchmark_filename"]:
         return
-    if unread := {"split", "order"} & (_given(config, "eval_args") or {}).keys():
-        getLogger().warning(f"eval_args {' and '.join(sorted(unread))} have no effect with benchmark_filename.")
+    if ignored := {"split", "order"} & (_user_value(config, "eval_args") or {}).keys():
+        getLogger().warning(f"eval_args {' and '.join(sorted(ignored))} have no effect with benchmark_filename.")
     for key in chain.from_iterable(FILTERS.values()):
-        if (value := _given(config, key)) is not None and value not in ("[0,inf)", True):
+        if (value := _user_value(config, key)) is not None and value not in ("[0,inf)", True):
             raise ConfigurationError(
                 f"{key}={value!r} has no effect with benchmark_filename, whose files RecBole takes as they are: filter the "
                 "files themselves, or leave it out."
@@ -73,8 +61,8 @@ def _check_filters(config: Any) -> None:
 
 
 def _check_negatives(config: Any) -> None:
-    drawn = (_given(config, "train_neg_sample_args") or {}).get("distribution", "none")
-    if drawn != "none" and hasattr(config.model_class, "settings_class"):
+    distribution = (_user_value(config, "train_neg_sample_args") or {}).get("distribution", "none")
+    if distribution != "none" and hasattr(config.model_class, "settings_class"):
         getLogger().warning(
             f"train_neg_sample_args has no effect on {config['model']}, which learns from all items of a user at once."
         )
@@ -92,26 +80,26 @@ def _check_lists(config: Any, files: list[AtomicFile]) -> None:
 
 
 def _left_out(config: Any, name: str) -> bool:
-    unload = (_given(config, "unload_col") or {}).get("inter", [])
-    load = (_given(config, "load_col") or {}).get("inter")
+    unload = (_user_value(config, "unload_col") or {}).get("inter", [])
+    load = (_user_value(config, "load_col") or {}).get("inter")
     return name in unload or (isinstance(load, list) and name not in load)
 
 
 def _learns_from_labels(config: Any) -> bool:
     if config["MODEL_TYPE"] in (ModelType.CONTEXT, ModelType.DECISIONTREE):
         return True
-    # Negatives that RecBole draws bring labels of their own.
-    own_labels = (config["train_neg_sample_args"] or {}).get("distribution") == "none"
-    return own_labels and config["MODEL_INPUT_TYPE"] == InputType.POINTWISE and _has_labels(config.model_class)
+    # If RecBole draws negatives, it labels them itself.
+    labels_of_file = (config["train_neg_sample_args"] or {}).get("distribution") == "none"
+    return labels_of_file and config["MODEL_INPUT_TYPE"] == InputType.POINTWISE and _reads_labels(config.model_class)
 
 
-def _has_labels(model_class: Any) -> bool:
+def _reads_labels(model_class: Any) -> bool:
     """Whether the model's own code asks for the column of labels."""
     return "LABEL_FIELD" in inspect.getsource(model_class)
 
 
-def _threshold(config: Any) -> ConfigurationError | None:
-    if (threshold := _given(config, "threshold")) is None:
+def _threshold_error(config: Any) -> ConfigurationError | None:
+    if (threshold := _user_value(config, "threshold")) is None:
         return None
     column, least = next(iter(threshold.items()), ("rating", 4))
     return ConfigurationError(
@@ -120,8 +108,8 @@ def _threshold(config: Any) -> ConfigurationError | None:
     )
 
 
-def _labels(config: Any, file: AtomicFile) -> DataError | None:
-    """A column of labels that says of some rows that they are no clicks."""
+def _labels_error(config: Any, file: AtomicFile) -> DataError | None:
+    """The error of a column of labels in which some rows are not clicks."""
     label = config["LABEL_FIELD"]
     if label not in file.columns or label in (config["val_interval"] or {}) or _left_out(config, label):
         return None
@@ -136,16 +124,16 @@ def _labels(config: Any, file: AtomicFile) -> DataError | None:
     )
 
 
-def load_what_is_read(config: Any, files: list[AtomicFile]) -> None:
-    """Load the columns that a filter or the order of time reads, where the user did not say what to load."""
-    if _given(config, "load_col") is not None or config["load_col"] is None or config["benchmark_filename"]:
+def load_needed_columns(config: Any, files: list[AtomicFile]) -> None:
+    """Add to ``load_col`` the columns that a filter or the order of time reads, unless the user set ``load_col``."""
+    if _user_value(config, "load_col") is not None or config["load_col"] is None or config["benchmark_filename"]:
         return
     loaded = config["load_col"].get("inter")
     if not isinstance(loaded, list) or not files:
         return
-    wanted = list(config["val_interval"] or {})
+    needed = list(config["val_interval"] or {})
     if config["eval_args"]["order"] == "TO" or config["rm_dup_inter"]:
-        wanted.append(config["TIME_FIELD"])
-    if more := [name for name in wanted if name in files[0].columns and name not in loaded]:
+        needed.append(config["TIME_FIELD"])
+    if more := [name for name in needed if name in files[0].columns and name not in loaded]:
         config["load_col"] = {**config["load_col"], "inter": [*loaded, *more]}
         getLogger().info(f"load_col also has {', '.join(more)}, which other keys read.")

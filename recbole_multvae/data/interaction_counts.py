@@ -1,4 +1,4 @@
-"""What becomes of the interactions of a file, a line of the log for each step that leaves some out."""
+"""Log lines that say how many interactions each step of the preparation leaves out, and how many each part has."""
 
 from __future__ import annotations
 
@@ -15,27 +15,33 @@ FILTERS = {
     "_filter_inter_by_user_or_item": ("filter_inter_by_user_or_item",),
     "_filter_by_inter_num": ("user_inter_num_interval", "item_inter_num_interval"),
 }
-#: What an interval of numbers of interactions is where it leaves nothing out.
+#: The interval of numbers of interactions that leaves nothing out.
 _ALL = "[0,inf)"
 
 
-def amount(count: int, what: str) -> str:
+def amount(count: int, noun: str) -> str:
     """A number with its noun: ``1 row``, ``2,000 rows``."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def counted(keys: tuple[str, ...], step: Callable[[], None], dataset: Any) -> None:
-    """Run a step of RecBole's filtering, and log how many interactions it leaves out."""
+def log_left_out(keys: tuple[str, ...], step: Callable[[], None], dataset: Any) -> None:
+    """Run a step of RecBole's filtering, and log how many interactions it leaves out.
+
+    Args:
+        keys: those that the step reads.
+        step: filters the data set.
+        dataset: RecBole's.
+    """
     before = len(dataset.inter_feat)
     step()
-    left = len(dataset.inter_feat)
-    if left < before:
-        given = " and ".join(f"{key}={dataset.config[key]!r}" for key in keys if dataset.config[key] not in (None, _ALL))
-        getLogger().info(f"{given} leaves out {before - left:,} of {before:,} interactions: {left:,} are left.")
+    after = len(dataset.inter_feat)
+    if after < before:
+        values = " and ".join(f"{key}={dataset.config[key]!r}" for key in keys if dataset.config[key] not in (None, _ALL))
+        getLogger().info(f"{values} leaves out {before - after:,} of {before:,} interactions: {after:,} are left.")
 
 
-def say_what_is_left(dataset: Any) -> None:
-    """Log how many interactions repeat an earlier one's user and item, once users and items have their ids."""
+def log_repeated(dataset: Any) -> None:
+    """Log how many interactions repeat the user and the item of an earlier one. Users and items must have their ids."""
     feat, user, item = dataset.inter_feat, dataset.uid_field, dataset.iid_field
     if user is None or user not in feat or item not in feat:
         return
@@ -46,7 +52,7 @@ def say_what_is_left(dataset: Any) -> None:
         )
 
 
-def say_parts(parts: list[Any]) -> None:
+def log_parts(parts: list[Any]) -> None:
     """Log how many interactions each part of the split has."""
     train, valid, test = (f"{len(part):,}" for part in parts)
     getLogger().info(f"The split has {train} interactions for training, {valid} for validation and {test} for the test.")

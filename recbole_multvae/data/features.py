@@ -1,4 +1,4 @@
-"""What a data set makes of its files: RecBole's ``Dataset._load_feat`` over :mod:`.atomic_table`, for every model."""
+"""The features of users, items and interactions, read with :mod:`.atomic_table` in place of ``Dataset._load_feat``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_multvae.data.accounting import amount
 from recbole_multvae.data.atomic_table import EXACT, PADDING, AtomicFile, Table
+from recbole_multvae.data.interaction_counts import amount
 from recbole_multvae.errors import DataError
 
 
@@ -20,12 +20,12 @@ def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
     """Read an atomic file. See RecBole's ``Dataset._load_feat``.
 
     Args:
-        dataset: RecBole's, whose properties of fields are set.
+        dataset: RecBole's; the properties of the fields are set in it.
         path: of the file.
         source: RecBole's ``FeatureSource``, or the suffix of the file.
 
     Returns:
-        The columns that ``load_col`` and ``unload_col`` leave; None where they leave none.
+        The columns that ``load_col`` and ``unload_col`` leave; None if they leave none.
 
     Raises:
         DataError: a row, a number or a user's or item's token is wrong; the message names the line.
@@ -33,34 +33,34 @@ def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
     load, unload = dataset._get_load_and_unload_col(source)
     if load == set():
         return None
-    file = file_of(path, dataset.config)
-    wanted = [name for name in file.columns if (load is None or name in load) and name not in (unload or ())]
-    if not wanted:
+    file = atomic_file(path, dataset.config)
+    names = [name for name in file.columns if (load is None or name in load) and name not in (unload or ())]
+    if not names:
         getLogger().warning(f"load_col and unload_col leave no column of {file.path}.")
         return None
     if source != "link":
-        _set_properties(dataset, file, wanted, source)
-    table = file.read(wanted)
+        _set_properties(dataset, file, names, source)
+    table = file.read(names)
     frame = table.frame
     if not table.clean:
         _check_tokens(table, [field for field in (dataset.uid_field, dataset.iid_field) if field in frame])
-    for name in wanted:
-        _finish(dataset, table, name)
+    for name in names:
+        _convert(dataset, table, name)
     if source == FeatureSource.INTERACTION and dataset.time_field in frame:
         frame[dataset.time_field] = _exact_times(table, dataset.time_field)
-    _say(table, source)
-    _say_repeated(table, {FeatureSource.USER: dataset.uid_field, FeatureSource.ITEM: dataset.iid_field}.get(source))
+    _log_rows(table, source)
+    _log_repeated(table, {FeatureSource.USER: dataset.uid_field, FeatureSource.ITEM: dataset.iid_field}.get(source))
     return frame
 
 
-def file_of(path: str | Path, config: Any) -> AtomicFile:
-    """An atomic file as a configuration says that it is written."""
+def atomic_file(path: str | Path, config: Any) -> AtomicFile:
+    """An atomic file, with the separator and the encoding of a configuration."""
     # RecBole spells the path of its ml-100k with "..".
     return AtomicFile(Path(os.path.normpath(path)), config["field_separator"], config["encoding"])
 
 
-def _set_properties(dataset: Any, file: AtomicFile, wanted: list[str], source: Any) -> None:
-    for name in wanted:
+def _set_properties(dataset: Any, file: AtomicFile, names: list[str], source: Any) -> None:
+    for name in names:
         kind = file.columns[name]
         dataset.field2source[name], dataset.field2type[name] = source, kind
         if not kind.value.endswith("seq"):
@@ -77,8 +77,8 @@ def _check_tokens(table: Table, fields: list[str]) -> None:
             raise DataError(f"{line} has the {field} {PADDING!r}, which is RecBole's name for padding: rename it.")
 
 
-def _finish(dataset: Any, table: Table, name: str) -> None:
-    """Make of a column what RecBole does: sequences are cut into parts, and an empty token is a missing one."""
+def _convert(dataset: Any, table: Table, name: str) -> None:
+    """Convert a column as RecBole does: sequences are cut into parts, and an empty token is a missing one."""
     frame, kind = table.frame, table.file.columns[name]
     if kind is FeatureType.TOKEN:
         frame[name] = frame[name] if table.clean else frame[name].where(frame[name] != "", np.nan)
@@ -114,7 +114,7 @@ def _floats(table: Table, name: str, row: int, part: list[str]) -> np.ndarray:
 
 
 def _exact_times(table: Table, name: str) -> Any:
-    """The times as they are in the file: whole numbers that float64 cannot tell apart, such as nanoseconds, as int64."""
+    """The times as in the file: int64 for whole numbers that float64 cannot tell apart, such as nanoseconds."""
     times = table.frame[name]
     if table.file.columns[name] is not FeatureType.FLOAT or not (times.abs() >= EXACT).any():
         return times
@@ -124,14 +124,14 @@ def _exact_times(table: Table, name: str) -> Any:
         return times
 
 
-def _say(table: Table, source: Any) -> None:
+def _log_rows(table: Table, source: Any) -> None:
     rows = len(table.frame)
-    what = amount(rows, "interaction" if source == FeatureSource.INTERACTION else "row")
+    counted = amount(rows, "interaction" if source == FeatureSource.INTERACTION else "row")
     blank = f", {amount(table.blank, 'blank line')}" if table.blank else ""
-    getLogger().info(f"{table.file.path}: {rows + table.blank + 1:,} lines are a header{blank} and {what}.")
+    getLogger().info(f"{table.file.path}: {rows + table.blank + 1:,} lines are a header{blank} and {counted}.")
 
 
-def _say_repeated(table: Table, field: str | None) -> None:
+def _log_repeated(table: Table, field: str | None) -> None:
     if field in table.frame and (repeated := int(table.frame[field].duplicated().sum())):
-        said = f"{amount(repeated, 'row')} of {table.file.path} {'is' if repeated == 1 else 'are'} left out"
-        getLogger().warning(f"{said}: an earlier one has its {field}.")
+        left_out = f"{amount(repeated, 'row')} of {table.file.path} {'is' if repeated == 1 else 'are'} left out"
+        getLogger().warning(f"{left_out}: an earlier one has its {field}.")
