@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_multvae import checkpoint
-from recbole_multvae.training import hardware
+from recbole_multvae import checkpoint, hardware
 from tests.conftest import QUICK, Experiment
 
 DEFAULT = {key: value for key, value in QUICK.items() if key != "precision"}

@@ -29,7 +29,10 @@ class ActivitySettings(Settings):
     """The configuration key of the training command, for any model."""
 
     activity_quantiles: int = setting(
-        0, "an integer, 0 or more", "groups of users by length of history whose test metrics are shown too; 0 is none", ge=0
+        0,
+        "an integer, 0 or more",
+        "groups of users, by length of history, for which test metrics are shown too; 0: none",
+        ge=0,
     )
 
 

@@ -44,12 +44,12 @@ class Ranker:
         self.model, self.k = model, k
         self._memory = torch.empty(0, device=model.device)
 
-    def __call__(self, interaction: Any, history: tuple[Tensor, Tensor]) -> Ranking:
-        """Rank the items for the users of ``interaction``, without the pairs (row, item) in ``history``, int64 [N] each."""
+    def __call__(self, interaction: Any, masked: tuple[Tensor, Tensor]) -> Ranking:
+        """Rank the items for the users of ``interaction``, without the pairs (row, item) in ``masked``, int64 [N] each."""
         scores = self._scores(len(interaction))
-        self.model.score_into(*self.model.histories(interaction), scores=scores[:, 1:])
+        self.model.score_into(self.model.histories(interaction), scores[:, 1:])
         scores[:, 0] = -torch.inf
-        scores[history] = -torch.inf
+        scores[masked] = -torch.inf
         return Ranking(only_ranked(top_k(scores, self.k), scores), self.model.n_items)
 
     def _scores(self, rows: int) -> Tensor:

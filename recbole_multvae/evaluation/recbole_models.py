@@ -98,9 +98,8 @@ def histories_of(users: UsersWithHistories, model: Any) -> Iterator[Interaction]
     """
     reader = _reader(type(model))
     assert reader is not None  # The configuration was refused otherwise.
-    columns, offsets = (part.cpu().numpy() for part in users.histories)
-    ones = np.ones(len(columns), dtype=np.float32)
-    histories = csr_matrix((ones, columns + 1, offsets), shape=(len(users), model.n_items))
+    items, offsets = users.histories.ids.cpu().numpy(), users.histories.offsets.cpu().numpy()
+    histories = csr_matrix((np.ones(len(items), np.float32), items, offsets), shape=(len(users), model.n_items))
     replaced = reader(model, histories)
     kept = {name: vars(model)[name] for name in replaced}
     vars(model).update(replaced)

@@ -19,6 +19,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.commands.recommend import main as recommend_main
 from recbole_multvae.commands.train import run
 from recbole_multvae.data.csr import distinct_clicks
@@ -153,9 +154,7 @@ def test_a_model_of_recbole_s_reads_histories_as_it_reads_those_of_training(data
     network = experiment.model.eval()
     clicks = distinct_clicks(experiment.train_data.dataset)
     ids = np.array([3, 17, 5, 5, 40])
-    users = UsersWithHistories({"user_id": torch.from_numpy(ids)})
-    rows = clicks[ids]
-    users.histories = torch.from_numpy(rows.indices - 1), torch.from_numpy(rows.indptr.astype(np.int64))
+    users = UsersWithHistories({"user_id": torch.from_numpy(ids)}, Clicks.from_csr(clicks[ids]))
     places = vars(network).keys() & {"history_item_id", "history_item_value", "interaction_matrix", "pred_mat"}
     before = {name: vars(network)[name] for name in places}
     with torch.no_grad(), histories_of(users, network) as renumbered:

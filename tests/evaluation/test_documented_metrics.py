@@ -106,8 +106,8 @@ def prepared(model: str, data: Data, metrics: list[str], topk: list[int], **keys
     table = torch.from_numpy(np.pad(arrays(data, experiment).scores, ((1, 0), (1, 0)), constant_values=np.nan)).float()
     network.full_sort_predict = lambda users: table[users["user_id"]].reshape(-1)
     network.predict = lambda pairs: table[pairs["user_id"], pairs["item_id"]]
-    network.histories = lambda users: (users["user_id"], None)
-    network.score_into = lambda users, _, scores: scores.copy_(table[users, 1:])
+    network.histories = lambda users: users["user_id"]
+    network.score_into = lambda users, scores: scores.copy_(table[users, 1:])
     experiment.trainer.eval_collector.data_collect(experiment.train_data)
     return experiment
 

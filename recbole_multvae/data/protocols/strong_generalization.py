@@ -30,10 +30,10 @@ class StrongGeneralizationSettings(Settings):
     valid_users: int = setting(10_000, "a positive integer", "users held out for validation", gt=0)
     test_users: int = setting(10_000, "a positive integer", "users held out for the test", gt=0)
     fold_in: float = setting(
-        0.8, "a number between 0 and 1", "the share of a held-out user's clicks that the model is given", gt=0, lt=1
+        0.8, "a number between 0 and 1", "the share of a held-out user's clicks that the model sees", gt=0, lt=1
     )
     seed: Seed = setting(
-        None, "an integer from 0 to 4294967295", "draws users and clicks; None takes RecBole's `seed`; the paper's: 98765"
+        None, "an integer from 0 to 4294967295", "draws users and clicks; None: RecBole's `seed`; the paper's is 98765"
     )  # fmt: skip
 
 

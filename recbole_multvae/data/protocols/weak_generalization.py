@@ -32,7 +32,7 @@ class WeakGeneralizationSettings(Settings):
         [0.6, 0.2, 0.2], "three positive numbers", "the shares of training, validation and test", min_length=3, max_length=3
     )
     seed: Seed = setting(
-        None, "an integer from 0 to 4294967295", "draws the records; None takes RecBole's `seed`"
+        None, "an integer from 0 to 4294967295", "draws the records; None: RecBole's `seed`"
     )  # fmt: skip
 
 
