@@ -14,7 +14,7 @@ import recbole
 import torch
 
 import recbole_multvae
-from recbole_multvae.hardware import cpuinfo
+from recbole_multvae.hardware import describe_machine
 from recbole_multvae.leaderboard.runs import Run
 from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, UserScores, bootstrap_rows
 
@@ -66,7 +66,7 @@ def make_report(
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": command,
-        "machine": machine(),
+        "machine": describe_machine(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -184,10 +184,3 @@ def _number(rows: list[dict[str, Any]]) -> None:
     """Write ranks: 1 for the best and all that tie with it, and the place for the others."""
     for place, row in enumerate(rows, 1):
         row["rank"] = 1 if row["tie"] else place
-
-
-def machine() -> str:
-    """The processor, its cores and the GPU."""
-    processor = cpuinfo("model name") or platform.processor() or platform.machine()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{processor}, {torch.get_num_threads()} threads{gpu}"

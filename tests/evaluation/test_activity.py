@@ -63,9 +63,9 @@ def test_one_length_is_one_group(write_dataset: Any) -> None:
 
 def test_table() -> None:
     assert table(GROUPS).splitlines() == [
-        "clicks  users  recall@10  ndcg@10",
-        "   5-9     20     0.2500   0.1000",
-        "    12     19     0.5000   0.0000",
+        "  clicks    users    recall@10    ndcg@10",
+        "     5-9       20       0.2500     0.1000",
+        "      12       19       0.5000     0.0000",
     ]
 
 
