@@ -1,4 +1,4 @@
-"""The items of every user as one sparse matrix (CSR), in place of a Python object for each user."""
+"""The items of all users as one sparse matrix (CSR), in place of a Python object for each user."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from recbole_multvae.clicks import entries_of_rows
 
 
 class UserItems:
-    """The distinct items of every user: one CSR matrix that reads like RecBole's array of a set or a tensor per user.
+    """The distinct items of every user: one CSR matrix, indexed like RecBole's array of a set or a tensor per user.
 
     Args:
-        clicks: one entry a pair of user and item, [n_users, n_items].
-        kind: makes what indexing returns from the item ids of a user, an integer array.
+        clicks: one entry for a pair of user and item, [n_users, n_items].
+        kind: the type that indexing returns, made from the item ids of a user, an integer array.
     """
 
     def __init__(self, clicks: csr_matrix, kind: Callable[[np.ndarray], Any]) -> None:
@@ -34,13 +34,13 @@ class UserItems:
         return self.kind(self.clicks.indices[start:end])
 
     def pairs(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """The items of some users: the place of the user in ``users`` and the item id, int64 [N] each."""
+        """The items of some users: the user's place in ``users`` and the item id, int64 [N] each."""
         places, offsets = entries_of_rows(self._offsets, users)
         return torch.arange(len(users)).repeat_interleave(offsets.diff()), self._items[places].long()
 
 
 def item_tensor(items: np.ndarray) -> Tensor:
-    """Item ids as RecBole's loader hands them out."""
+    """Item ids as RecBole's loader returns them."""
     return torch.from_numpy(items.astype(np.int64))
 
 
@@ -62,7 +62,7 @@ def ones(clicks: csr_matrix) -> csr_matrix:
 
 
 def used_items(sampler: Any) -> dict[str, UserItems]:
-    """What ``Sampler.get_used_ids`` returns: for each phase, every user's items of that phase and of those before."""
+    """The result of ``Sampler.get_used_ids``: for each phase, every user's items of that phase and of those before."""
     used, result = None, {}
     for phase, dataset in zip(sampler.phases, sampler.datasets, strict=True):
         clicks = distinct_clicks(dataset)

@@ -27,8 +27,8 @@ from recbole_multvae.errors import ConfigurationError, DataError
 class CappedRecall(TopkMetric):
     """The paper's Recall@R: the number of hits among the R best items, over min(R, |I_u|), the mean over users.
 
-    ``|I_u|`` is the number of items to be found for user u. RecBole's ``Recall`` divides by ``|I_u|`` itself, so that a user
-    with more than R items to be found cannot reach 1. The two are equal for users with R items or fewer.
+    ``|I_u|`` is the number of relevant items of user u, those held out for the evaluation. RecBole's ``Recall`` divides by
+    ``|I_u|`` itself, so that a user with more than R relevant items cannot reach 1. The two are equal for other users.
     """
 
     def calculate_metric(self, dataobject: Any) -> dict[str, float]:
@@ -40,7 +40,7 @@ class CappedRecall(TopkMetric):
 
         Args:
             pos_index: whether the item at each place of the ranking is a hit, bool [U, k].
-            pos_len: the number of items to be found, at least 1, int [U].
+            pos_len: the number of relevant items, at least 1, int [U].
         """
         places = np.arange(1, pos_index.shape[1] + 1)
         return pos_index.cumsum(axis=1) / np.minimum(places, pos_len[:, None])
@@ -126,21 +126,20 @@ class GAUC(recbole_metrics.GAUC):
     """RecBole's ``GAUC``, in float64.
 
     Raises:
-        DataError: no user has both items to be found and other items.
+        DataError: no user has both relevant and other items.
     """
 
     def metric_info(self, pos_rank_sum: np.ndarray, user_len_list: np.ndarray, pos_len_list: np.ndarray) -> float:
         """The value.
 
         Args:
-            pos_rank_sum: the sum of the ranks of each user's items to be found, [U, 1].
+            pos_rank_sum: the sum of the ranks of each user's relevant items, [U, 1].
             user_len_list: the number of items that are ranked for each user, [U].
-            pos_len_list: the number of each user's items to be found, [U].
+            pos_len_list: the number of each user's relevant items, [U].
         """
         if not ((pos_len_list > 0) & (pos_len_list < user_len_list)).any():
             raise DataError(
-                "GAUC compares the items to be found with the other items, and no user has both: take another metric, such "
-                "as Recall."
+                "GAUC compares relevant items with other items, and no user has both: take another metric, such as Recall."
             )
         values = (pos_rank_sum, user_len_list, pos_len_list)
         return float(super().metric_info(*(value.astype(np.float64) for value in values)))
