@@ -29,11 +29,11 @@ def evaluated(experiment: Experiment, quantiles: int) -> tuple[ActivityEvaluator
 
 @pytest.mark.parametrize(("model", "keys"), [("MultVAE", KEYS), ("EASE", {**QUIET, "data_path": ".", "topk": [2, 5]})])
 @pytest.mark.parametrize("split", [{}, SG], ids=["RS", "SG"])
-def test_groups_are_cut_at_quantiles_of_what_the_model_is_given(uneven: str, model: str, keys: Any, split: Any) -> None:
+def test_groups_are_cut_at_quantiles_of_the_clicks_of_users(uneven: str, model: str, keys: Any, split: Any) -> None:
     experiment = Experiment(model, uneven, keys, **split, metrics=["Recall", "NDCG", "MRR"])
     evaluator, result = evaluated(experiment, 3)
-    given = experiment.test_data.dataset.fold_in if split else distinct_clicks(experiment.train_data.dataset)
-    lengths = given.sum(axis=1).A1[distinct_clicks(experiment.test_data.dataset).sum(axis=1).A1 > 0]
+    clicks = experiment.test_data.dataset.fold_in if split else distinct_clicks(experiment.train_data.dataset)
+    lengths = clicks.sum(axis=1).A1[distinct_clicks(experiment.test_data.dataset).sum(axis=1).A1 > 0]
     edges = np.quantile(lengths, [1 / 3, 2 / 3])
     sizes = [(lengths <= edges[0]).sum(), ((lengths > edges[0]) & (lengths <= edges[1])).sum(), (lengths > edges[1]).sum()]
     assert [group.users for group in evaluator.groups] == [size for size in sizes if size]

@@ -53,12 +53,12 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize("memory", [1, 2 * 7 * 4, 3 * 7 * 4, 2**20])
 def test_blocks_and_parts_are_the_reference_s(name: str, columns: int, memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_layer, "CPU_COLUMNS", columns)
-    own = layer()
-    value, gradients = expected(name, *own)
-    loss = OURS[name](*own, memory=memory)
+    tensors = layer()
+    value, gradients = expected(name, *tensors)
+    loss = OURS[name](*tensors, memory=memory)
     (3 * loss).backward()
     assert loss.item() == pytest.approx(value)
-    for tensor, gradient in zip(own, gradients, strict=True):
+    for tensor, gradient in zip(tensors, gradients, strict=True):
         np.testing.assert_allclose(tensor.grad, 3 * gradient, rtol=1e-5, atol=1e-6)
 
 
@@ -70,12 +70,12 @@ def test_the_gaussian_without_scores_is_the_reference_s(
     monkeypatch.setattr(gaussian, "_gram_is_faster", lambda part: True)
     monkeypatch.setattr(gaussian, "CLICKS", clicks_at_once)
     monkeypatch.setattr(output_layer, "score", None)
-    own = layer()
-    value, gradients = expected("gaussian", *own)
-    loss = OURS["gaussian"](*own, memory=memory)
+    tensors = layer()
+    value, gradients = expected("gaussian", *tensors)
+    loss = OURS["gaussian"](*tensors, memory=memory)
     (3 * loss).backward()
     assert loss.item() == pytest.approx(value)
-    for tensor, gradient in zip(own, gradients, strict=True):
+    for tensor, gradient in zip(tensors, gradients, strict=True):
         np.testing.assert_allclose(tensor.grad, 3 * gradient, rtol=1e-5, atol=1e-6)
 
 
@@ -105,13 +105,13 @@ def test_the_reference_s_gradient_is_that_of_its_value(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("memory", [2 * 7 * 2, 2**20])
 def test_bf16_rounds_the_products_alone(name: str, memory: int) -> None:
-    own = layer()
-    value, gradients = expected(name, *own)
-    loss = OURS[name](*own, dtype=torch.bfloat16, memory=memory)
+    tensors = layer()
+    value, gradients = expected(name, *tensors)
+    loss = OURS[name](*tensors, dtype=torch.bfloat16, memory=memory)
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(value, rel=0.02)
-    for tensor, gradient in zip(own, gradients, strict=True):
+    for tensor, gradient in zip(tensors, gradients, strict=True):
         assert tensor.grad.dtype == torch.float32
         np.testing.assert_allclose(tensor.grad, gradient, rtol=0.05, atol=0.03)
 
@@ -124,10 +124,10 @@ def test_logistic_of_large_scores_is_finite(score: float) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_nobody_clicked(name: str) -> None:
-    own = layer()
-    loss = OURS[name](*own, Clicks(CLICKS.columns[:0], torch.zeros(5, dtype=torch.long)))
+    tensors = layer()
+    loss = OURS[name](*tensors, Clicks(CLICKS.columns[:0], torch.zeros(5, dtype=torch.long)))
     loss.backward()
-    assert loss > 0 and all(tensor.grad.isfinite().all() for tensor in own)
+    assert loss > 0 and all(tensor.grad.isfinite().all() for tensor in tensors)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -136,8 +136,8 @@ def test_the_models_losses_and_gradients_are_the_reference_s(blocks: str, name: 
     keys = {"likelihood": name, "mlp_hidden_size": hidden, **KEYS[name]}
     users = torch.tensor([3, 0, 1, 17])  # 0, the padding user, has no history.
     for model in ("MultVAE", "MultDAE"):
-        own = {"anneal_cap": 0.2, "kl_weighting": "equal"} if model == "MultVAE" else {"reg_weight": 0.01}
-        network = Experiment(model, **own, **keys).model.train()
+        model_keys = {"anneal_cap": 0.2, "kl_weighting": "equal"} if model == "MultVAE" else {"reg_weight": 0.01}
+        network = Experiment(model, **model_keys, **keys).model.train()
         network.update = 10**6
         X = clicks(network, users)
         M, E = draws(network, users, noise=4)

@@ -63,15 +63,15 @@ def test_multinomial_in_blocks_and_parts_is_the_plain_one(
     columns: int, memory: int, shift: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output_layer, "CPU_COLUMNS", columns)
-    plain_layer, own = layer(), layer()
-    for *_, bias in (plain_layer, own):
+    plain_layer, tensors = layer(), layer()
+    for *_, bias in (plain_layer, tensors):
         bias.data += shift
     expected = plain(*plain_layer)
     expected.backward()
-    loss = loss_of("multinomial", *own, memory=memory)
+    loss = loss_of("multinomial", *tensors, memory=memory)
     (3 * loss).backward()
     assert loss.item() == pytest.approx(expected.item())
-    for tensor, reference_tensor in zip(own, plain_layer, strict=True):
+    for tensor, reference_tensor in zip(tensors, plain_layer, strict=True):
         torch.testing.assert_close(tensor.grad, 3 * reference_tensor.grad)
 
 
@@ -79,19 +79,19 @@ def test_multinomial_in_blocks_and_parts_is_the_plain_one(
 def test_bf16_rounds_the_products_alone(memory: int) -> None:
     expected = plain(*(plain_layer := layer()))
     expected.backward()
-    loss = loss_of("multinomial", *(own := layer()), dtype=torch.bfloat16, memory=memory)
+    loss = loss_of("multinomial", *(tensors := layer()), dtype=torch.bfloat16, memory=memory)
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(expected.item(), rel=0.02)
-    for tensor, reference_tensor in zip(own, plain_layer, strict=True):
+    for tensor, reference_tensor in zip(tensors, plain_layer, strict=True):
         assert tensor.grad.dtype == torch.float32
         torch.testing.assert_close(tensor.grad, reference_tensor.grad, rtol=0.05, atol=0.02)
 
 
 def test_multinomial_under_autocast_is_float32() -> None:
-    plain_layer, own = layer(), layer()
+    plain_layer, tensors = layer(), layer()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = loss_of("multinomial", *own)
+        loss = loss_of("multinomial", *tensors)
     assert loss.item() == pytest.approx(plain(*plain_layer).item())
 
 

@@ -85,8 +85,8 @@ class RecommenderSuite:
         scores = network.full_sort_predict(self.all_users(network)).view(-1, network.n_items)
         for user, token in enumerate(users[1:], 1):
             best = [network.item_tokens[i] for i in scores[user].topk(10).indices]
-            own = {f"i{i}" for i in (range(10) if int(token[1:]) % 2 == 0 else range(10, 20))}
-            assert set(best) == own, f"{token} should be recommended its own block"
+            block = {f"i{i}" for i in (range(10) if int(token[1:]) % 2 == 0 else range(10, 20))}
+            assert set(best) == block, f"{token} should be recommended its own block"
 
     def test_checkpoint_holds_what_using_the_model_without_data_takes(self, experiment: Experiment) -> None:
         experiment.fit()

@@ -52,8 +52,8 @@ def test_loss_gradients_and_scores_are_the_reference_s(rated: str, targets: str)
     _, predicted, *_ = reference.autorec(R, R > 0, encoder, decoder, 0)
     np.testing.assert_allclose(scores[:, 1:].detach(), predicted.T, rtol=1e-4, atol=1e-5)
     pairs = [part.flatten() for part in torch.meshgrid(users, torch.arange(network.n_items), indexing="ij")]
-    found = network.predict(Interaction({"user_id": pairs[0], "item_id": pairs[1]}))
-    torch.testing.assert_close(found.view_as(scores), scores, rtol=1e-5, atol=1e-6)
+    of_pairs = network.predict(Interaction({"user_id": pairs[0], "item_id": pairs[1]}))
+    torch.testing.assert_close(of_pairs.view_as(scores), scores, rtol=1e-5, atol=1e-6)
 
 
 def test_batches_are_of_items(blocks: str) -> None:
