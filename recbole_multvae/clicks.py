@@ -26,7 +26,7 @@ def entries_of_rows(offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         rows: which rows, int64 [B].
 
     Returns:
-        The places of their entries in the matrix, int64 [N], and where each row begins and ends in them, int64 [B + 1].
+        The places of their entries in the matrix, int64 [N], and the offsets of the rows among these, int64 [B + 1].
     """
     starts = offsets[rows]
     counts = offsets[rows + 1] - starts
@@ -40,7 +40,7 @@ class Clicks:
     """The items that each user clicked, user after user.
 
     Attributes:
-        columns: the clicked items, from 0 to I - 1, int64 [N].
+        columns: the clicked items, from 0 to I - 1, int64 [N]; int32, to save memory, where a whole data set is held.
         offsets: where the clicks of each user begin and end, int64 [B + 1].
         values: the non-zeros of the matrix, such as ratings, float32 [N]; None: every click is 1.
     """
@@ -50,20 +50,15 @@ class Clicks:
     values: Tensor | None = None
 
     @classmethod
-    def from_ids(cls, ids: Tensor, offsets: Tensor) -> Clicks:
-        """Clicks from RecBole's item ids, [N]."""
-        return cls(columns_of(ids), offsets)
-
-    @classmethod
     def from_lists(cls, histories: Sequence[Sequence[int]], device: torch.device) -> Clicks:
         """Clicks from a list of RecBole's item ids for each user."""
         ids = torch.tensor([item for history in histories for item in history], dtype=torch.long, device=device)
         counts = torch.tensor([0, *map(len, histories)], device=device)
-        return cls.from_ids(ids, counts.cumsum(0))
+        return cls(columns_of(ids), counts.cumsum(0))
 
     @classmethod
     def from_csr(cls, matrix: Any) -> Clicks:
-        """Clicks from a SciPy matrix with a column for every RecBole id, [B, I + 1]. ``columns`` are int32, for memory."""
+        """Clicks from a SciPy matrix with a column for every RecBole id, [B, I + 1]. Their ``columns`` are int32."""
         return cls(torch.from_numpy(columns_of(matrix.indices)).int(), torch.from_numpy(matrix.indptr).long())
 
     def __len__(self) -> int:
@@ -95,9 +90,9 @@ class Clicks:
 
     def select(self, rows: Tensor) -> Clicks:
         """The clicks of some users, by their rows, int64 [B]."""
-        places, offsets = entries_of_rows(self.offsets, rows)
-        values = None if self.values is None else self.values[places]
-        return Clicks(self.columns[places].long(), offsets, values)
+        entries, offsets = entries_of_rows(self.offsets, rows)
+        values = None if self.values is None else self.values[entries]
+        return Clicks(self.columns[entries].long(), offsets, values)
 
     def between(self, first: int, end: int) -> Clicks:
         """The clicks of the users in the rows from ``first`` to ``end`` - 1."""

@@ -1,4 +1,4 @@
-"""The layers of the family: torch only, tensors and plain numbers in.
+"""The layers of the family. Torch only.
 
 ``B`` users in the batch, ``I`` items, ``H`` hidden units, ``K`` latent dimensions, ``N`` clicks of the batch. The users'
 click vectors are sparse: see :class:`.Clicks`.

@@ -40,13 +40,13 @@ class Multinomial(Likelihood):
 
     @property
     def sparse_output(self) -> bool:
-        """Whether items are sampled, so that the gradient of the output layer's weight holds few rows."""
+        """Whether items are sampled, and the gradient of the output layer's weight holds only their rows."""
         return self.sparse and self.settings.sampled_softmax > 0
 
     @override
     def scored_items(self, output: nn.Linear, clicks: Clicks, generator: torch.Generator) -> tuple[Tensor, Tensor, Clicks]:
         if not self.settings.sampled_softmax:
-            return output.weight, output.bias, clicks
+            return super().scored_items(output, clicks, generator)
         items, shift, columns = sample_items(clicks.columns, len(output.weight), self.settings.sampled_softmax, generator)
         weight = nn.functional.embedding(items, output.weight, sparse=self.sparse)
         return weight, output.bias[items] + shift, Clicks(columns, clicks.offsets)

@@ -67,7 +67,7 @@ class ItemAutoRec(AutoRec):
                 "model=AutoRec, or another split."
             )
         users = interaction[self.USER_ID]
-        return Clicks.from_ids(users, torch.arange(len(users) + 1, device=users.device))
+        return Clicks(columns_of(users), torch.arange(len(users) + 1, device=users.device))
 
     def forward(self, clicks: Clicks) -> Tensor:
         """The entries of these users in the predicted vectors of all items, [B, I]."""
