@@ -43,7 +43,7 @@ def _vendor() -> str:
 
 
 def cpuinfo() -> dict[str, str]:
-    """What Linux reports of the first processor, such as its ``model name``; empty on other systems."""
+    """The fields of the first processor in Linux's /proc/cpuinfo, such as ``model name``; empty on other systems."""
     file = Path("/proc/cpuinfo")
     text = file.read_text("utf-8") if file.exists() else ""
     return dict(re.findall(r"^([\w ]+?)\s*: (.*)$", text.split("\n\n")[0], re.MULTILINE))

@@ -78,7 +78,7 @@ class Likelihood(ABC):
             hidden: the last hidden layer of the decoder, [B, H].
             output: the last layer, weight [I, H], bias [I].
             clicks: those of the B users.
-            generator: draws what is random in the loss.
+            generator: draws the random numbers of the loss.
 
         Returns:
             A float32 scalar.

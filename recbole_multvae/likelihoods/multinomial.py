@@ -80,7 +80,7 @@ def _exponentiate(blocks: list[tuple[slice, Tensor]], shifted: bool) -> tuple[Te
     """Replace logits by their exponentials; with ``shifted``, subtract the user's highest logit first.
 
     Returns:
-        What was subtracted, [B], and the sums of the exponentials over all items, [B], float32.
+        The subtracted logits, [B], and the sums of the exponentials over all items, [B], float32.
     """
     total = blocks[0][1].new_zeros(len(blocks[0][1]), dtype=torch.float32)
     highest = torch.stack([block.amax(dim=1) for _, block in blocks]).amax(dim=0).float() if shifted else total.clone()

@@ -120,7 +120,7 @@ def score(hidden: Tensor, weight: Tensor, bias: Tensor, clicks: Clicks) -> Score
     """
     hidden = hidden.to(weight.dtype)
     n_users, n_items = len(hidden), len(weight)
-    # bf16 products are so fast that the fixed cost of each block outweighs what its cache saves.
+    # bf16 products are so fast that the fixed cost of a block is more than the cache saves.
     width = CPU_COLUMNS if hidden.device.type == "cpu" and hidden.dtype == torch.float32 else n_items
     flat = hidden.new_empty(n_users * n_items)
     blocks = []

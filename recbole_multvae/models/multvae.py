@@ -1,6 +1,6 @@
 r"""Mult-VAE (Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018).
 
-The click vector x_u of a user is encoded into a Gaussian, of which the decoder makes a distribution over the items:
+The click vector x_u of a user is encoded into a Gaussian, from which the decoder computes a distribution over the items:
 
 .. math::
     h_u &= g_\phi(\text{dropout}(x_u / \lVert x_u \rVert_2)), \quad (\mu_u, \log \sigma_u^2) = h_u        & (4) \\
@@ -9,9 +9,9 @@ The click vector x_u of a user is encoded into a Gaussian, of which the decoder 
 
 At test time z_u = mu_u, and items are ranked by the decoder's logits f(z_u) (section 2.4). Initial weights and the schedule
 of beta follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5). ``--config_files=paper`` takes the
-paper's sizes and schedule too. The defaults are what was seen to rank better (benchmarks/README.md): beta in proportion to
-a user's clicks and a decoder without hidden layers, both as in RecVAE (Shenbin et al., WSDM 2020, sections 3.2 and 3.3), and
-the average of the weights.
+paper's sizes and schedule too. The defaults rank better (benchmarks/README.md): beta in proportion to a user's clicks and a
+decoder without hidden layers, both as in RecVAE (Shenbin et al., WSDM 2020, sections 3.2 and 3.3), and the average of the
+weights.
 """
 
 from __future__ import annotations
