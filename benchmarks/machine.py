@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import datetime
 import logging
-import re
 import sys
 import warnings
-from pathlib import Path
 
 import torch
 
+from recbole_multvae.hardware import describe_machine
+
 
 def describe() -> str:
-    """The processor with what matters for matrix products, its threads, the packages and the date."""
-    cpuinfo = Path("/proc/cpuinfo").read_text("utf-8") if Path("/proc/cpuinfo").exists() else ""
-    fields = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", cpuinfo.split("\n\n")[0], re.MULTILINE))
-    flags = fields.get("flags", "").split()
-    kinds = [name for flag, name in (("avx512_bf16", "AVX512-bf16"), ("amx_bf16", "AMX-bf16")) if flag in flags]
-    processor = (
-        f"{fields.get('model name', 'unknown processor')} (family {fields.get('cpu family')} model {fields.get('model')})"
-    )
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (
-        f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {' and '.join(kinds) or 'no bf16'}, "
-        f"{torch.get_num_threads()} threads{gpu}, torch {torch.__version__}, {datetime.date.today()}"
-    )
+    """The machine, the version of torch, and the date."""
+    return f"{describe_machine()}, torch {torch.__version__}, {datetime.date.today()}"
 
 
 def quiet() -> None:

@@ -1,4 +1,4 @@
-"""What training asks of the machine: the precision of products, and memory that stays at hand from step to step."""
+"""The machine: its description, the precision of products that suits it, and freed memory that the process keeps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-#: mallopt's parameters (glibc, malloc.h), and how much memory we let it keep: bytes, an int of C.
+#: mallopt's parameters (glibc, malloc.h), and how much freed memory glibc may keep: bytes, an int of C.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES, KEPT_BLOCK_BYTES = 2**31 - 1, 2**30
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 by instructions of its own: AMX or AVX512-bf16 on a processor of Intel or AMD."""
+    """Whether a device has instructions for bfloat16 products: AMX or AVX512-bf16 on a processor of Intel or AMD."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and (_has("amx_bf16") or _has("avx512_bf16"))
@@ -26,27 +26,42 @@ def has_bf16(device: torch.device) -> bool:
 def bf16_is_fast(device: torch.device) -> bool:
     """Whether products in bfloat16 take less time than in float32.
 
-    With AMX they do, and with AVX512-bf16 on AMD's processors. With AVX512-bf16 alone on Intel's, the three products of a
-    batch took 1.6 times as long as in float32 (family 6 model 207, benchmarks/JOURNAL.md).
+    They do with AMX, and with AVX512-bf16 on AMD's processors. On Intel's with AVX512-bf16 but without AMX, the three
+    products of a batch took 1.6 times as long as in float32 (family 6 model 207, benchmarks/JOURNAL.md).
     """
     return has_bf16(device) and (device.type != "cpu" or _has("amx_bf16") or _vendor() == "AuthenticAMD")
 
 
 def _has(instructions: str) -> bool:
-    # torch before 2.10 cannot say.
+    # torch before 2.10 has no get_capabilities.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get(instructions))
 
 
 def _vendor() -> str:
-    return cpuinfo("vendor_id")
+    return cpuinfo().get("vendor_id", "")
 
 
-def cpuinfo(field: str) -> str:
-    """What Linux says of the first processor, such as its ``model name``; nothing elsewhere."""
+def cpuinfo() -> dict[str, str]:
+    """The fields of the first processor in Linux's /proc/cpuinfo, such as ``model name``; empty on other systems."""
     file = Path("/proc/cpuinfo")
-    found = re.search(rf"^{field}\s*: (.*)$", file.read_text("utf-8"), re.MULTILINE) if file.exists() else None
-    return found[1] if found else ""
+    text = file.read_text("utf-8") if file.exists() else ""
+    return dict(re.findall(r"^([\w ]+?)\s*: (.*)$", text.split("\n\n")[0], re.MULTILINE))
+
+
+def describe_machine() -> str:
+    """The processor with its instructions for matrix products, the number of threads, and the GPU: one line."""
+    fields = cpuinfo()
+    processor = fields.get("model name") or platform.processor() or platform.machine()
+    if "model" in fields:
+        processor += f" (family {fields.get('cpu family')} model {fields['model']})"
+    flags = fields.get("flags", "").split()
+    bf16 = [name for flag, name in (("avx512_bf16", "AVX512-bf16"), ("amx_bf16", "AMX-bf16")) if flag in flags]
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {' and '.join(bf16) or 'no bf16'}, "
+        f"{torch.get_num_threads()} threads{gpu}"
+    )
 
 
 def product_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -54,7 +69,7 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
 
     Args:
         precision: ``fp32``, ``bf16``, or ``auto``: bf16 where it is fast.
-        device: where the model is.
+        device: that of the model.
     """
     native = has_bf16(device)
     if precision == "bf16" and not native:
@@ -66,11 +81,11 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep large blocks that are freed, for the next step to take: up to 2 GiB in this process.
+    """Make glibc keep large freed blocks for the next training step: up to 2 GiB in this process.
 
-    By default it returns a block of 32 MiB or more to the kernel at once, and the next step gets a new one page by page,
-    each page zeroed first: as much time as the arithmetic on it. This does nothing where the C library is not glibc, or with
-    ``RECBOLE_MULTVAE_MALLOPT=0`` in the environment.
+    By default glibc returns a block of 32 MiB or more to the kernel at once, and the kernel zeroes each page of the next
+    block. That takes as much time as the arithmetic on it. This function does nothing where the C library is not glibc, or
+    with ``RECBOLE_MULTVAE_MALLOPT=0`` in the environment.
     """
     if platform.libc_ver()[0] == "glibc" and os.environ.get("RECBOLE_MULTVAE_MALLOPT") != "0":
         libc = ctypes.CDLL(None)

@@ -1,8 +1,7 @@
-"""The layers of the family: torch only, tensors and plain numbers in.
+"""The layers of the family. Torch only.
 
-``B`` users in the batch, ``I`` items, ``H`` hidden units, ``K`` latent dimensions, ``N`` interactions of the batch. Click
-vectors are sparse: ``columns`` int64 [N] holds the clicked items, from 0 to I - 1, row after row; ``offsets`` int64 [B + 1]
-where each row begins and ends.
+``B`` users in the batch, ``I`` items, ``H`` hidden units, ``K`` latent dimensions, ``N`` clicks of the batch. The users'
+click vectors are sparse: see :class:`.Clicks`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from recbole_multvae.clicks import Clicks
 
 #: Biases start as a normal of this deviation, cut at two of them (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5).
 BIAS_STD = 0.001
@@ -27,41 +28,36 @@ def initialise(weight: Tensor, bias: Tensor) -> None:
     nn.init.trunc_normal_(bias, std=BIAS_STD, a=-2 * BIAS_STD, b=2 * BIAS_STD)
 
 
-def normalised_clicks(offsets: Tensor) -> Tensor:
-    """The non-zeros of x_u / ||x_u||_2 for binary x_u: 1 / sqrt(N_u), repeated N_u times. Returns float32 [N]."""
-    counts = offsets.diff()
-    return counts.rsqrt().repeat_interleave(counts)
+def normalised(clicks: Clicks) -> Clicks:
+    """x_u / ||x_u||_2 for binary x_u: the value of each of a user's N_u clicks is 1 / sqrt(N_u)."""
+    return Clicks(clicks.columns, clicks.offsets, clicks.per_click(clicks.counts.rsqrt()))
 
 
-def sparse_dropout(
-    columns: Tensor, offsets: Tensor, values: Tensor, probability: float | Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Inverted dropout of the non-zeros, which is dropout of the whole vector: a zero stays zero.
+def sparse_dropout(clicks: Clicks, probability: float | Tensor, generator: torch.Generator) -> Clicks:
+    """Inverted dropout of the clicks, which is dropout of the whole vector: a zero stays zero.
 
     Args:
-        columns: those of the non-zeros, int64 [N].
-        offsets: int64 [B + 1].
-        values: the non-zeros, float32 [N].
-        probability: of dropping one: the same for all, or one for each item, float32 [I].
+        clicks: N of them.
+        probability: of dropping a click: one for all, or one for each item, float32 [I].
         generator: draws N numbers.
 
     Returns:
-        The columns, the offsets and the values of those that are left, the values divided by 1 - ``probability``.
+        The clicks that are kept, their values divided by 1 - ``probability``.
     """
     if isinstance(probability, Tensor):
-        probability = probability[columns]
-    values = values / (1 - probability)
+        probability = probability[clicks.columns]
+    values = clicks.nonzeros / (1 - probability)
     kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
-    left_before = F.pad(kept.cumsum(0), (1, 0))
-    return columns[kept], left_before[offsets], values[kept]
+    kept_before = F.pad(kept.cumsum(0), (1, 0))
+    return Clicks(clicks.columns[kept], kept_before[clicks.offsets], values[kept])
 
 
 def popularity_dropout(counts: Tensor, mean: float) -> Tensor:
     r"""Probabilities of dropping a click that rise with the popularity of its item, for :func:`sparse_dropout`.
 
-    What is observed often is kept less often, as inverse propensities weight it less. The propensity of an item is taken as
-    the square root of its clicks n_i (Yang et al., "Unbiased Offline Recommender Evaluation for Missing-Not-At-Random
-    Implicit Feedback", RecSys 2018, with gamma = 0):
+    Clicks of popular items are kept less often, as inverse propensities would give them less weight. The propensity of an
+    item is taken to be the square root of its clicks n_i (Yang et al., "Unbiased Offline Recommender Evaluation for
+    Missing-Not-At-Random Implicit Feedback", RecSys 2018, with gamma = 0):
 
     .. math:: 1 - p_i = \min(1, c / \sqrt{n_i}), \quad \frac{\sum_i n_i p_i}{\sum_i n_i} = \bar p.
 
@@ -83,10 +79,10 @@ def popularity_dropout(counts: Tensor, mean: float) -> Tensor:
 
 
 class SparseLinear(nn.Module):
-    """A linear layer for sparse rows: the sum of one weight row for each non-zero.
+    """A linear layer for sparse rows: it sums the weight rows of the non-zeros.
 
     ``weight`` is [I, H], the transpose of ``nn.Linear``'s, so that the rows of the clicked items are contiguous. With
-    ``sparse`` its gradient holds just those rows.
+    ``sparse`` its gradient holds only those rows.
     """
 
     def __init__(self, in_features: int, out_features: int, sparse: bool = False) -> None:
@@ -96,14 +92,14 @@ class SparseLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_features))
         initialise(self.weight, self.bias)
 
-    def forward(self, columns: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
-        """Multiply the sparse rows with the weight. ``values`` float32 [N] are the non-zeros. Returns [B, H]."""
+    def forward(self, clicks: Clicks) -> Tensor:
+        """Multiply the sparse rows by the weight. Returns [B, H]."""
         return self.bias + F.embedding_bag(
-            columns,
+            clicks.columns,
             self.weight,
-            offsets,
+            clicks.offsets,
             mode="sum",
-            per_sample_weights=values,
+            per_sample_weights=clicks.values,
             include_last_offset=True,
             sparse=self.sparse,
         )
@@ -114,7 +110,7 @@ class SparseLinear(nn.Module):
 
 
 def mlp(dims: Sequence[int], activation: str = "tanh") -> nn.Sequential:
-    """Linear layers of the given sizes with an activation between them: not before the first, not after the last."""
+    """Linear layers of these sizes with an activation between them: not before the first, not after the last."""
     layers: list[nn.Module] = []
     for d_in, d_out in pairwise(dims):
         linear = nn.Linear(d_in, d_out)
@@ -130,43 +126,39 @@ class SparseEncoder(nn.Module):
         dims: I, the hidden sizes, the output size.
         dropout: the probability of dropping a click in training: one for all, or one for each item, float32 [I].
         sparse: whether the gradient of the first layer's weight is sparse.
-        activation: what stands between the layers, a name of :data:`ACTIVATIONS`.
+        activation: the one between the layers, a name of :data:`ACTIVATIONS`.
+        normalise: whether click vectors are divided by their L2 norm.
 
     Source: paper, section 2.2; dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5.
     """
 
     dropout: float | Tensor
 
-    def __init__(self, dims: Sequence[int], dropout: float | Tensor, sparse: bool = False, activation: str = "tanh") -> None:
+    def __init__(
+        self, dims: Sequence[int], dropout: float | Tensor, sparse: bool = False, activation: str = "tanh",
+        normalise: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.normalise = normalise
         if isinstance(dropout, Tensor):
-            self.register_buffer("dropout", dropout, persistent=False)  # It follows from the training data.
+            self.register_buffer("dropout", dropout, persistent=False)  # It is computed from the data.
         else:
             self.dropout = dropout
         self.first = SparseLinear(dims[0], dims[1], sparse)
         between = ACTIVATIONS[activation]()
         self.rest = nn.Sequential(between, mlp(dims[1:], activation)) if len(dims) > 2 else nn.Identity()
 
-    def forward(self, columns: Tensor, offsets: Tensor, generator: torch.Generator, values: Tensor | None = None) -> Tensor:
-        """Encode sparse vectors.
-
-        Args:
-            columns: int64 [N].
-            offsets: int64 [B + 1].
-            generator: draws the dropout mask in training.
-            values: the non-zeros, float32 [N]; None: of L2-normalised clicks.
-
-        Returns:
-            [B, dims[-1]].
-        """
-        values = normalised_clicks(offsets) if values is None else values
+    def forward(self, clicks: Clicks, generator: torch.Generator) -> Tensor:
+        """Encode click vectors; ``generator`` draws the dropout mask in training. Returns [B, dims[-1]]."""
+        if self.normalise:
+            clicks = normalised(clicks)
         if self.training and (isinstance(self.dropout, Tensor) or self.dropout > 0):
-            columns, offsets, values = sparse_dropout(columns, offsets, values, self.dropout, generator)
-        return self.rest(self.first(columns, offsets, values))
+            clicks = sparse_dropout(clicks, self.dropout, generator)
+        return self.rest(self.first(clicks))
 
 
 def describe(network: nn.Module, prefix: str) -> list[dict[str, Any]]:
-    """What a program that has the weights alone needs to know of the layers of a network, in order.
+    """Describe the layers of a network in order, for a program that has only the weights.
 
     Args:
         network: linear layers and activations, in the order in which they are computed.
@@ -174,7 +166,7 @@ def describe(network: nn.Module, prefix: str) -> list[dict[str, Any]]:
 
     Returns:
         For each linear layer the names of its weight and bias, how the weight is stored (``in_out`` is [d_in, d_out],
-        ``out_in`` its transpose), how many of its outputs count, and the activation that follows it.
+        ``out_in`` its transpose), how many of its outputs are used, and the activation that follows it.
 
     Raises:
         TypeError: a module is neither a linear layer nor an activation of :data:`ACTIVATIONS`.

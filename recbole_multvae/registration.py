@@ -79,7 +79,6 @@ from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.features import load_features
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
-    ClickItemDataLoader,
     ClickUserDataLoader,
     FullRowsEvalDataLoader,
     UsersWithHistories,
@@ -233,7 +232,7 @@ def _family_dataloader(original: Any, config: Config, phase: str) -> Any:
     ours, by_protocol = _is_family(config.model_class), chosen(config) is not None
     if phase == "train":
         if ours:
-            return ClickItemDataLoader if config.model_class.by_item else ClickUserDataLoader
+            return config.model_class.training_loader
         return ClickUserDataLoader if by_protocol and loader is UserDataLoader else loader
     if loader is FullSortEvalDataLoader and (ours or by_protocol or _many_users(config)):
         return BatchedFullSortEvalDataLoader if ours else FullRowsEvalDataLoader

@@ -23,9 +23,9 @@ ROOT = Path(__file__).parent.parent
 
 LIKELIHOOD = '''
 """Half the squared error of every item."""
-import torch
-from recbole_multvae.likelihoods.base import Likelihood, LikelihoodSettings
 from recbole_multvae.config.settings import setting
+from recbole_multvae.likelihoods.base import Likelihood, LikelihoodSettings
+from recbole_multvae.likelihoods.output_layer import itemwise
 
 
 class SquareSettings(LikelihoodSettings):
@@ -35,11 +35,9 @@ class SquareSettings(LikelihoodSettings):
 class Square(Likelihood):
     settings_class = SquareSettings
 
-    def negative_log_likelihood(self, hidden, output, items, offsets, generator):
-        clicks = torch.zeros(len(hidden), len(output.weight))
-        clicks[torch.repeat_interleave(offsets.diff()), items] = 1
-        weight = 1 + (self.settings.confidence - 1) * clicks
-        return 0.5 * (weight * (clicks - output(hidden)).square()).sum(dim=1).mean()
+    def add_part(self, part):
+        c = self.settings.confidence
+        return itemwise(part, lambda f: f.square().sum() / 2, lambda f: (c / 2 * (f - 1)**2 - f**2 / 2, c * (f - 1) - f))
 '''
 MODEL = '''
 """A Mult-VAE without hidden layers whose KL term has the weight 1."""

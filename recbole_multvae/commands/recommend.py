@@ -13,7 +13,7 @@ import torch
 
 from recbole_multvae import checkpoint
 from recbole_multvae.commands.exit_codes import run_command
-from recbole_multvae.data.history import History
+from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.data.titles import read_titles
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors, one_line
@@ -159,8 +159,7 @@ def _history(parts: list[Any], user: int) -> list[int]:
         if given is not None and given[user].nnz:
             items: list[int] = given[user].indices.tolist()
             return items
-    columns: torch.Tensor = History(parts[0])(torch.tensor([user]))[0]
-    return (columns + 1).tolist()
+    return distinct_clicks(parts[0])[user].indices.tolist()
 
 
 def _print_recommendations(options: argparse.Namespace) -> None:

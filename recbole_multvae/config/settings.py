@@ -85,7 +85,7 @@ class RecommenderSettings(Settings):
     """The settings that every model has."""
 
     eval_memory: int = setting(
-        512, "a positive integer (MiB)", "memory of an evaluation batch; sets how many users are ranked at once", gt=0
+        512, "a positive integer (MiB)", "memory of an evaluation batch; decides how many users are ranked at once", gt=0
     )
 
 
@@ -93,28 +93,38 @@ class ModelSettings(RecommenderSettings):
     """The settings of the auto-encoders that are trained with a likelihood."""
 
     mlp_hidden_size: list[Size] | Literal["auto"] = setting(
-        "auto", "a list of positive integers such as [600], or auto", "hidden layers of the encoder; auto is by data size"
+        "auto",
+        "a list of positive integers such as [600], or auto",
+        "hidden layers of the encoder; auto: chosen from the size of the data",
     )
     decoder_hidden_size: list[Size] | Literal["mirrored"] = setting(
-        [], "a list of positive integers, or mirrored", "hidden layers of the decoder; mirrored is the encoder's, from z on"
+        [],
+        "a list of positive integers, or mirrored",
+        "hidden layers of the decoder; mirrored: the encoder's sizes reversed",
     )
-    latent_dimension: int = setting(200, "a positive integer", "K itself (RecBole's MultiVAE halves it)", gt=0)
+    latent_dimension: int = setting(
+        200, "a positive integer", "the dimension K of z (RecBole's MultiVAE takes half of the number)", gt=0
+    )
     hid_activation: Literal["tanh", "relu", "sigmoid", "none"] = setting(
         "tanh",
         "tanh, relu, sigmoid or none",
-        "activation of every layer but the last (and but MultVAE's z); none is the identity",
+        "activation of the hidden layers; not of the output or MultVAE's z",
     )
     dropout_prob: float = setting(
         0.5, "a number from 0 up to, but not including, 1", "the probability of dropping a click of the input", ge=0, lt=1
     )
     popularity_dropout: bool = setting(
-        False, "True or False", "drop clicks of popular items more often than others, and dropout_prob of all clicks"
+        False,
+        "True or False",
+        "drop clicks of popular items more often than others; dropout_prob is then the mean over all clicks",
     )
-    likelihood: str = setting("multinomial", "the name of a likelihood", "what the decoder's outputs stand for")
+    likelihood: str = setting(
+        "multinomial", "the name of a likelihood", "the distribution of the clicks, given the decoder's outputs"
+    )
     ema_decay: float = setting(
         0.995,
         "a number from 0 up to, but not including, 1",
-        "what an update keeps of the averaged weights, which are saved; 0 and learner=sparse_adam take the last",
+        "decay of the moving average of the weights; the average is saved; 0 or sparse_adam disables it",
         ge=0,
         lt=1,
     )

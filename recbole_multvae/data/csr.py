@@ -1,4 +1,4 @@
-"""The items of every user as one sparse matrix (CSR), in place of a Python object for each user."""
+"""The items of all users as one sparse matrix (CSR), in place of a Python object for each user."""
 
 from __future__ import annotations
 
@@ -11,31 +11,15 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-
-def gather_rows(offsets: Tensor, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Some rows of a CSR matrix.
-
-    Args:
-        offsets: where each row of the matrix begins and ends, int64 [rows of the matrix + 1].
-        values: what the rows hold, [N of the matrix].
-        rows: which rows, int64 [B].
-
-    Returns:
-        Their values, [N], and where each row begins and ends in them, int64 [B + 1].
-    """
-    starts = offsets[rows]
-    counts = offsets[rows + 1] - starts
-    ends = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-    shifts = (starts - ends[:-1]).repeat_interleave(counts)
-    return values[torch.arange(len(shifts), device=shifts.device) + shifts], ends
+from recbole_multvae.clicks import entries_of_rows
 
 
 class UserItems:
-    """The distinct items of every user: one CSR matrix that reads like RecBole's array of a set or a tensor per user.
+    """The distinct items of every user: one CSR matrix, indexed like RecBole's array of a set or a tensor per user.
 
     Args:
-        clicks: one entry a pair of user and item, [n_users, n_items].
-        kind: makes what indexing returns from the item ids of a user, an integer array.
+        clicks: one entry for a pair of user and item, [n_users, n_items].
+        kind: the type that indexing returns, made from the item ids of a user, an integer array.
     """
 
     def __init__(self, clicks: csr_matrix, kind: Callable[[np.ndarray], Any]) -> None:
@@ -49,25 +33,27 @@ class UserItems:
         start, end = self.clicks.indptr[int(users) : int(users) + 2]
         return self.kind(self.clicks.indices[start:end])
 
-    def rows(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """The items of some users: item ids int64 [N], and where each user's begin and end, int64 [B + 1]."""
-        items, offsets = gather_rows(self._offsets, self._items, users)
-        return items.long(), offsets
-
     def pairs(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """The items of some users: the place of the user in ``users`` and the item id, int64 [N] each."""
-        items, offsets = self.rows(users)
-        return torch.arange(len(users)).repeat_interleave(offsets.diff()), items
+        """The items of some users: the user's place in ``users`` and the item id, int64 [N] each."""
+        places, offsets = entries_of_rows(self._offsets, users)
+        return torch.arange(len(users)).repeat_interleave(offsets.diff()), self._items[places].long()
 
 
 def item_tensor(items: np.ndarray) -> Tensor:
-    """Item ids as RecBole's loader hands them out."""
+    """Item ids as RecBole's loader returns them."""
     return torch.from_numpy(items.astype(np.int64))
 
 
+def click_matrix(dataset: Any, field: str | None = None) -> csr_matrix:
+    """How often each user clicked each item, or the sums of a column, [n_users, n_items]; columns are sorted."""
+    matrix = dataset.inter_matrix(form="csr", value_field=field)
+    matrix.sort_indices()
+    return matrix
+
+
 def distinct_clicks(dataset: Any) -> csr_matrix:
-    """A data set's pairs of user and item, each once: int8 ones, [n_users, n_items]."""
-    return ones(dataset.inter_matrix(form="csr"))
+    """The pairs of user and item of a data set, each once: int8 ones, [n_users, n_items]."""
+    return ones(click_matrix(dataset))
 
 
 def ones(clicks: csr_matrix) -> csr_matrix:
@@ -76,7 +62,7 @@ def ones(clicks: csr_matrix) -> csr_matrix:
 
 
 def used_items(sampler: Any) -> dict[str, UserItems]:
-    """What ``Sampler.get_used_ids`` returns: for each phase, every user's items of that phase and of those before."""
+    """The result of ``Sampler.get_used_ids``: for each phase, every user's items of that phase and of those before."""
     used, result = None, {}
     for phase, dataset in zip(sampler.phases, sampler.datasets, strict=True):
         clicks = distinct_clicks(dataset)

@@ -11,41 +11,40 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator.register import Register
 from torch import Tensor
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings
 from recbole_multvae.data.csr import UserItems, clicks_from_sets, distinct_clicks, item_tensor, ones
 
-#: What RecBole's collector can gather beyond top-k lists. All of it needs whole rows of scores.
+#: Values that RecBole's collector gathers besides top-k lists. All of them need whole rows of scores.
 BEYOND_TOP_K = ("rec.meanrank", "rec.score", "data.label")
-#: Bytes held for one user and one item or hidden unit: the scores and, beside the decoder, layers and clicks.
+#: Bytes in an evaluation batch for each user and item, or user and hidden unit: scores, layers and clicks.
 TOP_K_BYTES = 6
-#: The same where RecBole's collector sorts whole rows, which its ``rec.meanrank`` does.
+#: The same where RecBole's collector sorts whole rows, as it does for ``rec.meanrank``.
 WHOLE_ROW_BYTES = 56
 
 
 def reads_top_k_only(config: Any) -> bool:
-    """Whether the configured metrics read no more of the scores than the top-k lists."""
+    """Whether the configured metrics read only the top-k lists of the scores."""
     needs = Register(config)
     return not any(needs.need(name) for name in BEYOND_TOP_K)
 
 
 def users_per_batch(config: Any, n_items: int) -> int:
-    """How many users' evaluation by a model of the family fits into ``eval_memory`` MiB, at least 1."""
+    """How many users a model of the family can rank at once in ``eval_memory`` MiB, at least 1."""
     units = n_items + 2 * sum(config["mlp_hidden_size"] or []) + 3 * (config["latent_dimension"] or 0)
     unit = TOP_K_BYTES if reads_top_k_only(config) else WHOLE_ROW_BYTES
     return max(1, config["eval_memory"] * 2**20 // (unit * units))
 
 
 class ClickUserDataLoader(UserDataLoader):
-    """RecBole's user-wise training loader without the padding user and without users who have no history.
+    """RecBole's user-wise training loader without the padding user and without users who have no clicks."""
 
-    With ``by_item`` the batches are of the items that somebody clicked.
-    """
-
-    by_item = False
+    #: Which ids a batch holds, an attribute of RecBole's data set.
+    id_field = "uid_field"
 
     def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
         self.uid_field = dataset.uid_field
-        field = dataset.iid_field if self.by_item else self.uid_field
+        field = getattr(dataset, self.id_field)
         ids = torch.from_numpy(np.unique(dataset.inter_feat[field].numpy()))
         self.user_list = Interaction({field: ids})
         self.sample_size = len(ids)
@@ -53,30 +52,23 @@ class ClickUserDataLoader(UserDataLoader):
         super(UserDataLoader, self).__init__(config, dataset, sampler, shuffle=shuffle)
 
 
-class ClickItemDataLoader(ClickUserDataLoader):
-    """Batches of items, for models whose input is who clicked an item."""
-
-    by_item = True
-
-
 class UsersWithHistories(Interaction):
-    """Users of a batch, and the histories that the model is given of them: columns int64 [N], offsets int64 [B + 1]."""
+    """Users of a batch, with the clicks by which the model scores them."""
 
-    histories: tuple[Tensor, Tensor]
+    def __init__(self, interaction: dict[str, Tensor], histories: Clicks) -> None:
+        super().__init__(interaction)
+        self.histories = histories
 
     def to(self, device: Any, selected_field: Any = None) -> UsersWithHistories:
         """The same on another device."""
-        moved = UsersWithHistories(super().to(device, selected_field).interaction)
-        items, offsets = self.histories
-        moved.histories = items.to(device), offsets.to(device)
-        return moved
+        return UsersWithHistories(super().to(device, selected_field).interaction, self.histories.to(device))
 
 
 class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
-    """RecBole's full-ranking loader with batches of as many users as ``eval_memory`` MiB hold; no loop over users.
+    """RecBole's full-ranking loader without a loop over users, with batches of as many users as fit in ``eval_memory`` MiB.
 
-    RecBole ranks ``eval_batch_size // n_items`` users at once: one, for 4096 and any real catalogue. That number is kept
-    as the least, so that raising ``eval_batch_size`` still works.
+    RecBole ranks ``eval_batch_size // n_items`` users at once: one, for 4096 and any real catalogue. A batch has at least
+    that number, so that raising ``eval_batch_size`` still works.
     """
 
     step: int  # Users in a batch.
@@ -89,8 +81,8 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
         seen = used.clicks if isinstance(used, UserItems) else clicks_from_sets(used, dataset.item_num)
         if (masked := getattr(dataset, "masked", None)) is not None:
             seen = ones(masked + positives)
-        given = getattr(dataset, "fold_in", None)
-        self.fold_in = None if given is None else UserItems(given, item_tensor)
+        fold_in = getattr(dataset, "fold_in", None)
+        self.fold_in = None if fold_in is None else Clicks.from_csr(fold_in)
         self.uid2positive_item = UserItems(positives, item_tensor)
         self.uid2history_item = UserItems((seen > positives).astype(np.int8), item_tensor)
         self.uid2items_num = np.diff(positives.indptr).astype(np.int64)
@@ -103,14 +95,12 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
     def collate_fn(self, index: list[int]) -> tuple[Interaction, tuple[Tensor, Tensor], Tensor, Tensor]:
         """The users of a batch, the pairs (row, item) not to recommend, and the rows and the items of their positives.
 
-        Where the data set has histories to fold in, they are with the users, as :class:`UsersWithHistories`.
+        The users are :class:`UsersWithHistories` where the data set has histories to fold in.
         """
         users = self.user_df[index]
         ids = users[self.uid_field]
         if self.fold_in is not None:
-            items, offsets = self.fold_in.rows(ids)
-            users = UsersWithHistories(users.interaction)
-            users.histories = items - 1, offsets
+            users = UsersWithHistories(users.interaction, self.fold_in.select(ids))
         return users, self.uid2history_item.pairs(ids), *self.uid2positive_item.pairs(ids)
 
     def _init_batch_size_and_step(self) -> None:
@@ -124,7 +114,7 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
 
 
 class FullRowsEvalDataLoader(BatchedFullSortEvalDataLoader):
-    """The same loader for RecBole's models, which make whole rows of scores."""
+    """The same loader for RecBole's models, which compute whole rows of scores."""
 
     def _users_per_batch(self, n_items: int) -> int:
         memory = RecommenderSettings.from_config(self.config).eval_memory * 2**20

@@ -1,8 +1,8 @@
 """The test's metrics for users of different activity, as a table and as a drawing.
 
-Activity is the length of the history that the model is given of a user: the fold-in under strong generalization, the clicks
-of training otherwise. The users are cut at its quantiles into groups of about the same size, and RecBole's evaluator is
-asked for each group what it is asked for all.
+Activity is the number of clicks by which the model scores a user: the fold-in under strong generalization, the clicks of
+training otherwise. Its quantiles cut the users into groups of about the same size, and RecBole's evaluator computes the same
+metrics for each group as for all users.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
-from recbole.evaluator.collector import DataStruct
+from tabulate import tabulate
 
 from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.evaluation.collector import ROWS_OF_USERS
+from recbole_multvae.evaluation.collector import select_users
 from recbole_multvae.files import atomic_write
 
-#: Panels of the drawing in a row.
+#: Panels in a row of the drawing.
 COLUMNS = 3
 
 
@@ -29,12 +28,15 @@ class ActivitySettings(Settings):
     """The configuration key of the training command, for any model."""
 
     activity_quantiles: int = setting(
-        0, "an integer, 0 or more", "groups of users by length of history whose test metrics are shown too; 0 is none", ge=0
+        0,
+        "an integer, 0 or more",
+        "groups of users, by length of history, for which test metrics are shown too; 0: none",
+        ge=0,
     )
 
 
 class Group(NamedTuple):
-    """Users with histories of ``shortest`` to ``longest`` clicks, how many they are, and their metrics by name."""
+    """Users with ``shortest`` to ``longest`` clicks: their number, and their metrics by name."""
 
     shortest: int
     longest: int
@@ -52,12 +54,12 @@ class ActivityEvaluator:
 
     Args:
         evaluator: RecBole's.
-        quantiles: how many groups to make; there are fewer where many users have histories of the same length.
+        quantiles: how many groups to make; there are fewer where many users have the same number of clicks.
         train_data: the loader of training.
         test_data: the loader of the test.
 
     Attributes:
-        groups: those of the last evaluation, the least active users first.
+        groups: the groups of the last evaluation, the least active users first.
 
     Raises:
         ConfigurationError: the test is not a ranking of all items for each user.
@@ -71,36 +73,29 @@ class ActivityEvaluator:
             )
         self.evaluator = evaluator
         self.groups: list[Group] = []
-        given = getattr(test_data.dataset, "fold_in", None)
-        histories = distinct_clicks(train_data.dataset) if given is None else given
-        self.lengths = np.diff(histories.indptr)[np.asarray(test_data.uid_list)]
+        fold_in = getattr(test_data.dataset, "fold_in", None)
+        clicks = distinct_clicks(train_data.dataset) if fold_in is None else fold_in
+        self.lengths = np.diff(clicks.indptr)[np.asarray(test_data.uid_list)]
         self._group = np.searchsorted(np.quantile(self.lengths, np.arange(1, quantiles) / quantiles), self.lengths)
 
     def evaluate(self, collected: Any) -> dict[str, float]:
-        """The metrics of all users, as RecBole's evaluator gives them; makes :attr:`groups` from the same rankings."""
+        """The metrics of all users, as RecBole's evaluator computes them; sets :attr:`groups` from the same rankings."""
         self.groups = [self._evaluate_group(collected, np.flatnonzero(self._group == n)) for n in np.unique(self._group)]
         return self.evaluator.evaluate(collected)
 
     def _evaluate_group(self, collected: Any, users: np.ndarray) -> Group:
-        rows = torch.from_numpy(users)
-        part = DataStruct()
-        for name, value in collected._data_dict.items():
-            part.set(name, value[rows] if name in ROWS_OF_USERS else value)
-        lengths = self.lengths[users]
-        return Group(int(lengths.min()), int(lengths.max()), len(users), dict(self.evaluator.evaluate(part)))
+        lengths, metrics = self.lengths[users], self.evaluator.evaluate(select_users(collected, users))
+        return Group(int(lengths.min()), int(lengths.max()), len(users), dict(metrics))
 
 
 def table(groups: list[Group]) -> str:
-    """The groups as a table of text, one a line under a line of names."""
-    names = list(groups[0].metrics)
-    rows = [["clicks", "users", *names]]
-    rows += [[group.clicks, str(group.users), *(f"{group.metrics[name]:.4f}" for name in names)] for group in groups]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    """The groups as a table of text, one line each."""
+    rows = [{"clicks": group.clicks, "users": group.users, **group.metrics} for group in groups]
+    return tabulate(rows, headers="keys", tablefmt="plain", stralign="right", floatfmt=".4f")
 
 
 def draw(groups: list[Group], checkpoint: str) -> Path:
-    """Draw a panel for each metric with a bar for each group, as ``<checkpoint>-activity.png``, and return its path."""
+    """Draw a panel for each metric with a bar for each group into ``<checkpoint>-activity.png``. Returns its path."""
     from matplotlib.figure import Figure  # Here, because most runs draw nothing.
 
     names = list(groups[0].metrics)
@@ -112,7 +107,7 @@ def draw(groups: list[Group], checkpoint: str) -> Path:
         bars = panel.bar([group.clicks for group in groups], [group.metrics[name] for group in groups])
         panel.bar_label(bars, fmt="%.4f")
         panel.margins(y=0.15)
-    figure.supxlabel("clicks of a user that the model is given")
+    figure.supxlabel("clicks by which the model scores a user")
     file = Path(checkpoint).with_suffix("")
     file = file.with_name(f"{file.name}-activity.png")
     with atomic_write(file) as part:

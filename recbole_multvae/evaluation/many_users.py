@@ -1,9 +1,9 @@
-"""RecBole's models, evaluated many users at once.
+"""Evaluation of RecBole's models, many users at once.
 
 RecBole 1.2.1 ranks ``eval_batch_size // n_items`` users in a batch, which is one for its default and any real catalogue, and
-lets its collector go over whole rows of scores (``recbole/trainer/trainer.py``, ``recbole/evaluator/collector.py``). Here
-a batch is of as many users as ``eval_memory`` holds, and the collector gets their top-k lists. The scores are those of the
-model's own ``full_sort_predict``, and the metrics those of RecBole's own evaluator.
+its collector reads whole rows of scores (``recbole/trainer/trainer.py``, ``recbole/evaluator/collector.py``). Here a batch
+has as many users as fit in ``eval_memory``, and the collector gets their top-k lists. The scores still come from the model's
+``full_sort_predict``, and the metrics from RecBole's evaluator.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
+from typing_extensions import override
 
 from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader, reads_top_k_only
 from recbole_multvae.evaluation import ranking
@@ -22,7 +23,7 @@ from recbole_multvae.evaluation.collector import RankingCollector
 def scores_users(model_class: Any) -> bool:
     """Whether a model of RecBole's is a general recommender that scores all items for a user at once.
 
-    NeuMF, NNCF and ConvNCF do not: RecBole asks them for each pair of a user and an item.
+    NeuMF, NNCF and ConvNCF do not: they score one pair of a user and an item after the other.
     """
     general = getattr(model_class, "type", None) in (ModelType.GENERAL, ModelType.TRADITIONAL)
     return general and model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
@@ -31,7 +32,7 @@ def scores_users(model_class: Any) -> bool:
 class RanksManyUsers(Trainer):
     """Overrides for any trainer of RecBole: put this class before it among the bases.
 
-    They are for the loaders that hold many users; with another loader evaluation is RecBole's.
+    They act on loaders of many users; with any other loader the evaluation is RecBole's.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -39,8 +40,8 @@ class RanksManyUsers(Trainer):
         self.eval_collector = RankingCollector(config)
         self._k = 0
 
+    @override
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate. See RecBole's ``Trainer.evaluate``."""
         top_k_only = reads_top_k_only(self.config) and isinstance(eval_data, BatchedFullSortEvalDataLoader)
         self._k = max(self.config["topk"]) if top_k_only else 0
         return super().evaluate(eval_data, *args, **kwargs)

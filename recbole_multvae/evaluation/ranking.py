@@ -1,9 +1,9 @@
-"""Full ranking of many users at once, with the results of RecBole's own evaluation.
+"""Full ranking of many users at once, with the results of RecBole's evaluation.
 
 RecBole 1.2.1 (``recbole/trainer/trainer.py``, ``recbole/evaluator/collector.py``) makes, for every batch, a copy of the
 logits with a column for the padding item, an integer matrix of positives of the same shape, its sum, and the k largest
-scores by a heap over each whole row. Metrics that read top-k lists only need none of these: see :class:`Ranker`. For all
-other metrics the trainer and the collector do what RecBole's do.
+scores by a heap over each whole row. Metrics that read only the top-k lists need none of these: see :class:`Ranker`. For all
+other metrics the trainer and the collector work as RecBole's do.
 
 ``B`` users in the batch, ``I`` items with RecBole's padding item, ``k`` places of the ranking.
 """
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-#: Items in a chunk of :func:`top_k`, and the least number of chunks for each place of the ranking for which they pay.
+#: Items in a chunk of :func:`top_k`, and how many chunks for each place of the ranking make it faster than ``torch.topk``.
 CHUNK, CHUNKS_PER_PLACE = 32, 16
-#: Floats in 64 bytes. A product whose rows begin on such a boundary was measured to take a fifth less time.
+#: Floats in 64 bytes. A product whose rows begin on such a boundary took a fifth less time.
 ALIGNMENT = 16
 
 
 class Ranking(NamedTuple):
-    """What a :class:`Ranker` returns in place of the scores: ``items``, int64 [B, k], best first, out of ``n_items``.
+    """The result of a :class:`Ranker`: ``items``, int64 [B, k], best first, out of ``n_items``.
 
     A list that is shorter than k ends with zeros, the padding item.
     """
@@ -33,7 +33,7 @@ class Ranking(NamedTuple):
 
 
 class Ranker:
-    """Ranks batches of users during one evaluation; the memory of the scores is kept from batch to batch.
+    """Ranks the batches of one evaluation; all batches share the memory of the scores.
 
     Args:
         model: a model of the family.
@@ -44,12 +44,12 @@ class Ranker:
         self.model, self.k = model, k
         self._memory = torch.empty(0, device=model.device)
 
-    def __call__(self, interaction: Any, history: tuple[Tensor, Tensor]) -> Ranking:
-        """Rank the items for the users of ``interaction``, without the pairs (row, item) in ``history``, int64 [N] each."""
+    def __call__(self, interaction: Any, masked: tuple[Tensor, Tensor]) -> Ranking:
+        """Rank the items for the users of ``interaction``, without the pairs (row, item) in ``masked``, int64 [N] each."""
         scores = self._scores(len(interaction))
-        self.model.score_into(*self.model.histories(interaction), scores=scores[:, 1:])
+        self.model.score_into(self.model.histories(interaction), scores[:, 1:])
         scores[:, 0] = -torch.inf
-        scores[history] = -torch.inf
+        scores[masked] = -torch.inf
         return Ranking(only_ranked(top_k(scores, self.k), scores), self.model.n_items)
 
     def _scores(self, rows: int) -> Tensor:
@@ -62,9 +62,9 @@ class Ranker:
 
 
 def only_ranked(items: Tensor, scores: Tensor) -> Tensor:
-    """The lists without the items that are not to be ranked, whose score is -inf: 0, the padding item, takes their place.
+    """Replace items whose score is -inf, which are not to be ranked, by 0, the padding item.
 
-    A user with fewer than k items to rank has such items in the list, and metrics of the lists must not count them.
+    The list of a user with fewer than k items to rank has such items, and metrics of the lists must not count them.
 
     Args:
         items: the lists, int64 [B, k].
@@ -76,8 +76,8 @@ def only_ranked(items: Tensor, scores: Tensor) -> Tensor:
 def top_k(scores: Tensor, k: int) -> Tensor:
     """The columns of the ``k`` largest scores of each row, as ``torch.topk(scores, k)`` orders them, also between ties.
 
-    The k + 1 largest numbers of a row are in the k + 1 chunks of the largest maxima. Where those numbers differ, so that
-    there is one order only, their columns are the answer; the other rows are left to ``torch.topk``.
+    The k + 1 largest numbers of a row are in the k + 1 chunks with the largest maxima. Where these numbers all differ, their
+    order is the result; the other rows are left to ``torch.topk``.
 
     Args:
         scores: float [B, I].

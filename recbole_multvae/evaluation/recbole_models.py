@@ -1,12 +1,12 @@
-"""RecBole's models that score a user from a history alone, and how each is made to read another one.
+"""RecBole's models that score a user from clicks alone, and how each is made to read clicks that are not in its training.
 
-RecBole's models look a user's clicks up by the user's id, in something that they made from the training data. For users who
-were not in training (see :mod:`..data.protocols`) the users of an evaluation batch are numbered 0 to B - 1, and for that
-batch the model finds their histories in the place of what it made. Its own code does the rest.
+RecBole's models look up a user's clicks by the user's id, in a table that they made from the training data. Where users who
+were not in training are evaluated (see :mod:`..data.protocols`), the users of a batch are numbered from 0 to B - 1, and a
+table of their clicks replaces the model's for that batch. The model's code does the rest.
 
-Models of RecBole 1.2.1 that are not here know a user by more than a set of clicks: by a vector learnt for the user (BPR,
-LightGCN, CDAE, ENMF and most others), by similar users (ItemKNN with ``knn_method: user``), by the order of the clicks or
-by features.
+Models of RecBole 1.2.1 that are not here need more of a user than a set of clicks: a vector learnt for the user (BPR,
+LightGCN, CDAE, ENMF and most others), similar users (ItemKNN with ``knn_method: user``), the order of the clicks, or
+features.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recbole_multvae.errors import NotApplicableError
 
 
 def _auto_encoder(model: Any, histories: csr_matrix) -> dict[str, Any]:
-    """What ``AutoEncoderMixin.get_rating_matrix`` reads: rows of item ids and of ones, padded with 0, [B, longest]."""
+    """``AutoEncoderMixin.get_rating_matrix`` reads rows of item ids and of ones, padded with 0, [B, longest]."""
     counts = np.diff(histories.indptr)
     ids = np.zeros((len(counts), max(counts.max(initial=0), 1)), dtype=np.int64)
     ids[np.arange(ids.shape[1]) < counts[:, None]] = histories.indices
@@ -39,7 +39,7 @@ def _linear(_: Any, histories: csr_matrix) -> dict[str, Any]:
 
 
 def _neighbours(model: Any, histories: csr_matrix) -> dict[str, Any]:
-    """``ItemKNN`` looks up a product that it made of all users' clicks."""
+    """``ItemKNN`` looks up the product of all users' clicks and its similarities."""
     return {"pred_mat": (histories @ model.w).tocsr()}
 
 
@@ -48,7 +48,7 @@ def _popularity(_: Any, __: csr_matrix) -> dict[str, Any]:
     return {}
 
 
-#: For each model, which of its attributes take the place of those made in training, from histories [B, n_items] of ones.
+#: For each model, a function from histories, [B, n_items] of ones, to the attributes that replace those made in training.
 READERS: dict[str, Callable[[Any, csr_matrix], dict[str, Any]]] = {
     **dict.fromkeys(("MultiVAE", "MultiDAE", "RecVAE", "MacridVAE", "RaCT"), _auto_encoder),
     **dict.fromkeys(("EASE", "SLIMElastic", "ADMMSLIM"), _linear),
@@ -62,21 +62,21 @@ def check_reads_histories(model_class: type, knn_method: str | None, protocol: s
 
     Args:
         model_class: a model that is not of the family, RecBole's or derived from one of RecBole's.
-        knn_method: the configuration key that makes ItemKNN compare users rather than items.
+        knn_method: the configuration key with which ItemKNN compares users, not items.
         protocol: the name of the protocol in ``eval_args``, for the message.
 
     Raises:
-        NotApplicableError: it cannot; the message says why.
+        NotApplicableError: the model cannot score them; the message says why.
     """
     name = model_class.__name__
     if _reader(model_class) is None:
-        why = f"{name} needs more of a user than a set of clicks, such as a vector learnt in training"
+        reason = f"{name} needs more of a user than a set of clicks, such as a vector learnt in training"
     elif knn_method == "user" and _reader(model_class) is _neighbours:
-        why = f"{name} with knn_method='user' compares the users of training"
+        reason = f"{name} with knn_method='user' compares the users of training"
     else:
         return
     raise NotApplicableError(
-        f"eval_args split {protocol} evaluates users who are not in training, and {why}: take split RS, a model of this "
+        f"eval_args split {protocol} evaluates users who are not in training, and {reason}: take split RS, a model of this "
         f"package, or one of {', '.join(READERS)}."
     )
 
@@ -87,7 +87,7 @@ def _reader(model_class: type) -> Callable[[Any, csr_matrix], dict[str, Any]] | 
 
 @contextmanager
 def histories_of(users: UsersWithHistories, model: Any) -> Iterator[Interaction]:
-    """Let a model of :data:`READERS` read the histories of a batch.
+    """Make a model of :data:`READERS` read the histories of a batch.
 
     Args:
         users: the users of the batch, B of them.
@@ -98,13 +98,12 @@ def histories_of(users: UsersWithHistories, model: Any) -> Iterator[Interaction]
     """
     reader = _reader(type(model))
     assert reader is not None  # The configuration was refused otherwise.
-    columns, offsets = (part.cpu().numpy() for part in users.histories)
-    ones = np.ones(len(columns), dtype=np.float32)
-    histories = csr_matrix((ones, columns + 1, offsets), shape=(len(users), model.n_items))
-    replaced = reader(model, histories)
-    kept = {name: vars(model)[name] for name in replaced}
-    vars(model).update(replaced)
+    items, offsets = users.histories.ids.cpu().numpy(), users.histories.offsets.cpu().numpy()
+    histories = csr_matrix((np.ones(len(items), np.float32), items, offsets), shape=(len(users), model.n_items))
+    replacements = reader(model, histories)
+    originals = {name: vars(model)[name] for name in replacements}
+    vars(model).update(replacements)
     try:
         yield Interaction({**users.interaction, model.USER_ID: torch.arange(len(users))})
     finally:
-        vars(model).update(kept)
+        vars(model).update(originals)

@@ -1,4 +1,4 @@
-"""The validation of a trained model once more, without its trainer, which writes logs where it is made."""
+"""Validating a trained model again, without its trainer, whose constructor writes logs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from recbole_multvae.evaluation.many_users import RanksManyUsers
 
 
 class Evaluation(RanksManyUsers):
-    """RecBole's ``Trainer.evaluate`` for a model that is trained already.
+    """RecBole's ``Trainer.evaluate`` for a model that has been trained.
 
     Args:
         config: RecBole's ``Config``.
         model: on the configuration's device, in evaluation mode.
-        train_data: the loader of training, which some metrics read.
+        train_data: the loader of training, from which some metrics count clicks.
     """
 
     def __init__(self, config: Any, model: Any, train_data: Any) -> None:
@@ -31,7 +31,7 @@ class Evaluation(RanksManyUsers):
         self.wandblogger = WandbLogger(config)
 
     def score(self, valid_data: Any) -> float | None:
-        """The value of ``valid_metric``, rounded as RecBole's; None where it depends on items that are drawn at random."""
+        """The value of ``valid_metric``, rounded as by RecBole; None where it depends on items that are drawn at random."""
         if not isinstance(valid_data, FullSortEvalDataLoader):
             return None
         result = self.evaluate(valid_data, load_best_model=False)

@@ -10,11 +10,10 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator import Evaluator
 from recbole.evaluator.base_metric import TopkMetric
-from recbole.evaluator.collector import DataStruct
 
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.evaluation.activity import ActivityEvaluator
-from recbole_multvae.evaluation.collector import ROWS_OF_USERS, RankingCollector
+from recbole_multvae.evaluation.collector import RankingCollector, select_users
 
 #: RecBole's metrics of all lists together: coverage, novelty and concentration.
 LIST_METRICS = ("ItemCoverage", "AveragePopularity", "GiniIndex", "TailPercentage")
@@ -75,9 +74,7 @@ class DetailedEvaluator:
         users = np.flatnonzero(positives)
         items = collected.get("rec.items").numpy()[users]
         hits = (collected.get("rec.topk").numpy()[users, :-1] > 0) & chosen[items]
-        part = DataStruct()
-        for key, value in collected._data_dict.items():
-            part.set(key, value[torch.from_numpy(users)] if key in ROWS_OF_USERS else value)
+        part = select_users(collected, users)
         part.set("rec.topk", torch.from_numpy(np.column_stack((hits, positives[users])).astype(np.int64)))
         metrics = _top_k_only(self._evaluator, part) if len(users) else {}
         return {"items": name, "of": int(chosen[1:].sum()), "users": len(users), "metrics": metrics}

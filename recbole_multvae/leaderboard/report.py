@@ -14,7 +14,7 @@ import recbole
 import torch
 
 import recbole_multvae
-from recbole_multvae.hardware import cpuinfo
+from recbole_multvae.hardware import describe_machine
 from recbole_multvae.leaderboard.runs import Run
 from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, UserScores, bootstrap_rows
 
@@ -52,7 +52,7 @@ def make_report(
         "format": FORMAT,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": command,
-        "machine": machine(),
+        "machine": describe_machine(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -163,10 +163,3 @@ def _user_scores(runs: list[Run], metric: str, sign: int) -> list[UserScores]:
             if metric in arrays:
                 scores.append(UserScores(arrays["users"], sign * arrays[metric]))
     return scores
-
-
-def machine() -> str:
-    """The processor, its cores and the GPU."""
-    processor = cpuinfo("model name") or platform.processor() or platform.machine()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{processor}, {torch.get_num_threads()} threads{gpu}"

@@ -1,4 +1,4 @@
-"""The likelihoods, one file each. A class of a file of this folder that derives from ``Likelihood`` is found by itself."""
+"""The likelihoods, one file each. Classes in this folder that derive from ``Likelihood`` are found automatically."""
 
 from importlib import import_module
 from pkgutil import iter_modules

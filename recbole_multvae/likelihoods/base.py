@@ -1,6 +1,6 @@
-"""What a likelihood is to the models: settings of its own, and the loss of a batch together with the output layer.
+"""The base of the likelihoods: each has its settings, and computes the loss of a batch together with the output layer.
 
-``B`` users in the batch, ``I`` items, ``H`` hidden units, ``N`` interactions of the batch.
+``B`` users in the batch, ``I`` items, ``H`` hidden units.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import Settings, setting
+from recbole_multvae.likelihoods.output_layer import Part, fused_loss
 
 
 class LikelihoodSettings(Settings):
@@ -20,20 +22,22 @@ class LikelihoodSettings(Settings):
     precision: Literal["fp32", "bf16", "auto"] = setting(
         "auto",
         "fp32, bf16 or auto",
-        "precision of products with the output layer in training; auto is bf16 where it is fast",
+        "precision of products with the output layer in training; auto: bf16 where it is fast",
     )
     train_memory: int = setting(
-        512, "a positive integer (MiB)", "memory of the logits of a training batch; more are computed in parts", gt=0
+        512, "a positive integer (MiB)", "memory for the scores of a training batch; a larger one is computed in parts", gt=0
     )
 
 
 class Likelihood(ABC):
-    """A likelihood of the clicks; ``--likelihood`` knows it by the name of its class in lower case.
+    """A likelihood of the clicks; its name for ``--likelihood`` is that of the class in lower case.
+
+    A subclass defines :meth:`add_part`, and may set ``settings_class``.
 
     Args:
-        settings: its settings.
-        dtype: of the products with the output layer.
-        sparse: whether gradients of tables hold only the rows that occurred in a batch.
+        settings: an instance of ``settings_class``.
+        dtype: the type in which the products with the output layer are computed.
+        sparse: whether the gradients of tables hold only the rows that occurred in a batch.
     """
 
     settings_class: ClassVar[type[LikelihoodSettings]] = LikelihoodSettings
@@ -48,18 +52,36 @@ class Likelihood(ABC):
         return False
 
     @abstractmethod
+    def add_part(self, part: Part) -> Tensor:
+        """Compute the loss of some users, from the scores of their items, and its gradients.
+
+        Args:
+            part: the users and the output layer; the gradients are added to it.
+
+        Returns:
+            The sum of -log p(x_u | f) over these users, up to a constant; a float32 scalar.
+        """
+
+    def scored_items(self, output: nn.Linear, clicks: Clicks, generator: torch.Generator) -> tuple[Tensor, Tensor, Clicks]:
+        """The items whose scores the loss reads: the weight and the bias of each, and the clicks in their columns.
+
+        By default these are all items.
+        """
+        return output.weight, output.bias, clicks
+
     def negative_log_likelihood(
-        self, hidden: Tensor, output: nn.Linear, columns: Tensor, offsets: Tensor, generator: torch.Generator
+        self, hidden: Tensor, output: nn.Linear, clicks: Clicks, generator: torch.Generator
     ) -> Tensor:
         """The mean over users of -log p(x_u | f), with the scores f = hidden weight^T + bias.
 
         Args:
             hidden: the last hidden layer of the decoder, [B, H].
             output: the last layer, weight [I, H], bias [I].
-            columns: the clicked items, from 0 to I - 1, int64 [N].
-            offsets: where each user's clicks begin and end, int64 [B + 1].
-            generator: draws what is random in the loss.
+            clicks: those of the B users.
+            generator: draws the random numbers of the loss.
 
         Returns:
             A float32 scalar.
         """
+        weight, bias, clicks = self.scored_items(output, clicks, generator)
+        return fused_loss(self.add_part, hidden, weight, bias, clicks, self.dtype, self.memory)

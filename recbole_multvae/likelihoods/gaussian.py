@@ -8,21 +8,22 @@ hidden layer h and f = W h + b,
 
 .. math:: \sum_i f_i^2 = h^\top (W^\top W) h + 2 h^\top W^\top b + b^\top b
 
-which is computed where it takes less time than all the scores: for large catalogues and narrow layers.
+which is used where it takes less time than all the scores: for large catalogues and narrow layers.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
 from recbole_multvae.config.settings import setting
 from recbole_multvae.likelihoods.base import Likelihood, LikelihoodSettings
-from recbole_multvae.likelihoods.output_layer import Click, Part, fused_loss, itemwise
+from recbole_multvae.likelihoods.output_layer import Click, Part, itemwise
 
-#: Clicks that are worked on at once, so that the rows of their weights stay in the cache.
+#: Clicks that are computed at once, so that the rows of their weights stay in the cache.
 CLICKS = 4096
-#: What a click costs in :func:`_from_gram`, in products of two numbers for each hidden unit: measured on a CPU.
+#: The cost of a click in :func:`_from_gram`, in products of two numbers for each hidden unit: measured on a CPU.
 CLICK_COST = 250
 
 
@@ -36,62 +37,29 @@ class GaussianSettings(LikelihoodSettings):
 
 
 class Gaussian(Likelihood):
-    """A normal distribution around each score, with its own precision for clicks and for the other items."""
+    """A normal distribution around each score, with one precision for clicks and one for the other items."""
 
     settings_class = GaussianSettings
     settings: GaussianSettings
 
-    def negative_log_likelihood(
-        self, hidden: Tensor, output: nn.Linear, columns: Tensor, offsets: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """See :meth:`.Likelihood.negative_log_likelihood` and :func:`gaussian_nll`."""
-        c1, c0 = self.settings.confidence_c1, self.settings.confidence_c0
-        return gaussian_nll(hidden, output.weight, output.bias, columns, offsets, c1, c0, self.dtype, self.memory)
+    @override
+    def add_part(self, part: Part) -> Tensor:
+        if _gram_is_faster(part):
+            return _from_gram(part, self.settings.confidence_c0, self.click)
+        return itemwise(part, self.no_click, self.click)
 
-
-def gaussian_nll(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    columns: Tensor,
-    offsets: Tensor,
-    c1: float,
-    c0: float,
-    dtype: torch.dtype = torch.float32,
-    memory: int = 2**29,
-) -> Tensor:
-    """Negative Gaussian log-likelihood without its constant, the mean over users (paper, equation 3).
-
-    Args:
-        hidden: the last hidden layer of the decoder, [B, H].
-        weight: of the last layer, [I, H].
-        bias: of the last layer, [I].
-        columns: the clicked items, from 0 to I - 1, int64 [N].
-        offsets: int64 [B + 1].
-        c1: the confidence of a click.
-        c0: the confidence of every other item.
-        dtype: see :func:`.output_layer.fused_loss`.
-        memory: see there.
-
-    Returns:
-        A float32 scalar.
-    """
-
-    def no_click(scores: Tensor) -> Tensor:
+    def no_click(self, scores: Tensor) -> Tensor:
+        """The sum of c0/2 f^2, the terms of items that were not clicked; replaces the scores by the derivatives."""
+        c0 = self.settings.confidence_c0
         loss = c0 / 2 * scores.square().sum(dtype=torch.float32)
         scores.mul_(c0)
         return loss
 
-    def click(scores: Tensor) -> tuple[Tensor, Tensor]:
+    def click(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The changes by a click: c1/2 (f - 1)^2 replaces c0/2 f^2; and those of the derivatives."""
+        c1, c0 = self.settings.confidence_c1, self.settings.confidence_c0
         error = scores - 1
         return c1 / 2 * error.square() - c0 / 2 * scores.square(), c1 * error - c0 * scores
-
-    in_blocks = itemwise(no_click, click)
-
-    def add_part(part: Part) -> Tensor:
-        return _from_gram(part, c0, click) if _gram_is_faster(part) else in_blocks(part)
-
-    return fused_loss(add_part, hidden, weight, bias, columns, offsets, dtype, memory)
 
 
 def _gram_is_faster(part: Part) -> bool:
@@ -99,11 +67,11 @@ def _gram_is_faster(part: Part) -> bool:
     if part.weight.is_cuda or part.weight.dtype != torch.float32:
         return False
     n_items, units = part.weight.shape
-    return 2 * n_items * units + CLICK_COST * len(part.columns) < 3 * len(part.hidden) * n_items
+    return 2 * n_items * units + CLICK_COST * len(part.clicks.columns) < 3 * len(part.hidden) * n_items
 
 
 def _from_gram(part: Part, c0: float, click: Click) -> Tensor:
-    """Sum the loss of some users, and add their gradients, without the scores of what they did not click."""
+    """Compute the loss of some users, and add their gradients, without the scores of the items that they did not click."""
     hidden, weight, bias, keep, share = part.hidden, part.weight, part.bias, int(part.accumulate), c0 / part.n_users
     total, shift = hidden.sum(dim=0), weight.T @ bias
     of_hidden = hidden @ (weight.T @ weight) + shift
@@ -111,13 +79,12 @@ def _from_gram(part: Part, c0: float, click: Click) -> Tensor:
     part.grad_hidden.add_(of_hidden, alpha=share)
     part.grad_weight.addmm_(weight, hidden.T @ hidden, beta=keep, alpha=share).addr_(bias, total, alpha=share)
     part.grad_bias.addmv_(weight, total, beta=keep, alpha=share).add_(bias, alpha=share * len(hidden))
-    rows = torch.repeat_interleave(part.counts)
-    for row, column in zip(rows.split(CLICKS), part.columns.split(CLICKS), strict=True):
-        own, items = hidden[row], weight[column]
-        terms, derivatives = click((own * items).sum(dim=1) + bias[column])
+    for row, column in zip(part.clicks.rows.split(CLICKS), part.clicks.columns.split(CLICKS), strict=True):
+        users, items = hidden[row], weight[column]
+        terms, derivatives = click((users * items).sum(dim=1) + bias[column])
         loss += terms.sum()
         derivatives = derivatives / part.n_users
         part.grad_hidden.index_add_(0, row, items * derivatives[:, None])
-        part.grad_weight.index_add_(0, column, own * derivatives[:, None])
+        part.grad_weight.index_add_(0, column, users * derivatives[:, None])
         part.grad_bias.index_add_(0, column, derivatives)
     return loss

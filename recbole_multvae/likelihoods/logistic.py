@@ -8,33 +8,19 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
 from recbole_multvae.likelihoods.base import Likelihood
-from recbole_multvae.likelihoods.output_layer import fused_loss, itemwise
+from recbole_multvae.likelihoods.output_layer import Part, itemwise
 
 
 class Logistic(Likelihood):
-    """A coin for each item, which says whether it was clicked."""
+    """One coin for each item: whether it was clicked."""
 
-    def negative_log_likelihood(
-        self, hidden: Tensor, output: nn.Linear, columns: Tensor, offsets: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """See :meth:`.Likelihood.negative_log_likelihood` and :func:`logistic_nll`."""
-        return logistic_nll(hidden, output.weight, output.bias, columns, offsets, self.dtype, self.memory)
-
-
-def logistic_nll(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    columns: Tensor,
-    offsets: Tensor,
-    dtype: torch.dtype = torch.float32,
-    memory: int = 2**29,
-) -> Tensor:
-    """Negative logistic log-likelihood, the mean over users. The arguments are those of :func:`.output_layer.fused_loss`."""
-    return fused_loss(itemwise(_no_click, _click), hidden, weight, bias, columns, offsets, dtype, memory)
+    @override
+    def add_part(self, part: Part) -> Tensor:
+        return itemwise(part, _no_click, _click)
 
 
 def _no_click(scores: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The models of the family, one file each. A class in this folder that derives from a base is found by itself."""
+"""The models of the family, one file each. Classes in this folder that derive from a base are found automatically."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -11,7 +11,7 @@ for _module in iter_modules(__path__, f"{__name__}."):
 
 
 def family(base: type[ClickRecommender] = ClickRecommender) -> list[type[ClickRecommender]]:
-    """Every model that derives from ``base``, the subclasses of subclasses too."""
+    """Every model that derives from ``base``, directly or not."""
     return [model for cls in base.__subclasses__() for model in (cls, *family(cls)) if model is not ClickAutoEncoder]
 
 

@@ -1,16 +1,17 @@
-"""What the auto-encoders of the family share: a network of sparse click vectors, and a likelihood.
+"""The base of the auto-encoders: an encoder of sparse click vectors, a decoder, and a likelihood.
 
-``B`` users in the batch, ``I`` items without the padding item, ``K`` latent dimensions, ``N`` interactions of the batch.
+``B`` users in the batch, ``I`` items without the padding item, ``K`` latent dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from recbole_multvae.clicks import Clicks, columns_of
 from recbole_multvae.config.settings import ModelSettings, RecommenderSettings
 from recbole_multvae.hardware import product_dtype
 from recbole_multvae.layers import SparseEncoder, describe, popularity_dropout
@@ -24,7 +25,7 @@ class ClickAutoEncoder(ClickRecommender):
     A subclass sets ``settings_class``, builds an ``encoder`` and a ``decoder``, and defines :meth:`encode` and :meth:`loss`.
 
     Attributes:
-        likelihood: what the decoder's outputs stand for; it knows the loss.
+        likelihood: the distribution of the clicks given the decoder's outputs; it computes the loss.
         sparse: whether the gradients of the tables are sparse, for RecBole's ``learner: sparse_adam``.
     """
 
@@ -35,10 +36,6 @@ class ClickAutoEncoder(ClickRecommender):
     latent_activation: str = "none"
     encoder: SparseEncoder
     decoder: nn.Sequential
-    #: The latent representation used to rank, [B, K], of a history: columns [N], offsets [B + 1].
-    encode: Callable[..., Tensor]
-    #: The objective of one update, a scalar, for a history: columns [N], offsets [B + 1].
-    loss: Callable[..., Tensor]
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -50,57 +47,69 @@ class ClickAutoEncoder(ClickRecommender):
         """The likelihood that the configuration names."""
         return likelihoods()[self.settings.likelihood](self.settings, self.dtype, self.sparse)
 
+    def encode(self, clicks: Clicks) -> Tensor:
+        """The latent representation by which users are scored, [B, K]."""
+        raise NotImplementedError
+
+    def loss(self, clicks: Clicks) -> Tensor:
+        """The objective of one update, a scalar."""
+        raise NotImplementedError
+
+    def training_batch(self, interaction: Any) -> Clicks:
+        """The clicks of the rows of a training batch."""
+        return self.training_clicks(interaction[self.USER_ID])
+
     def input_dropout(self) -> float | Tensor:
         """The probability of dropping a click of the input: one for all, or one for each item, float32 [I]."""
         mean = self.settings.dropout_prob
         if not self.settings.popularity_dropout:
             return mean
-        return popularity_dropout(torch.bincount(self.history.columns, minlength=self.n_items - 1), mean)
+        return popularity_dropout(torch.bincount(self.training_clicks.columns, minlength=self.n_items - 1), mean)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The objective for the rows of a batch. Counts the update: nothing else changes ``update`` in training."""
-        loss = self.loss(*self.history(interaction[self.ITEM_ID if self.by_item else self.USER_ID]))
+        loss = self.loss(self.training_batch(interaction))
         self.update += 1
         return loss
 
-    def negative_log_likelihood(self, z: Tensor, columns: Tensor, offsets: Tensor) -> Tensor:
-        """The likelihood's, the mean over users, of latent representations [B, K]."""
+    def negative_log_likelihood(self, z: Tensor, clicks: Clicks) -> Tensor:
+        """The mean over users of -log p(x_u | z_u), for latent representations ``z``, [B, K]."""
         output: Any = self.decoder[-1]
-        return self.likelihood.negative_log_likelihood(self.decoder[:-1](z), output, columns, offsets, self.generator)
+        return self.likelihood.negative_log_likelihood(self.decoder[:-1](z), output, clicks, self.generator)
 
+    @override
     def sparse_parameters(self) -> list[nn.Parameter]:
-        """The tables whose gradients are sparse: a row for each item that occurred in the batch."""
         if not self.sparse:
             return []
         output: Any = self.decoder[-1]
         return [self.encoder.first.weight, *([output.weight] if self.likelihood.sparse_output else [])]
 
-    def forward(self, *history: Tensor) -> Tensor:
+    def forward(self, clicks: Clicks) -> Tensor:
         """The logits f(z_u), [B, I]."""
-        return self.decoder(self.encode(*history))
+        return self.decoder(self.encode(clicks))
 
     def predict(self, interaction: Any) -> Tensor:
         """Score pairs of a user and an item. Returns the logits, [number of pairs]; the padding item scores lowest."""
         users, pair_user = interaction[self.USER_ID].unique(return_inverse=True)
         items = interaction[self.ITEM_ID]
-        hidden = self.decoder[:-1](self.encode(*self.history(users)))
+        hidden = self.decoder[:-1](self.encode(self.training_clicks(users)))
         output: Any = self.decoder[-1]
-        column = (items - 1).clamp(min=0)
+        column = columns_of(items).clamp(min=0)
         scores = (hidden[pair_user] * output.weight[column]).sum(dim=1) + output.bias[column]
         return scores.masked_fill(items == 0, torch.finfo(scores.dtype).min)
 
+    @override
     @torch.no_grad()
-    def score_into(self, *history: Tensor, scores: Tensor) -> None:
-        """Write the logits into ``scores``, [B, I]. See the base class."""
+    def score_into(self, clicks: Clicks, scores: Tensor) -> None:
         output: Any = self.decoder[-1]
-        hidden = self.decoder[:-1](self.encode(*history))
+        hidden = self.decoder[:-1](self.encode(clicks))
         torch.addmm(output.bias, hidden, output.weight.t(), out=scores)
 
     def spec(self) -> dict[str, Any]:
-        """The description of the network. See the base class.
+        """The description of the network.
 
-        ``layers`` lead from the clicks to the logits, without a row or column for the padding item; ``input`` is the scaling
-        of the clicks (``l2``: x / ||x||_2), ``latent`` the number of layers before z.
+        ``layers`` lead from the clicks to the logits, without a row or column for the padding item. ``input`` is the scaling
+        of the clicks (``l2``: x / ||x||_2), and ``latent`` the number of layers up to z.
         """
         encoder, decoder = describe(self.encoder, "encoder"), describe(self.decoder, "decoder")
         encoder[-1] |= {"units": self.settings.latent_dimension, "activation": self.latent_activation}

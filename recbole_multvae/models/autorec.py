@@ -3,21 +3,22 @@ r"""AutoRec (Sedhain, Menon, Sanner, Xie, "AutoRec: Autoencoders Meet Collaborat
 .. math:: \min_\theta \sum_u \lVert r_u - h(r_u; \theta) \rVert^2_{\mathcal O}
     + \frac{\lambda}{2} (\lVert W \rVert_F^2 + \lVert V \rVert_F^2), \quad h(r; \theta) = W g(V r + \mu) + b \quad (1, 2)
 
-With ``targets: ratings`` r_u holds the user's ratings, and the error is summed over the rated items, as in the paper. Of
-clicks all observed entries are 1, and what predicts 1 for everything has no error: with ``targets: clicks`` the error is
+With ``targets: ratings`` r_u holds the user's ratings, and the error is summed over the rated items, as in the paper. With
+``targets: clicks`` all observed entries are 1, and a model that predicts 1 everywhere would have no error. The error is then
 summed over all items, with r_ui = 0 where the user did not click.
 
-The mean over the users of a batch stands for the sum, and lambda is divided by ``train_batch_size`` accordingly.
+The loss is the mean over the users of a batch, not the sum, and lambda is divided by ``train_batch_size`` accordingly.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings, setting
 from recbole_multvae.errors import ConfigurationError, DataError, NotApplicableError
 from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
@@ -31,20 +32,23 @@ class AutoRecSettings(LikelihoodSettings, RecommenderSettings):
 
     latent_dimension: int = setting(200, "a positive integer", "units of the hidden layer", gt=0)
     hid_activation: Literal["tanh", "relu", "sigmoid", "none"] = setting(
-        "sigmoid", "tanh, relu, sigmoid or none", "activation g of the hidden layer; none is the identity"
+        "sigmoid", "tanh, relu, sigmoid or none", "activation g of the hidden layer; none: the identity"
     )
     reg_weight: float = setting(
-        5.0, "a number, 0 or more", "lambda of the L2 penalty lambda/2 of the weights, divided by train_batch_size", ge=0
+        5.0,
+        "a number, 0 or more",
+        "lambda of the L2 penalty: lambda/2 times the squared weights, divided by train_batch_size",
+        ge=0,
     )
     targets: Literal["clicks", "ratings"] = setting(
         "clicks",
         "clicks or ratings",
-        "clicks: squared error of all items, 1 or 0; ratings: that of the rated items, from the column RATING_FIELD",
+        "clicks: squared error of all items, 1 or 0; ratings: squared error of the ratings in the column RATING_FIELD",
     )
 
 
 class AutoRec(ClickAutoEncoder):
-    """U-AutoRec: I-K-I, a sigmoid between, squared error, L2 penalty."""
+    """U-AutoRec: layers I-K-I with a sigmoid between them, squared error, L2 penalty."""
 
     settings_class = AutoRecSettings
     input_scaling = "none"
@@ -53,17 +57,19 @@ class AutoRec(ClickAutoEncoder):
         super().__init__(config, dataset)
         if self.settings.targets == "ratings":
             self.input_scaling = "ratings"
-            self.history.add_values(dataset, rating_field(config, dataset))
-        size = (self.n_users if self.by_item else self.n_items) - 1
+            sums = self.training_matrix(dataset, rating_field(config, dataset))
+            # The mean, where a user rated an item several times.
+            self.training_clicks.set_values(sums.data / self.training_matrix(dataset).data)
+        size = self.training_clicks.n_columns
         latent, self.latent_activation = self.settings.latent_dimension, self.settings.hid_activation
-        self.encoder = SparseEncoder([size, latent], 0, self.sparse)
+        self.encoder = SparseEncoder([size, latent], dropout=0, sparse=self.sparse, normalise=False)
         self.activation = ACTIVATIONS[self.latent_activation]()
         self.decoder = mlp([latent, size])
         self.l2 = self.settings.reg_weight / 2 / config["train_batch_size"]
 
     @classmethod
+    @override
     def check_new_users(cls, settings: Any, protocol: str) -> None:
-        """Refuse users of whom only clicks are known, where ratings are read. See the base class."""
         if settings.targets == "ratings":
             raise NotApplicableError(
                 f"eval_args split {protocol} shows the model clicks of users who are not in training, and "
@@ -75,51 +81,45 @@ class AutoRec(ClickAutoEncoder):
         keys = {name: getattr(self.settings, name) for name in LikelihoodSettings.model_fields}
         return Gaussian(GaussianSettings(confidence_c1=2.0, confidence_c0=2.0, **keys), self.dtype, self.sparse)
 
-    def encode(self, columns: Tensor, offsets: Tensor, values: Tensor | None = None) -> Tensor:
-        """g(V r + mu), [B, K], of clicks, or of ratings ``values`` float32 [N].
+    def encode(self, clicks: Clicks) -> Tensor:
+        """g(V r + mu), [B, K], of clicks, or of ratings in their values.
 
         Raises:
             DataError: the model reads ratings, and there are none.
         """
-        if values is None and self.settings.targets == "ratings":
+        if clicks.values is None and self.settings.targets == "ratings":
             raise DataError(
                 f"{type(self).__name__} with targets=ratings reads ratings, and a history of items has none: train it with "
                 "targets=clicks."
             )
-        values = torch.ones_like(columns, dtype=torch.float32) if values is None else values
-        return self.activation(self.encoder(columns, offsets, self.generator, values))
+        return self.activation(self.encoder(clicks, self.generator))
 
-    def loss(self, columns: Tensor, offsets: Tensor, values: Tensor | None = None) -> Tensor:
+    def loss(self, clicks: Clicks) -> Tensor:
         """The squared error, the mean over the rows of the batch, and the L2 penalty of the weights."""
-        z = self.encode(columns, offsets, values)
+        z = self.encode(clicks)
         output: Any = self.decoder[-1]
-        if values is None:
-            error = self.negative_log_likelihood(z, columns, offsets)
-        else:
-            error = observed_error(z, output, columns, offsets, values)
+        rated = self.settings.targets == "ratings"
+        error = observed_error(z, output, clicks) if rated else self.negative_log_likelihood(z, clicks)
         return error + self.l2 * (self.encoder.first.weight.square().sum() + output.weight.square().sum())
 
 
-def observed_error(z: Tensor, output: Any, columns: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
-    """The squared error of what was observed, summed, the mean over rows: only these entries are predicted.
+def observed_error(z: Tensor, output: Any, ratings: Clicks) -> Tensor:
+    """The squared error of the observed entries, which alone are predicted: their sum, the mean over rows.
 
     Args:
         z: [B, K].
         output: the last layer, weight [I, K].
-        columns: of the observed entries, int64 [N].
-        offsets: int64 [B + 1].
-        values: what was observed, float32 [N].
+        ratings: the observed entries.
     """
-    row = torch.repeat_interleave(offsets.diff())
-    predicted = (z[row] * F.embedding(columns, output.weight)).sum(dim=1) + output.bias[columns]
-    return (values - predicted).square().sum() / len(z)
+    predicted = (z[ratings.rows] * F.embedding(ratings.columns, output.weight)).sum(dim=1) + output.bias[ratings.columns]
+    return (ratings.nonzeros - predicted).square().sum() / len(z)
 
 
 def rating_field(config: Any, dataset: Any) -> str:
-    """The column of ratings.
+    """The name of the column of ratings.
 
     Raises:
-        ConfigurationError: it is not loaded.
+        ConfigurationError: the column is not loaded.
     """
     field: str = config["RATING_FIELD"]
     if field not in dataset.inter_feat:

@@ -1,8 +1,6 @@
-"""What all models of the family share: the adapter between RecBole and a scorer of click histories.
+"""The base of all models of the family: the adapter between RecBole and a model that scores the items for given clicks.
 
-``B`` users in the batch, ``I`` items without the padding item, ``N`` interactions of the batch. A *history* is what a model
-is given of the users of a batch: columns int64 [N], offsets int64 [B + 1] and, where a model reads ratings, their values
-float32 [N].
+``B`` users in the batch, ``I`` items without the padding item, ``N`` clicks of the batch.
 """
 
 from __future__ import annotations
@@ -14,42 +12,47 @@ from typing import Any, ClassVar
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from recbole_multvae.checkpoint import FORMAT_VERSION
-from recbole_multvae.config import automatic
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings, Settings
-from recbole_multvae.data.history import History
-from recbole_multvae.data.trained_on import TrainedOn, digest, tokens
+from recbole_multvae.data.csr import click_matrix
+from recbole_multvae.data.loaders import ClickUserDataLoader
+from recbole_multvae.data.trained_on import TrainedOn, tokens
+from recbole_multvae.data.training_clicks import TrainingClicks
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.likelihoods import likelihoods
 
 
 class ClickRecommender(GeneralRecommender):
-    """A RecBole general recommender that maps the history of anyone to a score for every item.
+    """A RecBole general recommender that scores every item for anyone whose clicks are known.
 
-    A subclass sets ``settings_class`` and defines :meth:`forward`, :meth:`score_into`, :meth:`predict`,
-    :meth:`calculate_loss` and :meth:`spec`.
+    A subclass sets ``settings_class`` and defines :meth:`forward`, :meth:`predict`, :meth:`calculate_loss` and
+    :meth:`spec`. Methods that it overrides without a docstring are documented here.
 
     Attributes:
-        update: training updates made so far; saved, because what a model does may depend on it.
+        training_clicks: the training data.
+        update: number of training updates so far; saved, because the model may depend on it.
         updates_per_epoch: batches of the training loader; 0 until :meth:`attach_loader` counts them.
-        generator: draws dropout masks and noise; its state is saved, so that a resumed run draws what an unbroken one
-            would have.
+        generator: draws dropout masks and noise; its state is saved, so that a resumed run draws the same numbers as an
+            unbroken one.
     """
 
     input_type = InputType.LISTWISE
     settings_class: ClassVar[type[RecommenderSettings]] = RecommenderSettings
-    #: Whether what the model is trained on are items, each with the users who clicked it, in place of users.
-    by_item: ClassVar[bool] = False
+    #: The loader of the training batches.
+    training_loader: ClassVar[type[ClickUserDataLoader]] = ClickUserDataLoader
     #: DistributedDataParallel broadcasts buffers before every update; these never change.
-    _ddp_params_and_buffers_to_ignore: ClassVar[tuple[str, ...]] = ("history.offsets", "history.columns", "history.values")
+    _ddp_params_and_buffers_to_ignore: ClassVar[tuple[str, ...]] = tuple(
+        f"training_clicks.{name}" for name in ("offsets", "columns", "values")
+    )
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        automatic.resolve_auto(config, dataset)  # For loaders that were saved, RecBole does not build the data set.
         self.settings = self.read_settings(config)
-        self.history = History(dataset, self.by_item)
+        self.training_clicks = TrainingClicks(self.training_matrix(dataset))
         self.item_tokens, self.user_tokens = tokens(dataset, self.ITEM_ID), tokens(dataset, self.USER_ID)
         self.dataset_name = config["dataset"]
         self.update = 0
@@ -61,7 +64,7 @@ class ClickRecommender(GeneralRecommender):
 
     @classmethod
     def read_settings(cls, config: Mapping[str, Any]) -> Any:
-        """The settings of the model and, if it has a choice of them, of its likelihood in one object.
+        """The settings of the model and, if it has a choice of likelihoods, of its likelihood in one object.
 
         Raises:
             ConfigurationError: a key is out of range, or there is no such likelihood.
@@ -74,12 +77,12 @@ class ClickRecommender(GeneralRecommender):
     @classmethod
     @cache
     def all_settings(cls, likelihood: str | None = None) -> type[Settings]:
-        """The settings of the model together with those of a likelihood, by default its own; some models have no choice."""
-        own = cls.settings_class
-        if "likelihood" not in own.model_fields:
-            return own
-        chosen = likelihoods()[likelihood or own.model_fields["likelihood"].default]
-        return type(f"{cls.__name__}Settings", (chosen.settings_class, own), {})
+        """The settings of the model and of a likelihood, by default the model's; some models have no choice of it."""
+        settings = cls.settings_class
+        if "likelihood" not in settings.model_fields:
+            return settings
+        chosen = likelihoods()[likelihood or settings.model_fields["likelihood"].default]
+        return type(f"{cls.__name__}Settings", (chosen.settings_class, settings), {})
 
     @classmethod
     def check_new_users(cls, settings: Any, protocol: str) -> None:
@@ -90,8 +93,19 @@ class ClickRecommender(GeneralRecommender):
             protocol: its name in ``eval_args``, for the message.
 
         Raises:
-            NotApplicableError: it cannot; the message says why.
+            NotApplicableError: the model cannot score them; the message says why.
         """
+
+    @staticmethod
+    def training_matrix(dataset: Any, field: str | None = None) -> csr_matrix:
+        """The training data, a row for each user, by RecBole's ids, [n_users, n_items].
+
+        Args:
+            dataset: the data set of training.
+            field: a column of the interactions, such as the rating, of which the entries are the sums; None: the entries
+                are the numbers of clicks.
+        """
+        return click_matrix(dataset, field)
 
     @property
     def beta(self) -> float | None:
@@ -100,38 +114,33 @@ class ClickRecommender(GeneralRecommender):
 
     @cached_property
     def trained_on(self) -> TrainedOn:
-        """The data of the training, of which the clicks, and the ratings that the model reads, are those of its history."""
-        offsets, columns, values = self.history.offsets, self.history.columns, self.history.values
-        read = None if values is None else values.cpu().numpy()
-        whole = digest(offsets.cpu().numpy(), columns.cpu().numpy(), read)
-        return TrainedOn(self.user_tokens, self.item_tokens, len(columns), whole, values is not None)
+        """The users, the items and the clicks of the training, with the ratings if the model reads them."""
+        return TrainedOn.of_clicks(self.user_tokens, self.item_tokens, self.training_clicks.clicks)
 
     def sparse_parameters(self) -> list[nn.Parameter]:
         """The tables whose gradients are sparse, for RecBole's ``learner: sparse_adam``."""
         return []
 
-    def histories(self, interaction: Any) -> tuple[Tensor, ...]:
-        """The history of the users of a batch.
+    def histories(self, interaction: Any) -> Clicks:
+        """The clicks by which the users of a batch are scored.
 
-        The evaluation loader may hand it over with the batch. Otherwise it is the users' training history.
+        The evaluation loader may hand them over with the batch. Otherwise they are the users' clicks in training.
         """
-        given = getattr(interaction, "histories", None)
-        return self.history(interaction[self.USER_ID]) if given is None else given
+        clicks: Clicks | None = getattr(interaction, "histories", None)
+        return self.training_clicks(interaction[self.USER_ID]) if clicks is None else clicks
 
-    def forward(self, *history: Tensor) -> Tensor:
-        """The scores of every item, [B, I], for a history."""
+    def forward(self, clicks: Clicks) -> Tensor:
+        """Score every item for each user. Returns [B, I]."""
         raise NotImplementedError
 
-    def score_into(self, *history: Tensor, scores: Tensor) -> None:
-        """Write the scores of every item into ``scores``, [B, I], for a history.
-
-        The caller owns the memory of ``scores``, and reuses it from batch to batch.
-        """
-        raise NotImplementedError
+    @torch.no_grad()
+    def score_into(self, clicks: Clicks, scores: Tensor) -> None:
+        """Write the scores of :meth:`forward` into ``scores``, [B, I], whose memory the caller reuses for every batch."""
+        scores.copy_(self(clicks))
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Score every item for each user. Returns the scores, [users * n_items], in RecBole's order of ids."""
-        return self._with_padding(self(*self.histories(interaction))).view(-1)
+        return self._with_padding(self(self.histories(interaction))).view(-1)
 
     @torch.no_grad()
     def score_histories(self, histories: Sequence[Sequence[int]]) -> Tensor:
@@ -150,20 +159,18 @@ class ClickRecommender(GeneralRecommender):
         unknown = [item for row in rows for item in row if not 0 < item < self.n_items]
         if unknown:
             raise DataError(f"Item id {unknown[0]} is not in the catalogue: expected 1 to {self.n_items - 1}.")
-        lengths = torch.tensor([0] + [len(row) for row in rows], device=self.device)
-        items = torch.tensor([item - 1 for row in rows for item in row], dtype=torch.long, device=self.device)
         training = self.training
-        scores = self.eval()(items, lengths.cumsum(0))
+        scores = self.eval()(Clicks.from_lists(rows, self.device))
         self.train(training)
         return self._with_padding(scores)
 
     @staticmethod
     def _with_padding(scores: Tensor) -> Tensor:
-        # The lowest finite number: never recommended, and never NaN or infinite in what the caller does with it.
+        # The lowest finite number: never recommended, and the caller's arithmetic does not make NaN or infinity of it.
         return nn.functional.pad(scores, (1, 0), value=torch.finfo(scores.dtype).min)
 
     def spec(self) -> dict[str, Any]:
-        """The description of the model in inference, from which ``multvae-export`` builds it: plain numbers and strings."""
+        """The description from which ``multvae-export`` builds the model: plain numbers and strings."""
         raise NotImplementedError
 
     def attach_loader(self, train_data: Any) -> None:
@@ -178,7 +185,7 @@ class ClickRecommender(GeneralRecommender):
             self._saved_order = None
 
     def other_parameter(self) -> dict[str, Any]:
-        """RecBole's hook: what its checkpoint holds besides the weights."""
+        """RecBole's hook: the values that its checkpoint holds besides the weights."""
         return {
             "format_version": FORMAT_VERSION,
             "spec": self.spec(),
@@ -190,11 +197,11 @@ class ClickRecommender(GeneralRecommender):
         }
 
     def load_other_parameter(self, para: dict[str, Any] | None) -> None:
-        """RecBole's hook: take up what :meth:`other_parameter` saved.
+        """RecBole's hook: restore the values of :meth:`other_parameter`.
 
         Raises:
             CheckpointError: a newer version of this package wrote the checkpoint.
-            DataError: the checkpoint was trained on other users, items or clicks than the data set has.
+            DataError: the checkpoint was trained on other users, items or clicks than those of the data set.
         """
         if para is None:
             return
@@ -206,7 +213,7 @@ class ClickRecommender(GeneralRecommender):
         self.trained_on.check(self.dataset_name, para)
         self.update = para["update"]
         self.generator.set_state(para["generator"].cpu())
-        if self.rank != 0:  # The noise of rank 0 goes on as it was; the others must not draw the same.
+        if self.rank != 0:  # Rank 0 draws on from the saved state; the others must not draw the same numbers.
             drawn = torch.randint(2**62, (), generator=self.generator, device=self.device)
             self.generator.manual_seed(int(drawn) + self.rank)
         self._saved_order = None if para["order"] is None else para["order"].cpu()

@@ -6,8 +6,8 @@ probability p, and summed over infinitely many draws of the dropout, its objecti
 .. math:: B = I - C \cdot \mathrm{dMat}(1 \oslash \mathrm{diag}(C)), \quad C = (X^\top X + \Lambda)^{-1}, \quad
     \Lambda = \tfrac{p}{1 - p} \mathrm{dMat}(\mathrm{diag}(X^\top X)) + \lambda I
 
-with a diagonal of zeros; the scores of a history x are x B. Dropout is an L2 penalty that grows with the popularity of an
-item. With p = 0 this is EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019).
+with a diagonal of zeros; the scores of a click vector x are x B. Dropout is an L2 penalty that grows with the popularity of
+an item. With p = 0 this is EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from recbole.utils import ModelType
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings, setting
 from recbole_multvae.models.base import ClickRecommender
 
@@ -31,7 +32,7 @@ class EDLAESettings(RecommenderSettings):
     dropout_prob: float = setting(
         0.5,
         "a number from 0 up to, but not including, 1",
-        "p, the probability of dropping a click of the input; 0 is EASE",
+        "p, the probability of dropping a click of the input; 0: EASE",
         ge=0,
         lt=1,
     )
@@ -39,7 +40,7 @@ class EDLAESettings(RecommenderSettings):
 
 
 class EDLAE(ClickRecommender):
-    """Item similarities that are computed at once, in the first and only epoch.
+    """Item similarities that are computed in the first and only epoch.
 
     Attributes:
         similarity: B, [I, I], without the padding item.
@@ -61,24 +62,18 @@ class EDLAE(ClickRecommender):
 
     def gram(self) -> Tensor:
         """X^T X of the training clicks, float32 [I, I]."""
-        columns, offsets = self.history.columns.cpu().numpy(), self.history.offsets.cpu().numpy()
+        columns, offsets = self.training_clicks.columns.cpu().numpy(), self.training_clicks.offsets.cpu().numpy()
         clicks = csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(offsets) - 1, self.n_items - 1))
         return torch.from_numpy((clicks.T @ clicks).toarray()).to(self.device)
 
-    def forward(self, *history: Tensor) -> Tensor:
-        """The scores x B, [B, I], of a history."""
-        columns, offsets = history
-        return F.embedding_bag(columns, self.similarity, offsets, mode="sum", include_last_offset=True)
-
-    @torch.no_grad()
-    def score_into(self, *history: Tensor, scores: Tensor) -> None:
-        """Write the scores into ``scores``, [B, I]. See the base class."""
-        scores.copy_(self(*history))
+    def forward(self, clicks: Clicks) -> Tensor:
+        """The scores x B, [B, I]."""
+        return F.embedding_bag(clicks.columns, self.similarity, clicks.offsets, mode="sum", include_last_offset=True)
 
     def predict(self, interaction: Any) -> Tensor:
         """Score pairs of a user and an item. Returns [number of pairs]; the padding item scores lowest."""
         users, pair_user = interaction[self.USER_ID].unique(return_inverse=True)
-        return self._with_padding(self(*self.history(users)))[pair_user, interaction[self.ITEM_ID]]
+        return self._with_padding(self(self.training_clicks(users)))[pair_user, interaction[self.ITEM_ID]]
 
     def spec(self) -> dict[str, Any]:
         """The description of the model: ``similarity`` names B, which has no row or column for the padding item."""

@@ -1,8 +1,8 @@
 """AutoRec (Sedhain et al., WWW 2015), item-based: I-AutoRec.
 
 The objective is that of :mod:`.autorec` with the roles changed: for every item the vector of its users' ratings or clicks is
-encoded and predicted. The score of an item for a user is what is predicted at the user's place of the item's vector. That
-place is learned, so that only users who are in training have scores.
+encoded and predicted. The score of an item for a user is the user's entry of the predicted vector. A user's place in the
+vectors is learned, so that only users of the training data have scores.
 
 ``U`` users without the padding user; ``train_batch_size`` counts items.
 """
@@ -13,31 +13,50 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
+from typing_extensions import override
 
+from recbole_multvae.clicks import Clicks, columns_of
+from recbole_multvae.data.loaders import ClickUserDataLoader
 from recbole_multvae.errors import ConfigurationError, DataError, NotApplicableError
 from recbole_multvae.models.autorec import AutoRec
 
 
-class ItemAutoRec(AutoRec):
-    """I-AutoRec: U-K-U, a sigmoid between, squared error, L2 penalty.
+class ClickItemDataLoader(ClickUserDataLoader):
+    """Batches of the items that somebody clicked."""
 
-    Its history of the users of a batch is their RecBole ids, int64 [B].
+    id_field = "iid_field"
+
+
+class ItemAutoRec(AutoRec):
+    """I-AutoRec: layers U-K-U with a sigmoid between them, squared error, L2 penalty.
+
+    Its training data are transposed: a row for each item, a column for each user.
     """
 
-    by_item = True
+    training_loader = ClickItemDataLoader
+
+    @staticmethod
+    @override
+    def training_matrix(dataset: Any, field: str | None = None) -> csr_matrix:
+        return AutoRec.training_matrix(dataset, field).T.tocsr()
+
+    @override
+    def training_batch(self, interaction: Any) -> Clicks:
+        return self.training_clicks(interaction[self.ITEM_ID])
 
     @classmethod
+    @override
     def check_new_users(cls, settings: Any, protocol: str) -> None:
-        """Refuse users who are not in training. See the base class."""
         super().check_new_users(settings, protocol)
         raise NotApplicableError(
             f"eval_args split {protocol} evaluates users who are not in training, and {cls.__name__} scores the users of "
             "its training data only: take AutoRec, or split RS."
         )
 
-    def histories(self, interaction: Any) -> tuple[Tensor, ...]:
-        """The users of a batch.
+    def histories(self, interaction: Any) -> Clicks:
+        """The users of a batch, each as one click in the user's own column: [B, U].
 
         Raises:
             ConfigurationError: the users are not in training.
@@ -47,30 +66,30 @@ class ItemAutoRec(AutoRec):
                 "model='ItemAutoRec' scores the users of its training data only, and eval_args holds users out of it: take "
                 "model=AutoRec, or another split."
             )
-        return (interaction[self.USER_ID],)
+        users = interaction[self.USER_ID]
+        return Clicks(columns_of(users), torch.arange(len(users) + 1, device=users.device))
+
+    def forward(self, clicks: Clicks) -> Tensor:
+        """The entries of these users in the predicted vectors of all items, [B, I]."""
+        output: Any = self.decoder[-1]
+        users = clicks.columns.clamp(min=0)
+        vectors = self.item_vectors(torch.arange(1, self.n_items, device=users.device))
+        return torch.addmm(output.bias[users, None], output.weight[users], vectors.T)
 
     def item_vectors(self, items: Tensor) -> Tensor:
-        """What the items' vectors are encoded into, [number of items, K]."""
-        return self.encode(*self.history(items))
+        """The hidden layer of each item, [number of items, K]."""
+        return self.encode(self.training_clicks(items))
 
-    def score_into(self, *history: Tensor, scores: Tensor) -> None:
-        """Write what is predicted at the users' places into ``scores``, [B, I]. See the base class."""
-        scores.copy_(self(*history))
-
-    def forward(self, *history: Tensor) -> Tensor:
-        """What is predicted at the users' places of all items' vectors, [B, I]."""
-        (users,) = history
-        output: Any = self.decoder[-1]
-        place = (users - 1).clamp(min=0)
-        vectors = self.item_vectors(torch.arange(1, self.n_items, device=users.device))
-        return torch.addmm(output.bias[place, None], output.weight[place], vectors.T)
+    @override
+    def score_into(self, clicks: Clicks, scores: Tensor) -> None:
+        scores.copy_(self(clicks))
 
     def predict(self, interaction: Any) -> Tensor:
         """Score pairs of a user and an item. Returns [number of pairs]; the padding item scores lowest."""
         items, pair_item = interaction[self.ITEM_ID].unique(return_inverse=True)
-        place = (interaction[self.USER_ID] - 1).clamp(min=0)
+        users = columns_of(interaction[self.USER_ID]).clamp(min=0)
         output: Any = self.decoder[-1]
-        scores = (self.item_vectors(items)[pair_item] * output.weight[place]).sum(dim=1) + output.bias[place]
+        scores = (self.item_vectors(items)[pair_item] * output.weight[users]).sum(dim=1) + output.bias[users]
         return scores.masked_fill(interaction[self.ITEM_ID] == 0, torch.finfo(scores.dtype).min)
 
     def score_histories(self, histories: Sequence[Sequence[int]]) -> Tensor:
@@ -85,7 +104,7 @@ class ItemAutoRec(AutoRec):
         )
 
     def spec(self) -> dict[str, Any]:
-        """The name and the sizes of the model, which ``multvae-export`` does not take."""
+        """The name and the sizes of the model, which ``multvae-export`` cannot export."""
         return {
             "model": type(self).__name__,
             "n_items": self.n_items,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import ModelSettings, Size, setting
 from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
 from recbole_multvae.models.auto_encoder import ClickAutoEncoder
@@ -40,16 +41,16 @@ class MultDAE(ClickAutoEncoder):
         self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], dropout, self.sparse, self.latent_activation)
         self.activation = ACTIVATIONS[self.latent_activation]()
         self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_items - 1], self.latent_activation)
-        # The authors' code: lam = 0.01 / batch_size, and lam * ||W||^2 beside the mean over the users of a batch.
+        # The authors' code: lam = 0.01 / batch_size, and lam * ||W||^2 is added to the mean over the users of a batch.
         self.l2 = self.settings.reg_weight / config["train_batch_size"]
 
-    def encode(self, columns: Tensor, offsets: Tensor) -> Tensor:
+    def encode(self, clicks: Clicks) -> Tensor:
         """The activation of the encoder's output, by default tanh, [B, K]."""
-        return self.activation(self.encoder(columns, offsets, self.generator))
+        return self.activation(self.encoder(clicks, self.generator))
 
-    def loss(self, columns: Tensor, offsets: Tensor) -> Tensor:
+    def loss(self, clicks: Clicks) -> Tensor:
         """The negative log-likelihood, the mean over the users of the batch, and the L2 penalty of the weights."""
-        loss = self.negative_log_likelihood(self.encode(columns, offsets), columns, offsets)
+        loss = self.negative_log_likelihood(self.encode(clicks), clicks)
         if not self.l2:
             return loss
         weights = [weight for name, weight in self.named_parameters() if name.endswith("weight")]

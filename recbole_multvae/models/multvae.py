@@ -1,6 +1,6 @@
 r"""Mult-VAE (Liang et al., "Variational Autoencoders for Collaborative Filtering", WWW 2018).
 
-The click vector x_u of a user is encoded into a Gaussian, of which the decoder makes a distribution over the items:
+The click vector x_u of a user is encoded into a Gaussian, from which the decoder computes a distribution over the items:
 
 .. math::
     h_u &= g_\phi(\text{dropout}(x_u / \lVert x_u \rVert_2)), \quad (\mu_u, \log \sigma_u^2) = h_u        & (4) \\
@@ -9,9 +9,9 @@ The click vector x_u of a user is encoded into a Gaussian, of which the decoder 
 
 At test time z_u = mu_u, and items are ranked by the decoder's logits f(z_u) (section 2.4). Initial weights and the schedule
 of beta follow the authors' code (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5). ``--config_files=paper`` takes the
-paper's sizes and schedule too. The defaults are what was seen to rank better (benchmarks/JOURNAL.md): beta in proportion to
-a user's clicks and a decoder without hidden layers, both as in RecVAE (Shenbin et al., WSDM 2020, sections 3.2 and 3.3), and
-the average of the weights.
+paper's sizes and schedule too. The defaults rank better (benchmarks/JOURNAL.md): beta in proportion to a user's clicks and a
+decoder without hidden layers, both as in RecVAE (Shenbin et al., WSDM 2020, sections 3.2 and 3.3), and the average of the
+weights.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import ModelSettings, setting
 from recbole_multvae.layers import SparseEncoder, mlp
 from recbole_multvae.models.auto_encoder import ClickAutoEncoder
@@ -32,20 +33,26 @@ class MultVAESettings(ModelSettings):
     alternatives: ClassVar[tuple[tuple[str, str], ...]] = (("total_anneal_steps", "anneal_epochs"),)
     anneal_cap: float = setting(0.5, "a number from 0 to 1", "the largest weight beta of the KL term", ge=0, le=1)
     total_anneal_steps: int = setting(
-        500, "an integer, 0 or more", "updates over which beta would rise from 0 to 1; 0 takes anneal_cap at once", ge=0
+        500,
+        "an integer, 0 or more",
+        "updates over which beta would rise from 0 to 1; 0: beta is anneal_cap from the start",
+        ge=0,
     )
     anneal_epochs: int | None = setting(
-        None, "a positive integer or None", "the same in epochs, in place of total_anneal_steps", gt=0
+        None,
+        "a positive integer or None",
+        "epochs over which beta would rise from 0 to 1, in place of total_anneal_steps",
+        gt=0,
     )
     kl_weighting: Literal["clicks", "equal"] = setting(
         "clicks",
         "clicks or equal",
-        "whether a user's KL term counts in proportion to the clicks, with beta for the average user, or all count beta",
+        "clicks: a user's KL term is weighted in proportion to the user's clicks, by beta on average; equal: by beta",
     )
     choose_beta: bool = setting(
         False,
         "True or False",
-        "choose anneal_cap as in the paper: train up to beta 1, then up to the beta of the best validation",
+        "choose anneal_cap as in the paper: train with beta up to 1, then again up to the beta of the best validation",
     )
 
 
@@ -60,8 +67,8 @@ class MultVAE(ClickAutoEncoder):
         dropout, activation = self.input_dropout(), self.settings.hid_activation
         self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], dropout, self.sparse, activation)
         self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_items - 1], activation)
-        counts = self.history.offsets.diff()
-        self.clicks_per_user = len(self.history.columns) / max(1, int((counts > 0).sum()))
+        counts = self.training_clicks.clicks.counts
+        self.clicks_per_user = int(counts.sum()) / max(1, int((counts > 0).sum()))
 
     @property
     def anneal_steps(self) -> int:
@@ -74,27 +81,27 @@ class MultVAE(ClickAutoEncoder):
         """The weight of the KL term at the next update."""
         return annealed_beta(self.update, self.settings.anneal_cap, self.anneal_steps)
 
-    def posterior(self, columns: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, clicks: Clicks) -> tuple[Tensor, Tensor]:
         """The mean and the log-variance of q(z_u | x_u), [B, K] each."""
-        mu, logvar = self.encoder(columns, offsets, self.generator).chunk(2, dim=1)
+        mu, logvar = self.encoder(clicks, self.generator).chunk(2, dim=1)
         return mu, logvar
 
-    def encode(self, columns: Tensor, offsets: Tensor) -> Tensor:
+    def encode(self, clicks: Clicks) -> Tensor:
         """The mean of q(z_u | x_u), [B, K]."""
-        return self.posterior(columns, offsets)[0]
+        return self.posterior(clicks)[0]
 
     def sample(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Draw z_u = mu + epsilon * sigma with epsilon ~ N(0, I), [B, K]."""
         epsilon = torch.randn(mu.shape, generator=self.generator, device=mu.device)
         return mu + epsilon * torch.exp(0.5 * logvar)
 
-    def loss(self, columns: Tensor, offsets: Tensor) -> Tensor:
+    def loss(self, clicks: Clicks) -> Tensor:
         """The negative annealed ELBO, the mean over the users of the batch (paper, equation 6)."""
-        mu, logvar = self.posterior(columns, offsets)
+        mu, logvar = self.posterior(clicks)
         kl = gaussian_kl(mu, logvar)
         if self.settings.kl_weighting == "clicks":
-            kl = kl * offsets.diff() / self.clicks_per_user
-        return self.negative_log_likelihood(self.sample(mu, logvar), columns, offsets) + self.beta * kl.mean()
+            kl = kl * clicks.counts / self.clicks_per_user
+        return self.negative_log_likelihood(self.sample(mu, logvar), clicks) + self.beta * kl.mean()
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:

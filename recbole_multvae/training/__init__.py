@@ -1,1 +1,1 @@
-"""Training: the optimiser, the schedule of beta, the hardware, several processes."""
+"""Training: the trainer, the optimiser, averaged weights, checkpoints, the choice of beta, several processes."""

@@ -1,4 +1,4 @@
-"""The average of the weights over the updates, which ranks better than the last weights do: Adam's steps are noisy.
+"""The average of the weights over the updates. It ranks better than the last weights, because Adam's steps are noisy.
 
 Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, section 7.2 (temporal averaging).
 """
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-#: The average moves once for ``STRIDE`` updates, with the decay of them all, which is a tenth of the work. It moves after
-#: each of the ``FIRST`` updates, so that a short run has an average too.
+#: The average moves once for ``STRIDE`` updates, with the decay of all of them, which is a tenth of the work. It also moves
+#: after each of the ``FIRST`` updates, so that a short run has an average too.
 STRIDE, FIRST = 10, 10
 
 
@@ -22,8 +22,8 @@ class AveragedWeights:
 
     Args:
         model: its parameters are averaged.
-        decay: what an update keeps of the average. Over the first updates it keeps less, (1 + t) / (10 + t) after t
-            averagings, so that the initial weights are soon forgotten.
+        decay: the weight of the old average at an update. At the t-th averaging it is at most (1 + t) / (10 + t), so that
+            the initial weights are soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -39,13 +39,13 @@ class AveragedWeights:
         if later % STRIDE:
             return
         averaged = self.updates - later + later // STRIDE
-        kept = min(self.decay**STRIDE, (1 + averaged) / (10 + averaged))
+        decay = min(self.decay**STRIDE, (1 + averaged) / (10 + averaged))
         weights = [parameter.detach() for parameter in self.model.parameters()]
-        torch._foreach_lerp_(list(self.average.values()), weights, 1 - kept)
+        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The model with the average in place of its weights, which it gets back at the end."""
+        """The average in place of the model's weights, until the context ends."""
         self._swap()
         try:
             yield
@@ -57,20 +57,20 @@ class AveragedWeights:
             parameter.data, self.average[name] = self.average[name], parameter.data
 
     def adopt(self) -> None:
-        """Make the average the model's weights, for good."""
+        """Copy the average into the model's weights."""
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(self.average[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the average, which is its ``state_dict``: call it where the average is in place."""
+        """The state for a checkpoint, without the average. Call it in :meth:`in_place`: "weights" are then the last ones."""
         return {"updates": self.updates, "weights": dict(self.average)}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Continue where a checkpoint was written, whose ``state_dict`` the model holds.
+        """Continue from a checkpoint, after the model has loaded its ``state_dict``, which is the average.
 
         Args:
-            state: what :meth:`state_dict` returned; None where the run had no average, so that one begins here.
+            state: the result of :meth:`state_dict`; None: the run had no average, so that one begins here.
         """
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from recbole_multvae.files import atomic_write
 
-#: The look of the first and of the second run. They begin as one: the dashes of the first lie on the line of the second.
+#: The styles of the first and of the second run. Where the two are the same, dashes of the first lie on the second's line.
 _STYLES: tuple[dict[str, Any], ...] = (
     {"color": "tab:green", "linestyle": "--", "zorder": 3},
     {"color": "tab:red", "linestyle": "-"},
@@ -20,9 +20,9 @@ def draw(file: str, metric: str, runs: Sequence[Sequence[Any]]) -> None:
     """Draw one run or two into a PNG file.
 
     Args:
-        file: where to; an older figure is replaced once the new one is complete.
-        metric: what was validated.
-        runs: the :class:`.choice_of_beta.Evaluation` of each run, in order of updates.
+        file: its path; an older figure is replaced once the new one is complete.
+        metric: the name of the validation metric.
+        runs: the validations of each run (:class:`.choice_of_beta.Evaluation`), in the order of updates.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     scores = figure.add_subplot(xlabel="updates", ylabel=f"validation {metric}")

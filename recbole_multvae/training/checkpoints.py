@@ -1,7 +1,7 @@
-"""Checkpoints that are whole at every moment, and that can be exported without the data set.
+"""Checkpoints that are complete at every moment, and that can be exported without the data set.
 
-RecBole 1.2.1 writes over the last good file (``recbole/trainer/trainer.py:_save_checkpoint``): a process that is killed
-while it saves leaves nothing behind.
+RecBole 1.2.1 overwrites the last good file (``recbole/trainer/trainer.py:_save_checkpoint``): a process that is killed
+while it saves leaves no usable checkpoint.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from recbole_multvae.files import atomic_write
 class AtomicCheckpoints(Trainer):
     """Overrides for any trainer of RecBole: put this class before it among the bases.
 
-    A checkpoint also says what it was trained on (:class:`.TrainedOn`), which RecBole's own models do not save: for
-    ``multvae-export``, and so that a run is resumed with the same data only.
+    A checkpoint of any model also holds a description of its training data (:class:`.TrainedOn`): for ``multvae-export``,
+    and so that a run is resumed only with the same data.
     """
 
     _dataset: Any = None
@@ -30,7 +30,7 @@ class AtomicCheckpoints(Trainer):
     _resumed: dict[str, Any] | None = None
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train. See RecBole's ``Trainer.fit``.
+        """Train.
 
         Raises:
             DataError: the run that is resumed was trained on other data.
@@ -42,17 +42,17 @@ class AtomicCheckpoints(Trainer):
         return super().fit(train_data, *args, **kwargs)
 
     def resume_checkpoint(self, resume_file: Any) -> None:
-        """Continue a run. See RecBole's ``Trainer.resume_checkpoint``. :meth:`fit` will compare the data."""
+        """Continue a run. :meth:`fit` will compare the data."""
         super().resume_checkpoint(resume_file)
         self._resume(checkpoint.load(resume_file, self.device))
 
     def _resume(self, saved: dict[str, Any]) -> None:
-        """Take up what :meth:`_checkpoint` adds to RecBole's."""
+        """Restore the values that :meth:`_checkpoint` adds to RecBole's."""
         added = saved.get("recbole_multvae")
         self._resumed = added if isinstance(added, dict) else {}
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate. See RecBole's ``Trainer.evaluate``.
+        """Evaluate.
 
         Raises:
             DataError: the run that is resumed was trained on other users or items.
@@ -75,7 +75,7 @@ class AtomicCheckpoints(Trainer):
             self.logger.info(set_color("Saving current", "blue") + f": {file}")
 
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
-        """What RecBole's ``_save_checkpoint`` saves, and the data of the training. A model of the family has them itself."""
+        """The values that RecBole saves, and the training data, unless the model saves these itself, as the family does."""
         state = {name: getattr(self, name) for name in ("config", "cur_step", "best_valid_score")} | {
             "epoch": epoch,
             "state_dict": self.model.state_dict(),
@@ -102,4 +102,4 @@ class AtomicCheckpoints(Trainer):
         """Save a pre-trained model: RecBole's ``PretrainTrainer`` calls this."""
         with atomic_write(saved_model_file) as part:
             super().save_pretrained_model(epoch, part)
-        self.saved_model_file = saved_model_file  # RecBole has just named the part, and tests what is named here.
+        self.saved_model_file = saved_model_file  # RecBole has set it to the unfinished file.

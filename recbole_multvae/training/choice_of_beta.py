@@ -1,8 +1,8 @@
 """The choice of beta by annealing (Liang et al., WWW 2018, section 2.2.2).
 
-A first run raises beta from 0 to 1. The beta at its best validation point is the cap of a second run, and the result is that
-of the second. Until that point the two runs are the same, update for update: the second goes on from the checkpoint that the
-first wrote there, and ends as if it had been trained from the beginning.
+A first run raises beta from 0 to 1. The beta at its best validation is the cap of a second run, whose result counts. Until
+that validation the two runs are the same, update for update: the second continues from the checkpoint that the first wrote
+there, and ends as if it had been trained from the beginning.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from recbole_multvae.errors import ConfigurationError
 
 
 class Evaluation(NamedTuple):
-    """A validation: the updates made before it, ``valid_metric``, and beta at that point (None without a KL term)."""
+    """A validation: the number of updates before it, ``valid_metric``, and beta (None without a KL term)."""
 
     update: int
     score: float
     beta: float | None
 
 
-def check_choice(given: Mapping[str, Any], settings: Any) -> None:
-    """Look whether ``choose_beta``, where it is given, can be done.
+def check_choice(user_keys: Mapping[str, Any], settings: Any) -> None:
+    """Check that the run can choose beta, if the user's keys set ``choose_beta``.
 
     Args:
-        given: the user's keys and values.
-        settings: those of the model, or None for a model that is not of the family.
+        user_keys: the user's keys and values.
+        settings: the settings of the model, or None for a model that is not of the family.
 
     Raises:
-        ConfigurationError: the model has no KL term, beta is not to rise, or several processes are to train.
+        ConfigurationError: the model has no KL term, beta does not rise, or several processes train.
     """
-    if not given.get("choose_beta"):
+    if not user_keys.get("choose_beta"):
         return
     if not hasattr(settings, "choose_beta"):
         raise ConfigurationError(
-            f"choose_beta={given['choose_beta']!r} is for models of this package with a KL term, such as MultVAE: "
+            f"choose_beta={user_keys['choose_beta']!r} is for models of this package with a KL term, such as MultVAE: "
             "leave it out, or name such a model."
         )
     if settings.total_anneal_steps == 0:
         raise ConfigurationError(
             "choose_beta=True raises beta from 0 to 1, and total_anneal_steps=0 leaves no updates for it: leave one out."
         )
-    if "local_rank" in given:
+    if "local_rank" in user_keys:
         raise ConfigurationError("choose_beta=True trains in one process only: leave out --nproc.")
 
 
@@ -53,12 +53,12 @@ def train_twice(trainer: Any, train: Callable[[], Any]) -> Any:
 
     Args:
         trainer: a ``FamilyTrainer`` that validates and saves. Its configuration becomes that of the second run.
-        train: trains from ``trainer.start_epoch`` to ``trainer.epochs`` and returns what ``Trainer.fit`` does.
+        train: trains from ``trainer.start_epoch`` to ``trainer.epochs`` and returns the result of ``Trainer.fit``.
 
     Returns:
-        What ``train`` returned for the second run.
+        The result of the second run.
     """
-    from recbole_multvae.training.beta_figure import draw  # Before the training: matplotlib may not be installed.
+    from recbole_multvae.training.beta_figure import draw  # Before the training, as matplotlib may not be installed.
 
     first = _first_run(trainer, train)
     picture = str(Path(trainer.saved_model_file).with_suffix(".png"))
@@ -71,19 +71,19 @@ def train_twice(trainer: Any, train: Callable[[], Any]) -> Any:
 
 
 def _first_run(trainer: Any, train: Callable[[], Any]) -> list[Evaluation]:
-    """Raise beta from 0 to 1, without early stopping: in the end the trainer is where validation was best."""
+    """Raise beta from 0 to 1 without early stopping, and return the trainer to the best validation."""
     epochs, patience = trainer.epochs, trainer.stopping_step
     last = epochs // trainer.eval_step * trainer.eval_step
-    wanted, updates_per_epoch = trainer.model.anneal_steps, trainer.model.updates_per_epoch
-    steps = min(wanted, last * updates_per_epoch)
+    anneal_steps, updates_per_epoch = trainer.model.anneal_steps, trainer.model.updates_per_epoch
+    steps = min(anneal_steps, last * updates_per_epoch)
     _set_keys(trainer, anneal_cap=1.0, total_anneal_steps=steps, anneal_epochs=None)
     trainer.epochs = ceil(steps / updates_per_epoch / trainer.eval_step) * trainer.eval_step
     trainer.stopping_step = trainer.epochs
     trainer.logger.info(
         f"Choice of beta, first run: beta rises from 0 to 1 over {steps} updates, {trainer.epochs} epochs of "
         f"{updates_per_epoch}"
-        + (f" (all that epochs={epochs} leaves of {wanted} for annealing)" if steps < wanted else "")
-        + ". It ends there, and not before: stopping_step is for the second run."
+        + (f" (epochs={epochs} has no more updates; {anneal_steps} were asked for)" if steps < anneal_steps else "")
+        + ". It does not stop early: stopping_step is for the second run."
     )
     _train_on(trainer, train)
     trainer.epochs, trainer.stopping_step = epochs, patience
@@ -93,14 +93,14 @@ def _first_run(trainer: Any, train: Callable[[], Any]) -> list[Evaluation]:
 
 
 def _second_run(trainer: Any, train: Callable[[], Any]) -> Any:
-    """Go on from where validation was best, with the beta of that point."""
+    """Continue from the best validation, with its beta as the cap."""
     beta, steps, file = trainer.model.beta, trainer.model.anneal_steps, trainer.saved_model_file
     _set_keys(trainer, anneal_cap=beta, choose_beta=False)
     trainer._save_checkpoint(trainer.start_epoch - 1, verbose=False)
     trainer.logger.info(
         f"Choice of beta, second run: beta rises to {beta:.6g} and stays there. Until update {trainer.model.update} it is "
-        f"the first run, so it goes on from there, and its checkpoint takes the place of the first's, {file}. From the "
-        f"beginning it would be --anneal_cap={beta!r} --total_anneal_steps={steps}."
+        f"the same as the first run, so it continues from there, and its checkpoint replaces the first's, {file}. To train "
+        f"it from the beginning, take --anneal_cap={beta!r} --total_anneal_steps={steps}."
     )
     return _train_on(trainer, train)
 
@@ -113,7 +113,7 @@ def _set_keys(trainer: Any, **keys: Any) -> None:
 
 
 def _train_on(trainer: Any, train: Callable[[], Any]) -> Any:
-    """Train the epochs that are left. RecBole saves where there is none, as if nothing had been trained."""
+    """Train the epochs that are left. With none left, RecBole would save a checkpoint as if nothing had been trained."""
     if trainer.start_epoch < trainer.epochs:
         return train()
     return trainer.best_valid_score, trainer.best_valid_result
@@ -124,7 +124,7 @@ def _report(trainer: Any, first: list[Evaluation], second: list[Evaluation]) -> 
     lines = [f"Choice of beta by annealing, {trainer.valid_metric} on the validation part:"]
     for name, run in (("first run ", first), ("second run", second)):
         score = best(evaluation.score for evaluation in run)
-        at = [evaluation for evaluation in run if evaluation.score == score][-1]  # RecBole keeps the last of equals.
+        at = [evaluation for evaluation in run if evaluation.score == score][-1]  # RecBole keeps the last of equal ones.
         lines.append(
             f"  {name}  beta up to {run[-1].beta:.6g}: {score:.4f} at update {at.update} with beta {at.beta:.6g}, "
             f"{run[-1].score:.4f} at the last update, {run[-1].update}"

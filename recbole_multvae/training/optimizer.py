@@ -1,4 +1,4 @@
-"""Adam for large tables of which a step needs few rows."""
+"""Adam for large tables of which a step reads few rows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.optim import Adam, SparseAdam
 
 
 class LazyAdam:
-    """RecBole's ``learner: sparse_adam`` for models that have other parameters too: SparseAdam for these, Adam for those.
+    """RecBole's ``learner: sparse_adam``: SparseAdam for parameters with sparse gradients, Adam for the others.
 
-    SparseAdam deviates from Adam: a row that is not in a step's gradient is not moved by its momentum in that step, and its
-    moments do not decay. That is what makes a step cost the rows that occurred, not the table.
+    SparseAdam differs from Adam: a step does not move a row that is not in the gradient, and the moments of such a row do
+    not decay. The cost of a step thus depends on the rows of the batch, not on the size of the table.
 
     Args:
         sparse: the parameters whose gradients are sparse.
@@ -26,7 +26,7 @@ class LazyAdam:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of both."""
+        """The parameter groups of both optimisers."""
         return [group for part in self.parts.values() for group in part.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -40,10 +40,10 @@ class LazyAdam:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of both, by name."""
+        """The states of both optimisers, by name."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state_dict` returned."""
+        """Restore the result of :meth:`state_dict`."""
         for name, part in self.parts.items():
             part.load_state_dict(state[name])

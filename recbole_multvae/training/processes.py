@@ -1,12 +1,12 @@
-"""Several processes that train one model, through torch.distributed: what RecBole leaves open once ``--nproc`` is 2 or more.
+"""Training one model in several processes, ``--nproc`` of 2 or more, through torch.distributed.
 
-RecBole shares out ``train_batch_size`` and the evaluation batches over the processes, and averages their gradients with
-``DistributedDataParallel``: an update is that of one process on the union of their batches. But it only does so on GPUs; it
-averages the rounded metrics of the processes, users that pad the last share included; and a process may read a checkpoint
-that another is still writing, or look for it under another name. The training command uses :func:`join_group` and
-:func:`in_a_group` for every model of RecBole.
+RecBole divides ``train_batch_size`` and the evaluation batches between the processes, and averages their gradients with
+``DistributedDataParallel``: an update is that of one process on the union of their batches. But it does so on GPUs only. It
+averages the rounded metrics of the processes, including those of the users that pad the last share. And a process may read
+a checkpoint that another is still writing, or look for it under another name. This module corrects these; the training
+command uses :func:`join_group` and :func:`in_a_group` for every model of RecBole.
 
-A rank counts the processes of all machines, a local rank those of one.
+A rank numbers the processes of all machines, a local rank those of one machine.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from recbole.trainer.trainer import AbstractTrainer
 from recbole.utils import EvaluatorType
 from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import override
 
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.collector import ROWS_OF_RECORDS, ROWS_OF_USERS
@@ -32,9 +33,9 @@ GROUP_KEYS = ("nproc", "world_size", "ip", "port", "offset")
 
 
 def join_group(config: Config) -> None:
-    """Join the process group: a GPU for each process and nccl, or a share of the cores for each and gloo.
+    """Join the process group: nccl with a GPU for each process, or gloo with a share of the cores for each.
 
-    Sets in the configuration what ``Config._init_device`` sets.
+    Sets the same keys of the configuration as ``Config._init_device``.
 
     Raises:
         ConfigurationError: there are GPUs, but fewer than processes.
@@ -62,7 +63,7 @@ def join_group(config: Config) -> None:
 
 
 def _gpus(config: Config) -> int:
-    """How many GPUs may be used. RecBole's default, ``gpu_id: 0``, is not a choice of the user's."""
+    """How many GPUs may be used. RecBole's default, ``gpu_id: 0``, does not limit them."""
     if not config["use_gpu"]:
         return 0
     if "gpu_id" in config.external_config_dict:
@@ -72,14 +73,14 @@ def _gpus(config: Config) -> int:
 
 
 def agree(value: Any) -> Any:
-    """What rank 0 says, on every rank."""
+    """The value of rank 0, on every rank."""
     values = [value]
     distributed.broadcast_object_list(values)
     return values[0]
 
 
 class _DataParallel(AbstractTrainer):
-    """RecBole's ``AbstractTrainer``, on the CPU too: processes start from the weights of rank 0 and average gradients."""
+    """RecBole's ``AbstractTrainer``, also on the CPU: processes start from the weights of rank 0 and average gradients."""
 
     def __init__(self, config: Any, model: Any) -> None:
         on_gpu = config["device"].type == "cuda"
@@ -96,17 +97,17 @@ class SeveralProcesses(AtomicCheckpoints):
     config: Any
     evaluator: Any
 
+    @override
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train. See RecBole's ``Trainer.fit``."""
-        self.saved_model_file = agree(self.saved_model_file)  # Its name holds the time, which may differ by rank.
-        train_data.sampler.seed = self.config["seed"]  # RecBole leaves the order of users the same for every seed.
+        self.saved_model_file = agree(self.saved_model_file)  # The name has the time, which may differ between ranks.
+        train_data.sampler.seed = self.config["seed"]  # RecBole has the same order of users for every seed.
         return super().fit(train_data, *args, **kwargs)
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate. See RecBole's ``Trainer.evaluate``. The metrics are those of one process, not an average over ranks.
+        """Evaluate. The metrics are those of one process, not an average over ranks.
 
         Raises:
-            ConfigurationError: metrics of labels with sampled items, of which the ranks have different numbers.
+            ConfigurationError: metrics of labels with sampled items, whose number differs between ranks.
         """
         if not eval_data:
             return super().evaluate(eval_data, *args, **kwargs)
@@ -124,14 +125,14 @@ class SeveralProcesses(AtomicCheckpoints):
             self.evaluator = evaluator
 
     def _map_reduce(self, result: Any, num_sample: int) -> Any:
-        # RecBole averages the metrics of the ranks; a AllRanksEvaluator's are of all rows already.
+        # RecBole averages the metrics of the ranks; those of an AllRanksEvaluator are of all rows already.
         return result if isinstance(self.evaluator, AllRanksEvaluator) else super()._map_reduce(result, num_sample)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Let one process of a machine write the checkpoint; the others wait until it is there."""
         if self.config["local_rank"] == 0:
             config = self.config
-            self.config = _of_one_process(config)
+            self.config = _config_of_one_process(config)
             super()._save_checkpoint(epoch, verbose, **kwargs)
             self.config = config
         distributed.barrier()
@@ -154,7 +155,7 @@ class AllRanksEvaluator:
         self.device = device
 
     def evaluate(self, collected: Any) -> dict[str, float]:
-        """Evaluate what the ranks have collected. ``collected`` is RecBole's ``DataStruct`` of this rank."""
+        """Evaluate the results of all ranks. ``collected`` is RecBole's ``DataStruct`` of this rank."""
         for name in (*ROWS_OF_USERS, *ROWS_OF_RECORDS):
             if name in collected:
                 collected.set(name, self._gather(collected.get(name)))
@@ -167,8 +168,8 @@ class AllRanksEvaluator:
         return torch.stack(ranks, dim=1).flatten(0, 1)[: self.n_rows].cpu()
 
 
-def _of_one_process(config: Config) -> Config:
-    """The configuration for a checkpoint, which must load where there is no process group."""
+def _config_of_one_process(config: Config) -> Config:
+    """The configuration for a checkpoint, which must load without a process group."""
     single = copy.copy(config)
     keys = {key: value for key, value in config.final_config_dict.items() if key not in GROUP_KEYS}
     single.final_config_dict = {**keys, "single_spec": True}

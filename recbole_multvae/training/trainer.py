@@ -20,18 +20,18 @@ from recbole_multvae.training.optimizer import LazyAdam
 
 
 class FamilyTrainer(AtomicCheckpoints):
-    """RecBole's ``Trainer`` with exact resuming, Adam in one pass over the weights, and full ranking in batches of users.
+    """RecBole's ``Trainer`` with exact resuming, fused Adam, and full ranking of many users at once.
 
-    With ``ema_decay`` above 0, validation and checkpoints take the average of the weights, and so does the model in the end.
+    With ``ema_decay`` above 0, validation, checkpoints and the trained model have the average of the weights.
 
     Attributes:
-        evaluations: every validation of the run so far; a checkpoint holds them.
+        evaluations: all validations of the run so far; a checkpoint holds them.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         if model.type == ModelType.TRADITIONAL:
-            self.epochs = 1  # As RecBole's TraditionalTrainer: a closed form.
+            self.epochs = 1  # The model has a closed form. RecBole's TraditionalTrainer does the same.
         self.eval_collector = RankingCollector(config)
         self.evaluations: list[Evaluation] = []
         self._ranker: ranking.Ranker | None = None
@@ -43,9 +43,9 @@ class FamilyTrainer(AtomicCheckpoints):
     def fit(
         self, train_data: Any, valid_data: Any = None, verbose: bool = True, saved: bool = True, *args: Any, **kwargs: Any
     ) -> Any:  # fmt: skip
-        """Train. See RecBole's ``Trainer.fit``. A resumed run visits the users in the order that an unbroken run would.
+        """Train. A resumed run visits the users in the same order as an unbroken one.
 
-        With ``choose_beta`` these are two runs, and the result is that of the second.
+        With ``choose_beta`` there are two runs, and the result is that of the second.
 
         Raises:
             ConfigurationError: ``choose_beta`` without validation or without a checkpoint.
@@ -57,17 +57,17 @@ class FamilyTrainer(AtomicCheckpoints):
             return super(FamilyTrainer, self).fit(train_data, valid_data, verbose, saved, *args, **kwargs)
 
         if not self.config["choose_beta"]:
-            return self._to_the_average(train)
+            return self._end_with_average(train)
         if not (saved and valid_data and self.eval_step > 0):
             raise ConfigurationError(
                 "choose_beta=True needs validation and a checkpoint: leave it out, or let eval_args hold out a validation "
                 "part, and keep epochs, eval_step and saved on."
             )
         self.model.attach_loader(train_data)
-        return self._to_the_average(lambda: train_twice(self, train))
+        return self._end_with_average(lambda: train_twice(self, train))
 
-    def _to_the_average(self, train: Callable[[], Any]) -> Any:
-        """Train, and leave the model with the average of its weights."""
+    def _end_with_average(self, train: Callable[[], Any]) -> Any:
+        """Train, then give the model the average of its weights."""
         try:
             return train()
         finally:
@@ -75,7 +75,7 @@ class FamilyTrainer(AtomicCheckpoints):
                 self._average.adopt()
 
     def _averaged(self) -> Any:
-        """The average in place of the weights, where there is one."""
+        """A context with the average in place of the weights, if there is one."""
         return nullcontext() if self._average is None else self._average.in_place()
 
     def _valid_epoch(self, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +91,7 @@ class FamilyTrainer(AtomicCheckpoints):
             return {**super()._checkpoint(epoch), "evaluations": evaluations, **averaging}
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate. See RecBole's ``Trainer.evaluate``. Metrics of top-k lists need no whole rows of scores."""
+        """Evaluate. Where the metrics read only top-k lists, users are ranked without whole rows of scores."""
         if reads_top_k_only(self.config):
             self._ranker = ranking.Ranker(self.model, max(self.config["topk"]))
         try:
@@ -106,7 +106,7 @@ class FamilyTrainer(AtomicCheckpoints):
         return interaction, self._ranker(interaction.to(self.device), seen), positive_u, positive_i
 
     def resume_checkpoint(self, resume_file: Any) -> None:
-        """Continue a run. See RecBole's ``Trainer.resume_checkpoint``.
+        """Continue a run.
 
         Raises:
             CheckpointError: the state of the optimiser is that of another learner.
@@ -123,13 +123,13 @@ class FamilyTrainer(AtomicCheckpoints):
             ) from error
 
     def _resume(self, saved: dict[str, Any]) -> None:
-        """Take up what :meth:`_checkpoint` adds to RecBole's. The model has compared the data already."""
+        """Restore the values that :meth:`_checkpoint` adds to RecBole's. The model has compared the data already."""
         self.evaluations = [Evaluation(*row) for row in saved.get("evaluations", ())]
         if self._average is not None:
             self._average.load_state_dict(saved.get("averaging"))
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
-        """RecBole's optimiser in torch's fused form; for ``learner: sparse_adam``, one that takes dense parameters too."""
+        """RecBole's optimiser in torch's fused form; for ``learner: sparse_adam``, one for dense parameters too."""
         if sparse := self.model.sparse_parameters():
             return self._lazy_adam(sparse)
         optimizer = super()._build_optimizer(**kwargs)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_multvae.data.history import History
+from recbole_multvae.data.csr import click_matrix
 from recbole_multvae.data.loaders import TOP_K_BYTES, WHOLE_ROW_BYTES
+from recbole_multvae.data.training_clicks import TrainingClicks
 from tests.conftest import Experiment, block_pairs
 
 #: A split made by hand: user "late" has no training interaction, "one" a single one, and u0's i1 occurs twice.
@@ -24,17 +25,17 @@ def hand_split(write_dataset: Callable[..., None], **keys: object) -> Experiment
     return Experiment("MultVAE", "hand", benchmark_filename=["train", "valid", "test"], **keys)
 
 
-def test_history_is_csr_of_distinct_items(write_dataset: Callable[..., None]) -> None:
+def test_training_clicks_are_csr_of_distinct_items(write_dataset: Callable[..., None]) -> None:
     experiment = hand_split(write_dataset)
-    history = History(experiment.train_data._dataset)
+    training_clicks = TrainingClicks(click_matrix(experiment.train_data._dataset))
     ids = experiment.dataset.field2token_id
     users = torch.tensor([ids["user_id"][user] for user in ("one", "late", "u0")] + [0])
-    items, offsets = history(users)
+    clicks = training_clicks(users)
     expected = {u: {ids["item_id"][i] - 1 for v, i in TRAIN if v == u} for u in ("one", "late", "u0")}
-    assert offsets.tolist() == [0, 1, 1, 1 + len(expected["u0"]), 1 + len(expected["u0"])]
-    assert set(items[:1].tolist()) == expected["one"]
-    assert sorted(items[1:].tolist()) == sorted(expected["u0"])
-    bytes_held = sum(buffer.nbytes for buffer in history.buffers())
+    assert clicks.offsets.tolist() == [0, 1, 1, 1 + len(expected["u0"]), 1 + len(expected["u0"])]
+    assert set(clicks.columns[:1].tolist()) == expected["one"]
+    assert sorted(clicks.columns[1:].tolist()) == sorted(expected["u0"])
+    bytes_held = sum(buffer.nbytes for buffer in training_clicks.buffers())
     assert bytes_held == 4 * len(set(TRAIN)) + 8 * (experiment.dataset.user_num + 1)
 
 

@@ -1,4 +1,4 @@
-"""Strong generalization: the split, what models are given of held-out users, and the metrics, each against NumPy."""
+"""Strong generalization: the split, the clicks that models see of held-out users, and the metrics, each against NumPy."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.commands.recommend import main as recommend_main
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.data.loaders import UsersWithHistories
@@ -60,8 +61,8 @@ def reference(pairs: list[tuple[str, str]], seed: int, held_out: int = HELD_OUT)
         part = {}
         for user in dict.fromkeys(user for user, _ in pairs if user in group):
             clicks = [item for clicker, item in pairs if clicker == user and item in catalogue]
-            found = np.random.choice(len(clicks), len(clicks) // 5, replace=False) if len(clicks) >= 5 else []
-            part[user] = [c for n, c in enumerate(clicks) if n not in found], [clicks[n] for n in sorted(found)]
+            relevant = np.random.choice(len(clicks), len(clicks) // 5, replace=False) if len(clicks) >= 5 else []
+            part[user] = [c for n, c in enumerate(clicks) if n not in relevant], [clicks[n] for n in sorted(relevant)]
         parts.append(part)
     return training, parts
 
@@ -88,10 +89,10 @@ def test_the_split_is_that_of_the_paper_s_code_draw_for_draw(data: list[tuple[st
     assert set(train.field2id_token["item_id"]) == {"[PAD]"} | {item for user, item in data if user in training}
     assert any(item.startswith("own") for item in train.field2id_token["item_id"])
     for loader, part in zip((experiment.valid_data, experiment.test_data), parts, strict=True):
-        found = by_user(loader.dataset, distinct_clicks(loader.dataset))
-        assert found == {user: set(clicks[1]) for user, clicks in part.items() if clicks[1]}
-        given = by_user(loader.dataset, loader.dataset.fold_in)
-        assert given == {user: set(clicks[0]) for user, clicks in part.items() if clicks[0]}
+        relevant = by_user(loader.dataset, distinct_clicks(loader.dataset))
+        assert relevant == {user: set(clicks[1]) for user, clicks in part.items() if clicks[1]}
+        seen = by_user(loader.dataset, loader.dataset.fold_in)
+        assert seen == {user: set(clicks[0]) for user, clicks in part.items() if clicks[0]}
     assert any(not clicks[1] for part in parts for clicks in part.values())  # Users with fewer than five.
 
 
@@ -109,11 +110,11 @@ def test_training_never_sees_held_out_users(data: list[tuple[str, str]]) -> None
         assert set(experiment.dataset.id2token("user_id", rows)) == training
 
 
-def metrics(scores: np.ndarray, given: np.ndarray, found: np.ndarray, ks: list[int]) -> dict[str, float]:
+def metrics(scores: np.ndarray, seen: np.ndarray, relevant: np.ndarray, ks: list[int]) -> dict[str, float]:
     """The paper's Recall@R and NDCG@R and RecBole's Recall@R, from scores [users, items] without the padding item."""
-    order = np.argsort(-np.where(given > 0, -np.inf, scores), axis=1, kind="stable")
-    hits = np.take_along_axis(found, order, axis=1)
-    total, gain = found.sum(axis=1), 1 / np.log2(np.arange(2, found.shape[1] + 2))
+    order = np.argsort(-np.where(seen > 0, -np.inf, scores), axis=1, kind="stable")
+    hits = np.take_along_axis(relevant, order, axis=1)
+    total, gain = relevant.sum(axis=1), 1 / np.log2(np.arange(2, relevant.shape[1] + 2))
     result = {}
     for k in ks:
         result[f"cappedrecall@{k}"] = (hits[:, :k].sum(axis=1) / np.minimum(k, total)).mean()
@@ -123,12 +124,12 @@ def metrics(scores: np.ndarray, given: np.ndarray, found: np.ndarray, ks: list[i
     return result
 
 
-def scores_of(experiment: Experiment, given: np.ndarray) -> np.ndarray:
+def scores_of(experiment: Experiment, seen: np.ndarray) -> np.ndarray:
     if hasattr(experiment.model, "score_histories"):
-        return experiment.model.score_histories([(np.flatnonzero(row) + 1).tolist() for row in given])[:, 1:].numpy()
+        return experiment.model.score_histories([(np.flatnonzero(row) + 1).tolist() for row in seen])[:, 1:].numpy()
     if hasattr(experiment.model, "item_similarity"):
-        return given @ np.asarray(experiment.model.item_similarity)[1:, 1:]
-    return given @ experiment.model.w.toarray()[1:, 1:]
+        return seen @ np.asarray(experiment.model.item_similarity)[1:, 1:]
+    return seen @ experiment.model.w.toarray()[1:, 1:]
 
 
 @pytest.mark.parametrize("model", ["MultVAE", "MultDAE", "AutoRec", "EDLAE", "EASE", "ItemKNN"])
@@ -139,10 +140,10 @@ def test_metrics_are_those_of_a_ranking_in_numpy(data: list[tuple[str, str]], mo
     experiment.fit()
     loader = experiment.valid_data if phase == "valid" else experiment.test_data
     result = experiment.trainer.evaluate(loader)
-    found = distinct_clicks(loader.dataset).toarray()[:, 1:]
-    users = found.any(axis=1)
-    given = loader.dataset.fold_in.toarray()[users, 1:].astype(np.float32)
-    expected = metrics(scores_of(experiment, given), given, found[users], [3, 10])
+    relevant = distinct_clicks(loader.dataset).toarray()[:, 1:]
+    users = relevant.any(axis=1)
+    seen = loader.dataset.fold_in.toarray()[users, 1:].astype(np.float32)
+    expected = metrics(scores_of(experiment, seen), seen, relevant[users], [3, 10])
     assert result == pytest.approx({name: expected[name] for name in result}, abs=1e-6)
 
 
@@ -153,9 +154,7 @@ def test_a_model_of_recbole_s_reads_histories_as_it_reads_those_of_training(data
     network = experiment.model.eval()
     clicks = distinct_clicks(experiment.train_data.dataset)
     ids = np.array([3, 17, 5, 5, 40])
-    users = UsersWithHistories({"user_id": torch.from_numpy(ids)})
-    rows = clicks[ids]
-    users.histories = torch.from_numpy(rows.indices - 1), torch.from_numpy(rows.indptr.astype(np.int64))
+    users = UsersWithHistories({"user_id": torch.from_numpy(ids)}, Clicks.from_csr(clicks[ids]))
     places = vars(network).keys() & {"history_item_id", "history_item_value", "interaction_matrix", "pred_mat"}
     before = {name: vars(network)[name] for name in places}
     with torch.no_grad(), histories_of(users, network) as renumbered:
@@ -213,16 +212,16 @@ def test_mistakes(data: Any, keys: dict[str, Any], message: str) -> None:
 
 def test_nothing_to_be_found(write_dataset: Callable[..., None]) -> None:
     write_dataset("short", [(f"u{user}", f"i{item}") for user in range(40) for item in range(4)])
-    with pytest.raises(DataError, match=r"Nothing is to be found for the 12 held-out users .* needs 5 clicks or more"):
+    with pytest.raises(DataError, match=r"None of the 12 held-out users .* has clicks left to rank: a user needs 5 clicks"):
         Experiment("MultVAE", "short", OURS, **split())
 
 
 def test_recbole_s_seed_decides_unless_the_split_has_its_own(data: list[tuple[str, str]]) -> None:
-    def test_users(recbole_s: int, own: int | None) -> set[str]:
-        dataset = Experiment("MultVAE", "uneven", OURS, **split(seed=own), seed=recbole_s).test_data.dataset
+    def test_users(config_seed: int, split_seed: int | None) -> set[str]:
+        dataset = Experiment("MultVAE", "uneven", OURS, **split(seed=split_seed), seed=config_seed).test_data.dataset
         return set(by_user(dataset, dataset.fold_in))
 
-    expected = {seed: {user for user, (given, _) in reference(data, seed)[1][1].items() if given} for seed in (1, SEED)}
+    expected = {seed: {user for user, (seen, _) in reference(data, seed)[1][1].items() if seen} for seed in (1, SEED)}
     assert expected[1] != expected[SEED]
     assert test_users(SEED, None) == test_users(1, SEED) == expected[SEED]
     assert test_users(1, None) == expected[1]
@@ -258,12 +257,12 @@ def test_a_checkpoint_is_loaded_and_tested_as_it_was(data: Any) -> None:
 def test_a_held_out_user_gets_recommendations_for_the_fold_in(data: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     experiment = Experiment("MultVAE", "uneven", OURS, **split())
     experiment.fit()
-    given = by_user(experiment.dataset, experiment.test_data.dataset.fold_in)
-    user = max(given, key=lambda user: len(given[user]))
+    seen = by_user(experiment.dataset, experiment.test_data.dataset.fold_in)
+    user = max(seen, key=lambda user: len(seen[user]))
     assert recommend_main([experiment.trainer.saved_model_file, f"--user={user}", "-k", "3"]) == 0
     liked, recommended = capsys.readouterr().out.split("MultVAE recommends")
-    assert f"User {user} of uneven liked {len(given[user])} items" in liked
-    assert not given[user] & {line.split()[1] for line in recommended.strip().splitlines()}
+    assert f"User {user} of uneven liked {len(seen[user])} items" in liked
+    assert not seen[user] & {line.split()[1] for line in recommended.strip().splitlines()}
 
 
 def test_a_checkpoint_of_recbole_s_own_is_exported_with_the_items_of_training(data: list[tuple[str, str]]) -> None:

@@ -35,9 +35,9 @@ CHANGES: dict[str, tuple[list[tuple[str, str]], str]] = {
 def experiment(model: str, **keys: Any) -> Experiment:
     """An experiment with the trainer that the training command takes."""
     made = Experiment(model, latent_dimension=4 if "Mult" in model or "Auto" in model else None, **keys)
-    found = get_trainer(made.config["MODEL_TYPE"], model)
-    if not issubclass(found, AtomicCheckpoints):
-        made.trainer = type(found.__name__, (AtomicCheckpoints, found), {})(made.config, made.model)
+    trainer_class = get_trainer(made.config["MODEL_TYPE"], model)
+    if not issubclass(trainer_class, AtomicCheckpoints):
+        made.trainer = type(trainer_class.__name__, (AtomicCheckpoints, trainer_class), {})(made.config, made.model)
     return made
 
 
@@ -87,9 +87,9 @@ def test_a_resumed_run_is_not_evaluated_on_other_users(blocks: str, write_datase
 
 
 def test_what_recbole_s_own_script_saved_is_resumed_with_a_warning(blocks: str, caplog: pytest.LogCaptureFixture) -> None:
-    own = Experiment("BPR", latent_dimension=None)
-    own.fit()
-    resumed("BPR", own.trainer.saved_model_file).fit()
+    bpr = Experiment("BPR", latent_dimension=None)
+    bpr.fit()
+    resumed("BPR", bpr.trainer.saved_model_file).fit()
     assert "The checkpoint does not say which users and clicks it was trained on" in caplog.text
 
 

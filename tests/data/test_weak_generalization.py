@@ -25,9 +25,9 @@ def parts(pairs: list[tuple[str, str]], seed: int = SEED) -> list[list[tuple[str
     """60/20/20 of the shuffled pairs; those of items that are not in training left out."""
     places = np.random.RandomState(seed).permutation(len(pairs))
     cuts = round(0.6 * len(pairs)), round(0.8 * len(pairs))
-    shuffled = [[pairs[place] for place in sorted(own)] for own in np.split(places, cuts)]
+    shuffled = [[pairs[place] for place in sorted(part)] for part in np.split(places, cuts)]
     catalogue = {item for _, item in shuffled[0]}
-    return [[pair for pair in own if pair[1] in catalogue] for own in shuffled]
+    return [[pair for pair in part if pair[1] in catalogue] for part in shuffled]
 
 
 def pairs_of(dataset: Any) -> list[tuple[str, str]]:
@@ -41,7 +41,7 @@ def test_records_are_cut_and_the_catalogue_is_that_of_training(uneven: str, mode
     expected = parts(uneven_pairs())
     assert sum(map(len, expected)) < len(uneven_pairs())  # Some items have no record in training.
     loaders = experiment.train_data, experiment.valid_data, experiment.test_data
-    assert [pairs_of(loader.dataset) for loader in loaders] == [sorted(own) for own in expected]
+    assert [pairs_of(loader.dataset) for loader in loaders] == [sorted(part) for part in expected]
     assert set(experiment.dataset.field2id_token["item_id"]) == {"[PAD]"} | {item for _, item in expected[0]}
     assert experiment.model.n_items == len({item for _, item in expected[0]}) + 1
 
@@ -64,15 +64,15 @@ def test_the_items_of_training_are_masked_and_those_of_validation_are_not(uneven
 def test_metrics_are_those_of_a_ranking_in_numpy(uneven: str) -> None:
     experiment = Experiment("MultVAE", uneven, OURS, **split())
     experiment.fit()
-    given = distinct_clicks(experiment.train_data.dataset).toarray()[:, 1:]
-    found = distinct_clicks(experiment.test_data.dataset).toarray()[:, 1:]
-    users = found.any(axis=1)
-    scores = experiment.model.score_histories([(np.flatnonzero(row) + 1).tolist() for row in given[users]])[:, 1:].numpy()
-    best = np.argsort(-np.where(given[users] > 0, -np.inf, scores), axis=1)[:, :5]
-    hits = np.take_along_axis(found[users], best, axis=1)
+    seen = distinct_clicks(experiment.train_data.dataset).toarray()[:, 1:]
+    relevant = distinct_clicks(experiment.test_data.dataset).toarray()[:, 1:]
+    users = relevant.any(axis=1)
+    scores = experiment.model.score_histories([(np.flatnonzero(row) + 1).tolist() for row in seen[users]])[:, 1:].numpy()
+    best = np.argsort(-np.where(seen[users] > 0, -np.inf, scores), axis=1)[:, :5]
+    hits = np.take_along_axis(relevant[users], best, axis=1)
     result = experiment.trainer.evaluate(experiment.test_data)
     assert result["precision@5"] == pytest.approx((hits.sum(axis=1) / 5).mean())
-    assert result["recall@5"] == pytest.approx((hits.sum(axis=1) / found[users].sum(axis=1)).mean())
+    assert result["recall@5"] == pytest.approx((hits.sum(axis=1) / relevant[users].sum(axis=1)).mean())
 
 
 def test_recbole_s_seed_decides_unless_the_split_has_its_own(uneven: str) -> None:

@@ -17,11 +17,11 @@ import numpy as np
 
 
 class Test(NamedTuple):
-    """A test: what was recommended to its users, and what was to be found.
+    """A test: the items recommended to its users, and the relevant ones.
 
     Attributes:
         lists: the columns of the items recommended to each user, best first, k at most.
-        positives: whether an item is to be found, bool [U, I].
+        positives: whether an item is relevant, bool [U, I].
         counts: the records of each item in training, int [I].
         k: the place at which a list is cut.
         tail_ratio: RecBole's key.
@@ -46,7 +46,7 @@ class Test(NamedTuple):
 
 
 def masked_as_by_recbole(seen: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """What is not recommended: items of the phases before, but those that are to be found again; bool [U, I]."""
+    """The items that are not recommended: those of the phases before which are not relevant again; bool [U, I]."""
     return seen & ~positives
 
 
@@ -69,7 +69,7 @@ def reference(
         name: a key of :data:`OF_RANKINGS`.
         scores: the model's, float [U, I].
         masked: what is not recommended, bool [U, I]: see :func:`masked_as_by_recbole`.
-        positives: what is to be found, bool [U, I].
+        positives: the relevant items, bool [U, I].
         train_counts: the records of each item in training, int [I].
         k: the place at which the lists are cut; GAUC does not read it.
         tail_ratio: RecBole's key, for TailPercentage.
@@ -177,7 +177,7 @@ def _area(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def gauc(scores: np.ndarray, masked: np.ndarray, positives: np.ndarray) -> float:
-    """Users all of whose items are to be found have no AUC, and are left out."""
+    """Users whose items are all relevant have no AUC, and are left out."""
     areas, weights = [], []
     for of_items, not_ranked, to_find in zip(scores, masked, positives, strict=True):
         if (to_find := to_find[~not_ranked]).all():

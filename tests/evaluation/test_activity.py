@@ -30,11 +30,11 @@ def evaluated(experiment: Experiment, quantiles: int) -> tuple[ActivityEvaluator
 
 @pytest.mark.parametrize(("model", "keys"), [("MultVAE", KEYS), ("EASE", {**QUIET, "data_path": ".", "topk": [2, 5]})])
 @pytest.mark.parametrize("split", [{}, SG], ids=["RS", "SG"])
-def test_groups_are_cut_at_quantiles_of_what_the_model_is_given(uneven: str, model: str, keys: Any, split: Any) -> None:
+def test_groups_are_cut_at_quantiles_of_the_clicks_of_users(uneven: str, model: str, keys: Any, split: Any) -> None:
     experiment = Experiment(model, uneven, keys, **split, metrics=["Recall", "NDCG", "MRR"])
     evaluator, result = evaluated(experiment, 3)
-    given = experiment.test_data.dataset.fold_in if split else distinct_clicks(experiment.train_data.dataset)
-    lengths = given.sum(axis=1).A1[distinct_clicks(experiment.test_data.dataset).sum(axis=1).A1 > 0]
+    clicks = experiment.test_data.dataset.fold_in if split else distinct_clicks(experiment.train_data.dataset)
+    lengths = clicks.sum(axis=1).A1[distinct_clicks(experiment.test_data.dataset).sum(axis=1).A1 > 0]
     edges = np.quantile(lengths, [1 / 3, 2 / 3])
     sizes = [(lengths <= edges[0]).sum(), ((lengths > edges[0]) & (lengths <= edges[1])).sum(), (lengths > edges[1]).sum()]
     assert [group.users for group in evaluator.groups] == [size for size in sizes if size]
@@ -64,9 +64,9 @@ def test_one_length_is_one_group(write_dataset: Any) -> None:
 
 def test_table() -> None:
     assert table(GROUPS).splitlines() == [
-        "clicks  users  recall@10  ndcg@10",
-        "   5-9     20     0.2500   0.1000",
-        "    12     19     0.5000   0.0000",
+        "  clicks    users    recall@10    ndcg@10",
+        "     5-9       20       0.2500     0.1000",
+        "      12       19       0.5000     0.0000",
     ]
 
 

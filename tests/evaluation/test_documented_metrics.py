@@ -106,8 +106,8 @@ def prepared(model: str, data: Data, metrics: list[str], topk: list[int], **keys
     table = torch.from_numpy(np.pad(arrays(data, experiment).scores, ((1, 0), (1, 0)), constant_values=np.nan)).float()
     network.full_sort_predict = lambda users: table[users["user_id"]].reshape(-1)
     network.predict = lambda pairs: table[pairs["user_id"], pairs["item_id"]]
-    network.histories = lambda users: (users["user_id"], None)
-    network.score_into = lambda users, _, scores: scores.copy_(table[users, 1:])
+    network.histories = lambda users: users["user_id"]
+    network.score_into = lambda users, scores: scores.copy_(table[users, 1:])
     experiment.trainer.eval_collector.data_collect(experiment.train_data)
     return experiment
 
@@ -135,8 +135,8 @@ def recbole_s_own(experiment: Experiment) -> dict[str, float]:
     trainer.eval_collector, trainer.evaluator = RecBoleSCollector(config), Evaluator(config)
     trainer.eval_collector.data_collect(experiment.train_data)
     for name, metric in trainer.evaluator.metric_class.items():
-        own = getattr(recbole.evaluator.metrics, type(metric).__name__, type(metric))
-        trainer.evaluator.metric_class[name] = own(config)
+        recbole_class = getattr(recbole.evaluator.metrics, type(metric).__name__, type(metric))
+        trainer.evaluator.metric_class[name] = recbole_class(config)
     return {name: float(value) for name, value in Trainer.evaluate(trainer, experiment.test_data, False).items()}
 
 
@@ -171,20 +171,20 @@ def test_metrics_of_rankings(seed: int, case: str, model: str, metrics: list[str
     topk = [1, 3, 5] if case == "one user" else [1, 3, 10, 20]
     experiment = prepared(model, data, metrics, topk, valid_metric=f"Recall@{topk[0]}", tail_ratio=0.3)
     kept = experiment.trainer.evaluator = Kept(experiment.trainer.evaluator)
-    found, made = experiment.test(saved=False), arrays(data, experiment)
+    result, made = experiment.test(saved=False), arrays(data, experiment)
     lists = lists_of_users(experiment, kept.collected.get("rec.items"))
     best = ranked(made.scores, made.masked, topk[-1])
     for user in np.flatnonzero(made.positives.any(axis=1)):  # Of equal scores the package may take another item.
         assert len(set(lists[user])) == len(lists[user]) and not made.masked[user, lists[user]].any()
         np.testing.assert_array_equal(made.scores[user, lists[user]], made.scores[user, best[user]])
     expected = documented(made, metrics, topk, tail_ratio=0.3, lists=lists if case == "ties" else None)
-    assert found == pytest.approx(expected, abs=1e-6 if "GAUC" in metrics else 1e-11)
+    assert result == pytest.approx(expected, abs=1e-6 if "GAUC" in metrics else 1e-11)
     assert any(len(items) < topk[-1] for items in lists)
 
 
 @pytest.mark.parametrize("model", ["MultVAE", "BPR"])
 def test_metrics_of_sampled_rankings(model: str) -> None:
-    """Of two sampled items for one to be found, a list of ten is never full."""
+    """With two sampled items for each relevant one, a list of ten is never full."""
     data = odd_data(2, spare=1)
     experiment = prepared(
         model, data, ALL, [1, 10], valid_metric="Recall@1", eval_args={"mode": "uni2"}, eval_batch_size=10_000
@@ -195,11 +195,11 @@ def test_metrics_of_sampled_rankings(model: str) -> None:
         rows.append(scores),
         collect(scores, *rest),
     )
-    found = experiment.test(saved=False)
+    result = experiment.test(saved=False)
     made, (scores,) = arrays(data, experiment), rows
     made.masked[:] = True
     made.masked[experiment.test_data.uid_list - 1] = torch.isinf(scores[:, 1:]).numpy()
-    assert found == pytest.approx(documented(made, ALL, [1, 10]), abs=1e-6)
+    assert result == pytest.approx(documented(made, ALL, [1, 10]), abs=1e-6)
 
 
 #: Two users with two items each: a and b, a and c; u0 was to be given a, u1 c, and d and e are in no list.
@@ -228,7 +228,7 @@ DIFFERENT = [
 @pytest.mark.parametrize("data", [TWO_LISTS, SHORT_LIST], ids=["two lists", "short list"])
 def test_what_differs_from_recbole(data: Data) -> None:
     metrics = ALL if data is TWO_LISTS else LIST_METRICS  # GAUC has no value where a user is to find all items.
-    table = {f"{name.lower()}@2": values for own, name, *values in DIFFERENT if own is data}
+    table = {f"{name.lower()}@2": values for difference, name, *values in DIFFERENT if difference is data}
     experiment = prepared("MultVAE", data, metrics, [2], valid_metric="Recall@2")
     ours, theirs = experiment.test(saved=False), recbole_s_own(experiment)
     assert ours == pytest.approx(documented(arrays(data, experiment), metrics, [2]))
@@ -241,9 +241,9 @@ def test_what_differs_from_recbole(data: Data) -> None:
 def test_map_has_the_denominator_of_its_note() -> None:
     """RecBole prints min(|R^(u)|, K), and its note and the page that it names mean min(|R(u)|, K), as it computes."""
     experiment = prepared("MultVAE", TWO_LISTS, ["MAP"], [2], valid_metric="MAP@2")
-    found, made = experiment.test(saved=False), arrays(TWO_LISTS, experiment)
+    result, made = experiment.test(saved=False), arrays(TWO_LISTS, experiment)
     lists, of_test = ranked(made.scores, made.masked, 2), made.positives.any(axis=1)
-    assert found == recbole_s_own(experiment) == {"map@2": (1 + 1 / 2) / 2}
+    assert result == recbole_s_own(experiment) == {"map@2": (1 + 1 / 2) / 2}
     test = metrics_reference.Test(lists[:2], made.positives[of_test], made.counts, 2)
     assert metrics_reference.average_precision_as_printed(test) == (1 / 2 + 1 / 4) / 2
 
@@ -302,10 +302,10 @@ def rated(seed: int) -> list[tuple[str, str, float, float]]:
 def test_metrics_of_labeled_evaluations(model: str) -> None:
     rows = rated(0)
     experiment = labeled(model, ["AUC", "MAE", "RMSE", "LogLoss"], rows, metric_decimal_place=12)
-    found = experiment.test(saved=False)
+    result = experiment.test(saved=False)
     labels, guesses = np.array([row[2:] for row in rows]).T
-    assert found == pytest.approx({name: reference_of_pairs(name, guesses, labels) for name in OF_PAIRS}, abs=1e-7)
-    assert recbole_s_own(experiment) == pytest.approx(found, abs=1e-6)
+    assert result == pytest.approx({name: reference_of_pairs(name, guesses, labels) for name in OF_PAIRS}, abs=1e-7)
+    assert recbole_s_own(experiment) == pytest.approx(result, abs=1e-6)
 
 
 def test_one_labeled_record() -> None:

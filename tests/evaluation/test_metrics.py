@@ -13,7 +13,7 @@ from recbole_multvae.evaluation.metrics import CappedRecall
 from tests.conftest import QUICK
 
 KEYS = {"topk": [3], "metric_decimal_place": 9}
-#: Rankings of three items: a 1 is one of those to be found, and how many there are in all.
+#: Rankings of three items, 1 for a relevant one, and the number of relevant items.
 HITS = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1]], dtype=bool)
 TO_FIND = np.array([2, 1, 4, 5])
 #: At 1, 2 and 3: hits / min(R, |I_u|).

@@ -34,13 +34,10 @@ def recbole_s_own(experiment: Experiment) -> Any:
 def given_scores(monkeypatch: pytest.MonkeyPatch, table: torch.Tensor) -> None:
     """Let RecBole's evaluation and ours read the same scores, [n_users, n_items]."""
 
-    def histories(model: ClickAutoEncoder, interaction: Any) -> tuple[torch.Tensor, None]:
-        return interaction["user_id"], None
-
-    def score_into(model: ClickAutoEncoder, users: torch.Tensor, _: None, scores: torch.Tensor) -> None:
+    def score_into(model: ClickAutoEncoder, users: torch.Tensor, scores: torch.Tensor) -> None:
         scores.copy_(table[users, 1:])
 
-    monkeypatch.setattr(ClickAutoEncoder, "histories", histories)
+    monkeypatch.setattr(ClickAutoEncoder, "histories", lambda model, users: users["user_id"])
     monkeypatch.setattr(ClickAutoEncoder, "full_sort_predict", lambda model, users: table[users["user_id"]].clone().view(-1))
     monkeypatch.setattr(ClickAutoEncoder, "score_into", score_into)
 
@@ -105,7 +102,7 @@ def test_scores_are_those_of_full_sort_predict(blocks: str) -> None:
     network = Experiment("MultDAE").model.eval()
     users = {"user_id": torch.arange(network.n_users)}
     scores = torch.full((network.n_users, network.n_items), -1.0)
-    network.score_into(*network.histories(users), scores=scores[:, 1:])
+    network.score_into(network.histories(users), scores[:, 1:])
     assert (scores[:, 0] == -1).all()
     torch.testing.assert_close(scores[:, 1:], network.full_sort_predict(users).view_as(scores)[:, 1:].detach())
 

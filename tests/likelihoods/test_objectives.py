@@ -5,13 +5,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from recbole_multvae.clicks import Clicks
 from recbole_multvae.layers import popularity_dropout, sparse_dropout
-from recbole_multvae.likelihoods import output_layer
-from recbole_multvae.likelihoods.multinomial import multinomial_nll
+from recbole_multvae.likelihoods import likelihoods, output_layer
+from recbole_multvae.likelihoods.output_layer import fused_loss
 from recbole_multvae.models.multvae import annealed_beta, gaussian_kl
 from tests import reference
 
-ITEMS, OFFSETS = torch.tensor([0, 3, 1, 2, 3, 6]), torch.tensor([0, 2, 2, 5, 6])  # The second user has no clicks.
+CLICKS = Clicks(torch.tensor([0, 3, 1, 2, 3, 6]), torch.tensor([0, 2, 2, 5, 6]))  # The second user has none.
+
+
+def loss_of(
+    name: str, hidden: Tensor, weight: Tensor, bias: Tensor, clicks: Clicks = CLICKS,
+    dtype: torch.dtype = torch.float32, memory: int = 2**29, **keys: float,
+) -> Tensor:  # fmt: skip
+    """The loss of a likelihood by its name, with these settings."""
+    likelihood = likelihoods()[name]
+    add_part = likelihood(likelihood.settings_class(**keys), dtype, False).add_part
+    return fused_loss(add_part, hidden, weight, bias, clicks, dtype, memory)
 
 
 def layer() -> tuple[Tensor, Tensor, Tensor]:
@@ -24,13 +35,14 @@ def layer() -> tuple[Tensor, Tensor, Tensor]:
 def of_logits(logits: list[list[float]], items: list[int], offsets: list[int]) -> float:
     hidden = torch.tensor(logits)
     weight = torch.eye(hidden.shape[1])
-    return multinomial_nll(hidden, weight, torch.zeros(len(weight)), torch.tensor(items), torch.tensor(offsets)).item()
+    clicks = Clicks(torch.tensor(items, dtype=torch.long), torch.tensor(offsets))
+    return loss_of("multinomial", hidden, weight, torch.zeros(len(weight)), clicks).item()
 
 
 def plain(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The same loss with everything in memory, in float64."""
     clicks = torch.zeros(4, 7).double()
-    clicks[torch.repeat_interleave(OFFSETS.diff()), ITEMS] = 1
+    clicks[CLICKS.rows, CLICKS.columns] = 1
     logits = hidden.double() @ weight.double().T + bias.double()
     return -(clicks * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
@@ -51,15 +63,15 @@ def test_multinomial_in_blocks_and_parts_is_the_plain_one(
     columns: int, memory: int, shift: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output_layer, "CPU_COLUMNS", columns)
-    plain_layer, own = layer(), layer()
-    for *_, bias in (plain_layer, own):
+    plain_layer, tensors = layer(), layer()
+    for *_, bias in (plain_layer, tensors):
         bias.data += shift
     expected = plain(*plain_layer)
     expected.backward()
-    loss = multinomial_nll(*own, ITEMS, OFFSETS, memory=memory)
+    loss = loss_of("multinomial", *tensors, memory=memory)
     (3 * loss).backward()
     assert loss.item() == pytest.approx(expected.item())
-    for tensor, reference_tensor in zip(own, plain_layer, strict=True):
+    for tensor, reference_tensor in zip(tensors, plain_layer, strict=True):
         torch.testing.assert_close(tensor.grad, 3 * reference_tensor.grad)
 
 
@@ -67,32 +79,32 @@ def test_multinomial_in_blocks_and_parts_is_the_plain_one(
 def test_bf16_rounds_the_products_alone(memory: int) -> None:
     expected = plain(*(plain_layer := layer()))
     expected.backward()
-    loss = multinomial_nll(*(own := layer()), ITEMS, OFFSETS, torch.bfloat16, memory)
+    loss = loss_of("multinomial", *(tensors := layer()), dtype=torch.bfloat16, memory=memory)
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(expected.item(), rel=0.02)
-    for tensor, reference_tensor in zip(own, plain_layer, strict=True):
+    for tensor, reference_tensor in zip(tensors, plain_layer, strict=True):
         assert tensor.grad.dtype == torch.float32
         torch.testing.assert_close(tensor.grad, reference_tensor.grad, rtol=0.05, atol=0.02)
 
 
 def test_multinomial_under_autocast_is_float32() -> None:
-    plain_layer, own = layer(), layer()
+    plain_layer, tensors = layer(), layer()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = multinomial_nll(*own, ITEMS, OFFSETS)
+        loss = loss_of("multinomial", *tensors)
     assert loss.item() == pytest.approx(plain(*plain_layer).item())
 
 
 def test_gradients_are_handed_over_not_copied() -> None:
     hidden, weight, bias = layer()
-    loss = multinomial_nll(hidden, weight, bias, ITEMS, OFFSETS)
+    loss = loss_of("multinomial", hidden, weight, bias)
     addresses = [gradient.data_ptr() for gradient in loss.grad_fn.gradients]
     loss.backward()
     assert [tensor.grad.data_ptr() for tensor in (hidden, weight, bias)] == addresses
 
 
 def test_a_second_backward_says_so() -> None:
-    loss = multinomial_nll(*layer(), ITEMS, OFFSETS)
+    loss = loss_of("multinomial", *layer())
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
@@ -132,10 +144,10 @@ class TestPopularityDropout:
         assert kept[1].item() == pytest.approx(2 * kept[0].item(), rel=1e-5)
 
     def test_the_input_s_expectation_stays(self) -> None:
-        columns, offsets = torch.arange(4).repeat(5000), torch.arange(0, 20001, 4)
+        clicks = Clicks(torch.arange(4).repeat(5000), torch.arange(0, 20001, 4))
         p = popularity_dropout(self.counts, 0.5)
         generator = torch.Generator().manual_seed(1)
-        left, ends, values = sparse_dropout(columns, offsets, torch.ones(20000), p, generator)
-        assert len(left) == len(values) == ends[-1] < 20000
-        sums = torch.zeros(4).index_add_(0, left, values) / 5000
+        kept = sparse_dropout(clicks, p, generator)
+        assert len(kept.columns) == len(kept.values) == kept.offsets[-1] < 20000
+        sums = torch.zeros(4).index_add_(0, kept.columns, kept.values) / 5000
         torch.testing.assert_close(sums, torch.ones(4), rtol=0.06, atol=0)

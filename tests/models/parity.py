@@ -33,9 +33,9 @@ def layers_of(model: Any) -> tuple[list[Layer], list[Layer]]:
 def clicks(model: Any, users: Tensor) -> np.ndarray:
     """The dense click matrix, [B, I], built user by user from the training data."""
     X = np.zeros((len(users), model.n_items - 1))
-    items, offsets, *_ = model.history(users)
+    clicks = model.training_clicks(users)
     for row in range(len(users)):
-        X[row, items[offsets[row] : offsets[row + 1]].numpy()] = 1
+        X[row, clicks.columns[clicks.offsets[row] : clicks.offsets[row + 1]].numpy()] = 1
     return X
 
 
@@ -43,10 +43,10 @@ def draws(model: Any, users: Tensor, noise: int = 0) -> tuple[np.ndarray, np.nda
     """The dropout mask [B, I] and the noise [B, ``noise``] that the next training step will draw."""
     generator = torch.Generator().manual_seed(0)
     generator.set_state(model.generator.get_state())
-    items, offsets = model.history(users)
-    kept = (torch.rand(len(items), generator=generator) >= model.settings.dropout_prob).numpy()
+    clicks = model.training_clicks(users)
+    kept = (torch.rand(len(clicks.columns), generator=generator) >= model.settings.dropout_prob).numpy()
     M = np.zeros((len(users), model.n_items - 1))
-    M[np.repeat(np.arange(len(users)), offsets.diff().numpy()), items.numpy()] = kept
+    M[np.repeat(np.arange(len(users)), clicks.counts.numpy()), clicks.columns.numpy()] = kept
     return M, torch.randn(len(users), noise, generator=generator).double().numpy()
 
 

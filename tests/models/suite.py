@@ -60,7 +60,7 @@ class RecommenderSuite:
 
     def test_any_history_gets_finite_scores(self, network: ClickAutoEncoder) -> None:
         catalogue = list(range(1, network.n_items))
-        longest = int(network.history.offsets.diff().max())
+        longest = int(network.training_clicks.clicks.counts.max())
         assert len(catalogue) > longest
         scores = network.score_histories([[], [3], catalogue, catalogue * 3])
         assert scores.shape == (4, network.n_items)
@@ -68,8 +68,8 @@ class RecommenderSuite:
         torch.testing.assert_close(scores[2], scores[3])  # A repeated item counts once.
 
     def test_histories_of_the_data_get_the_scores_of_their_users(self, network: ClickAutoEncoder) -> None:
-        items, offsets = network.history(torch.arange(network.n_users))
-        histories = [(row + 1).tolist() for row in items.tensor_split(offsets[1:-1])]
+        clicks = network.training_clicks(torch.arange(network.n_users))
+        histories = [row.tolist() for row in clicks.ids.tensor_split(clicks.offsets[1:-1])]
         expected = network.full_sort_predict(self.all_users(network)).view(-1, network.n_items)
         torch.testing.assert_close(network.score_histories(histories), expected)
 
@@ -85,8 +85,8 @@ class RecommenderSuite:
         scores = network.full_sort_predict(self.all_users(network)).view(-1, network.n_items)
         for user, token in enumerate(users[1:], 1):
             best = [network.item_tokens[i] for i in scores[user].topk(10).indices]
-            own = {f"i{i}" for i in (range(10) if int(token[1:]) % 2 == 0 else range(10, 20))}
-            assert set(best) == own, f"{token} should be recommended its own block"
+            block = {f"i{i}" for i in (range(10) if int(token[1:]) % 2 == 0 else range(10, 20))}
+            assert set(best) == block, f"{token} should be recommended its own block"
 
     def test_checkpoint_holds_what_using_the_model_without_data_takes(self, experiment: Experiment) -> None:
         experiment.fit()

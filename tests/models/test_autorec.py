@@ -62,9 +62,9 @@ class TestAutoRec(AutoEncoderSuite):
             file.write("u0\ti1\t3\n")  # Besides the 2 that all odd items have.
         experiment = Experiment("AutoRec", eval_args={"split": {"RS": [1, 0, 0]}}, **RATED)
         user = experiment.dataset.field2token_id["user_id"]["u0"]
-        columns, _, values = experiment.model.history(torch.tensor([user]))
-        found = {experiment.model.item_tokens[column + 1]: value for column, value in zip(columns, values, strict=True)}
-        assert found["i1"] == 2.5 and found["i2"] == 5
+        clicks = experiment.model.training_clicks(torch.tensor([user]))
+        ratings = {experiment.model.item_tokens[item]: value for item, value in zip(clicks.ids, clicks.values, strict=True)}
+        assert ratings["i1"] == 2.5 and ratings["i2"] == 5
 
     def test_ratings_are_learned(self, rated: str) -> None:
         keys = {"eval_args": {"mode": "labeled"}, "metrics": ["RMSE"], "valid_metric": "RMSE", "LABEL_FIELD": "rating"}

@@ -46,8 +46,8 @@ class TestEDLAE(RecommenderSuite):
         draws = (generator.random((4000, *X.shape)) >= 0.3) / 0.7
         noisy, others = (X * draws).reshape(-1, 5), np.arange(1, 5)
         target = np.tile(X[:, 0], 4000)
-        found = np.linalg.solve(noisy[:, others].T @ noisy[:, others], noisy[:, others].T @ target)
-        np.testing.assert_allclose(reference.edlae(X, 0.3, 1e-9)[others, 0], found, atol=0.01)
+        least_squares = np.linalg.solve(noisy[:, others].T @ noisy[:, others], noisy[:, others].T @ target)
+        np.testing.assert_allclose(reference.edlae(X, 0.3, 1e-9)[others, 0], least_squares, atol=0.01)
 
     def test_without_dropout_it_is_ease(self, blocks: str) -> None:
         ease = Experiment("EASE", reg_weight=2.5).model

@@ -9,9 +9,10 @@ from multvae_export.errors import UnsupportedModelError
 from multvae_export.exporter import export
 from recbole.data.interaction import Interaction
 
-from recbole_multvae.data.loaders import ClickItemDataLoader, UsersWithHistories
+from recbole_multvae.clicks import Clicks
+from recbole_multvae.data.loaders import UsersWithHistories
 from recbole_multvae.errors import ConfigurationError, DataError
-from recbole_multvae.models.itemautorec import ItemAutoRec
+from recbole_multvae.models.itemautorec import ClickItemDataLoader, ItemAutoRec
 from tests import reference
 from tests.conftest import Experiment, block_pairs
 from tests.models.parity import compare_gradients, layers_of
@@ -51,8 +52,8 @@ def test_loss_gradients_and_scores_are_the_reference_s(rated: str, targets: str)
     _, predicted, *_ = reference.autorec(R, R > 0, encoder, decoder, 0)
     np.testing.assert_allclose(scores[:, 1:].detach(), predicted.T, rtol=1e-4, atol=1e-5)
     pairs = [part.flatten() for part in torch.meshgrid(users, torch.arange(network.n_items), indexing="ij")]
-    found = network.predict(Interaction({"user_id": pairs[0], "item_id": pairs[1]}))
-    torch.testing.assert_close(found.view_as(scores), scores, rtol=1e-5, atol=1e-6)
+    of_pairs = network.predict(Interaction({"user_id": pairs[0], "item_id": pairs[1]}))
+    torch.testing.assert_close(of_pairs.view_as(scores), scores, rtol=1e-5, atol=1e-6)
 
 
 def test_batches_are_of_items(blocks: str) -> None:
@@ -76,8 +77,7 @@ def test_learns_the_blocks_and_resumes(blocks: str) -> None:
 def test_users_out_of_training_are_refused(blocks: str) -> None:
     experiment = Experiment("ItemAutoRec", epochs=1)
     assert isinstance(experiment.model, ItemAutoRec)
-    batch = UsersWithHistories({"user_id": torch.tensor([1])})
-    batch.histories = torch.tensor([0]), torch.tensor([0, 1])
+    batch = UsersWithHistories({"user_id": torch.tensor([1])}, Clicks(torch.tensor([0]), torch.tensor([0, 1])))
     with pytest.raises(ConfigurationError, match="scores the users of its training data only, and eval_args holds"):
         experiment.model.histories(batch)
     with pytest.raises(DataError, match="a history alone does not say who asks: take AutoRec"):

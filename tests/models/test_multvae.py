@@ -91,7 +91,7 @@ class TestMultVAE(LikelihoodSuite):
 
     def test_latent_dimension_is_k_itself(self, blocks: str) -> None:
         network = Experiment("MultVAE", latent_dimension=7).model
-        assert network.encode(*network.history(torch.tensor([1, 2]))).shape == (2, 7)
+        assert network.encode(network.training_clicks(torch.tensor([1, 2]))).shape == (2, 7)
         assert network.decoder[0].in_features == 7
 
     @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_first_run_ends_where_beta_is_1(
     assert (first[-1].update, first[-1].beta) == (epochs * UPDATES, 1)
     assert experiment.config["total_anneal_steps"] == steps
     assert f"rises from 0 to 1 over {steps} updates, {epochs} epochs of 5" in caplog.text
-    assert ("all that epochs=7 leaves" in caplog.text) == (not keys or keys.get("anneal_epochs") == 9)
+    assert ("epochs=7 has no more updates" in caplog.text) == (not keys or keys.get("anneal_epochs") == 9)
 
 
 def test_nothing_is_trained_where_the_last_epoch_was_best(blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_command_prints_both_runs(blocks: str, caplog: pytest.LogCaptureFixture,
     assert "first run   beta up to 1: " in text and "second run  beta up to 0." in text
     (picture,) = Path("saved").glob("*.png")
     assert f"Both are drawn in {picture}." in text
-    assert f"takes the place of the first's, {picture.with_suffix('.pth')}" in text
+    assert f"replaces the first's, {picture.with_suffix('.pth')}" in text
 
 
 def test_recbole_s_quick_start_does_the_same(blocks: str) -> None:

@@ -54,7 +54,7 @@ def test_only_the_items_of_a_batch_move(blocks: str) -> None:
     experiment = Experiment("MultVAE", **{**SPARSE, "sampled_softmax": 1, "train_batch_size": 1, "dropout_prob": 0.0})
     model, optimizer = experiment.model, experiment.trainer.optimizer
     batch = next(iter(experiment.train_data))
-    clicked = set(model.history(batch["user_id"])[0].tolist())
+    clicked = set(model.training_clicks(batch["user_id"]).columns.tolist())
     tables = {"encoder": model.encoder.first.weight, "decoder": model.decoder[-1].weight}
     before = {name: table.clone() for name, table in tables.items()}
     model.calculate_loss(batch).backward()

@@ -80,8 +80,8 @@ def rank_file(rank: int) -> tuple[dict[str, torch.Tensor], int, int]:
 
 
 def logged(name: str, output: str) -> str:
-    (found,) = re.findall(rf"{name}.*(OrderedDict\(.*\))", output)
-    return found
+    (metrics,) = re.findall(rf"{name}.*(OrderedDict\(.*\))", output)
+    return metrics
 
 
 def test_two_processes_train_test_and_save_one_model(write_dataset: Any) -> None:
@@ -122,9 +122,9 @@ def test_metrics_of_labels_are_those_of_one_process(monkeypatch: pytest.MonkeyPa
         for name in ROWS_OF_RECORDS:
             ranks[-1].set(name, whole.get(name)[rows])
 
-    def all_gather(found: list[torch.Tensor], own: torch.Tensor) -> None:
-        (name,) = [name for name in ROWS_OF_RECORDS if ranks[0].get(name) is own]
-        for place, rank in zip(found, ranks, strict=True):
+    def all_gather(gathered: list[torch.Tensor], rows: torch.Tensor) -> None:
+        (name,) = [name for name in ROWS_OF_RECORDS if ranks[0].get(name) is rows]
+        for place, rank in zip(gathered, ranks, strict=True):
             place.copy_(rank.get(name))
 
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)

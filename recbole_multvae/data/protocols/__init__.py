@@ -1,4 +1,4 @@
-"""Ways to hold data out for evaluation, one file each. A class of a file of this folder is found by itself.
+"""Protocols: ways to hold data out for evaluation, one file each. Classes in this folder are found automatically.
 
 RecBole's own splits are RS, LS and TS. ``eval_args: {split: {NAME: arguments}}`` chooses the protocol called NAME.
 """
@@ -22,7 +22,7 @@ def protocols() -> dict[str, type[Protocol]]:
 def chosen(config: Mapping[str, Any]) -> type[Protocol] | None:
     """The protocol that a configuration names; None for RecBole's own splits.
 
-    Files that are split already, ``benchmark_filename``, win over any split, as in RecBole.
+    Files that are split already, ``benchmark_filename``, take precedence over any split, as in RecBole.
     """
     arguments = config["eval_args"]
     split = arguments.get("split") if isinstance(arguments, dict) and not config["benchmark_filename"] else None

@@ -1,4 +1,4 @@
-"""What a protocol of evaluation is to the data set and to the loaders."""
+"""The base of the protocols of evaluation, and the functions with which they split a data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recbole_multvae.config.settings import Settings
 from recbole_multvae.errors import ConfigurationError
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
-#: A seed of NumPy's, or None for RecBole's ``seed``.
+#: A seed for NumPy; None: RecBole's ``seed``.
 Seed = Annotated[int, Field(ge=0, lt=2**32)] | None
 
 
@@ -25,8 +25,8 @@ class Protocol(ABC):
     """A way to hold data out. A subclass sets ``name``, its key in ``eval_args: {split: {name: arguments}}``.
 
     Attributes:
-        new_users: whether users are evaluated who are not in training. Only models that score a user from a history can
-            then be evaluated, and any other is refused before the data set is read.
+        new_users: whether users who are not in training are evaluated. Then only models that score a user from clicks can
+            be evaluated; others are refused before the data set is read.
     """
 
     name: ClassVar[str]
@@ -38,20 +38,20 @@ class Protocol(ABC):
 
         Args:
             dataset: the whole data set, its rows in the order of the file; :func:`part` makes a part of it.
-            arguments: what the configuration says after the protocol's name.
+            arguments: the value in the configuration under the protocol's name.
 
         Returns:
             The data sets for training, validation and test, in this order. See :func:`fold_in` for users who are not
-            in training, and :func:`mask` for what is not recommended.
+            in training, and :func:`mask` for items that are not recommended.
 
         Raises:
             ConfigurationError: the arguments are not allowed.
-            DataError: the data set has too little for this split.
+            DataError: the data set is too small for this split.
         """
 
 
 def part(dataset: Any, rows: np.ndarray) -> Any:
-    """A data set of some of the interactions, by an integer array of their rows.
+    """A data set of some of the interactions; ``rows`` is an integer array.
 
     RecBole's ``dataset.copy(dataset.inter_feat[rows])`` makes a Python list of the array first.
     """
@@ -60,13 +60,13 @@ def part(dataset: Any, rows: np.ndarray) -> Any:
 
 
 def fold_in(dataset: Any, histories: csr_matrix) -> Any:
-    """Give the model these histories in the evaluation of ``dataset``, in place of its users' training histories.
+    """In the evaluation of ``dataset``, let the model score users by these histories, not by their training clicks.
 
-    The items of a history are not recommended, as those of training are not.
+    The items of a user's history are not recommended to the user.
 
     Args:
-        dataset: a part for validation or test: what is to be found.
-        histories: what the model sees of each user, one entry a pair of user and item, [n_users, n_items].
+        dataset: a part for validation or test, which holds the relevant items.
+        histories: the clicks of each user that the model sees, one entry for a pair of user and item, [n_users, n_items].
 
     Returns:
         The data set.
@@ -76,13 +76,13 @@ def fold_in(dataset: Any, histories: csr_matrix) -> Any:
 
 
 def mask(dataset: Any, clicks: csr_matrix) -> Any:
-    """Keep these items, and no other ones, from being recommended in the evaluation of ``dataset``.
+    """In the evaluation of ``dataset``, do not recommend these items; all others may be recommended.
 
-    RecBole's own choice are the items of training, and in the test those of validation too.
+    Without a mask, RecBole does not recommend the items of training, nor in the test those of validation.
 
     Args:
-        dataset: a part for validation or test: what is to be found, which is not masked.
-        clicks: one entry a pair of user and item, [n_users, n_items].
+        dataset: a part for validation or test, which holds the relevant items; these are not masked.
+        clicks: one entry for a pair of user and item, [n_users, n_items].
 
     Returns:
         The data set.
@@ -92,14 +92,14 @@ def mask(dataset: Any, clicks: csr_matrix) -> Any:
 
 
 def keep_items_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
-    """Take the items that are in none of the ``rows`` out of the interactions, the tokens and the features.
+    """Remove the items that are in none of the ``rows`` from the interactions, the tokens and the features.
 
     Args:
         dataset: the whole data set, changed in place.
-        rows: which interactions decide, bool [interactions].
+        rows: the interactions whose items are kept, bool [interactions].
 
     Returns:
-        The places of the interactions that are left, int64.
+        The rows of the interactions that are left, int64.
     """
     field = dataset.iid_field
     items = dataset.inter_feat[field].numpy()
@@ -120,21 +120,22 @@ def keep_items_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def read_arguments(settings_class: type[AnySettings], protocol: str, arguments: Any) -> AnySettings:
-    """Read what the configuration says after the protocol's name; None takes the defaults.
+    """Read the value in the configuration under the protocol's name; None: the defaults.
 
     Raises:
         ConfigurationError: an argument is unknown or not allowed.
     """
-    given = {} if arguments is None else arguments
+    arguments = {} if arguments is None else arguments
     known = settings_class.model_fields
-    if not isinstance(given, Mapping):
+    if not isinstance(arguments, Mapping):
         raise ConfigurationError(
-            f"eval_args split {protocol}={given!r} is not allowed: expected a dictionary with some of {', '.join(known)}."
+            f"eval_args split {protocol}={arguments!r} is not allowed: "
+            f"expected a dictionary with some of {', '.join(known)}."
         )
-    for name in given.keys() - known.keys():
+    for name in arguments.keys() - known.keys():
         hint = did_you_mean(str(name), known, f": expected some of {', '.join(known)}.")
         raise ConfigurationError(f"eval_args split {protocol} has no argument {name!r}{hint}")
-    return settings_class.from_config(given)
+    return settings_class.from_config(arguments)
 
 
 def check_mode(config: Any, protocol: str) -> None:

@@ -1,11 +1,11 @@
 """Strong generalization: the protocol of Liang et al., "Variational Autoencoders for Collaborative Filtering", section 4.
 
-Users are held out, not clicks. The model is trained on all clicks of the other users. Of a held-out user it is given a part
-of the clicks, the fold-in, and the rest is to be found. It is the split of the paper's code (dawenl/vae_cf at ad103c5,
-``VAE_ML20M_WWW2018.ipynb``), draw for draw: where the rows of the data set are in the order of the notebook's file (sorted
-by user, as MovieLens' are), the same seed holds out the same users, and the same clicks of each are to be found.
+Users are held out, not clicks. The model is trained on all clicks of the other users. It sees a part of a held-out user's
+clicks, the fold-in; the items of the other clicks are the relevant ones. The draws are those of the paper's code
+(dawenl/vae_cf at ad103c5, ``VAE_ML20M_WWW2018.ipynb``): where the rows of the data set are in the order of the notebook's
+file (sorted by user, as MovieLens' are), the same seed holds out the same users and the same clicks.
 
-``eval_args: {split: {SG: {valid_users: 750, test_users: 750}}}`` chooses it. ``group_by`` and ``order`` are not read.
+``eval_args: {split: {SG: {valid_users: 750, test_users: 750}}}`` chooses it. ``group_by`` and ``order`` have no effect.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.protocols.base import Protocol, Seed, check_mode, fold_in, keep_items_of, part, read_arguments
 from recbole_multvae.errors import ConfigurationError, DataError
 
-#: With fewer clicks than this, all of a held-out user's are fold-in, and nothing is to be found.
+#: A held-out user with fewer clicks has a fold-in of all clicks, and no relevant items.
 FEWEST = 5
 
 
@@ -30,27 +30,25 @@ class StrongGeneralizationSettings(Settings):
     valid_users: int = setting(10_000, "a positive integer", "users held out for validation", gt=0)
     test_users: int = setting(10_000, "a positive integer", "users held out for the test", gt=0)
     fold_in: float = setting(
-        0.8, "a number between 0 and 1", "the share of a held-out user's clicks that the model is given", gt=0, lt=1
+        0.8, "a number between 0 and 1", "the share of a held-out user's clicks that the model sees", gt=0, lt=1
     )
     seed: Seed = setting(
-        None, "an integer from 0 to 4294967295", "draws users and clicks; None takes RecBole's `seed`; the paper's: 98765"
+        None, "an integer from 0 to 4294967295", "draws users and clicks; None: RecBole's `seed`; the paper's is 98765"
     )  # fmt: skip
 
 
 class StrongGeneralization(Protocol):
-    """Holds users out, and shows the model a part of their clicks."""
+    """Holds out users; the model sees a part of their clicks."""
 
     name: ClassVar[str] = "SG"
     new_users: ClassVar[bool] = True
 
     def split(self, dataset: Any, arguments: Any) -> list[Any]:
-        """Split the users. See :meth:`Protocol.split`.
-
-        The catalogue becomes that of the training users: other items leave the data set.
+        """Split the users. Items that no user of training clicked are removed from the data set.
 
         Raises:
             ConfigurationError: an argument is not allowed, or no user would be left for training.
-            DataError: no held-out user has clicks enough.
+            DataError: no held-out user has enough clicks.
         """
         settings = read_arguments(StrongGeneralizationSettings, self.name, arguments)
         check_mode(dataset.config, self.name)
@@ -78,35 +76,35 @@ def _draw_users(users: np.ndarray, settings: StrongGeneralizationSettings, seed:
 
 
 def _with_fold_in(dataset: Any, rows: np.ndarray, share: float, seed: int) -> Any:
-    """The data set of the clicks to be found among the rows of held-out users; the other ones are folded in."""
+    """The data set of the relevant items in the rows of held-out users; the other rows are folded in."""
     rows = _distinct(dataset, rows)
     users, items = (dataset.inter_feat[field].numpy()[rows] for field in (dataset.uid_field, dataset.iid_field))
-    found = _draw_clicks(np.bincount(pd.factorize(users)[0]), share, seed)
-    if not found.any():
+    relevant = _draw_clicks(np.bincount(pd.factorize(users)[0]), share, seed)
+    if not relevant.any():
         raise DataError(
-            f"Nothing is to be found for the {len(np.unique(users))} held-out users who clicked on an item of training: one "
-            f"needs {FEWEST} clicks or more, and eval_args split SG fold_in={share} of them are given to the model."
+            f"None of the {len(np.unique(users))} held-out users who clicked on an item of training has clicks left to "
+            f"rank: a user needs {FEWEST} clicks or more, and the model sees eval_args split SG fold_in={share} of them."
         )
-    given = (np.ones(np.count_nonzero(~found), dtype=np.int8), (users[~found], items[~found]))
-    return fold_in(part(dataset, rows[found]), csr_matrix(given, shape=(dataset.user_num, dataset.item_num)))
+    seen = (np.ones(np.count_nonzero(~relevant), dtype=np.int8), (users[~relevant], items[~relevant]))
+    return fold_in(part(dataset, rows[relevant]), csr_matrix(seen, shape=(dataset.user_num, dataset.item_num)))
 
 
 def _distinct(dataset: Any, rows: np.ndarray) -> np.ndarray:
-    """The first row of every pair of user and item; the rows of a user follow each other, the first user's come first."""
+    """The first row of every pair of user and item, user after user in the order of the users' first rows."""
     users, items = (dataset.inter_feat[field].numpy()[rows] for field in (dataset.uid_field, dataset.iid_field))
     first = np.sort(np.unique(users * dataset.item_num + items, return_index=True)[1])
     return rows[first[np.argsort(pd.factorize(users[first])[0], kind="stable")]]
 
 
 def _draw_clicks(counts: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which clicks are to be found, bool [counts.sum()], for users with so many clicks each.
+    """Which clicks are held out, bool [counts.sum()]; ``counts`` are the users' numbers of clicks.
 
-    A loop over users, because the paper's code draws for one user after another: 50,000 users take about a second.
+    A loop over users, because the paper's code draws for one user after the other: 50,000 users take about a second.
     """
     random = np.random.RandomState(seed)
-    found = np.zeros(counts.sum(), dtype=bool)
+    held_out = np.zeros(counts.sum(), dtype=bool)
     for start, count in zip((counts.cumsum() - counts).tolist(), counts.tolist(), strict=True):
         if count >= FEWEST:
             size = int((1 - share) * count + 1e-9)  # 1 - 0.8 is a little less than 0.2.
-            found[start + random.choice(count, size, replace=False)] = True
-    return found
+            held_out[start + random.choice(count, size, replace=False)] = True
+    return held_out

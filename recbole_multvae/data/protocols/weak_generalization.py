@@ -1,13 +1,13 @@
 """Weak generalization with records drawn at random: the protocol of J. Liu and W. Pan's slides on Mult-VAE.
 
-All records are shuffled and cut into training, validation and test, whoever they are of. It differs from RecBole's own
-``eval_args: {split: {RS: [6, 2, 2]}, group_by: none}`` in two things:
+The records of all users together are shuffled and cut into training, validation and test. Two things differ from RecBole's
+``eval_args: {split: {RS: [6, 2, 2]}, group_by: none}``:
 
-* the catalogue is that of training: other items leave validation and test;
-* the items of validation may be recommended in the test, where RecBole masks them too. They are never to be found there, so
-  that figures are lower than RecBole's.
+* validation and test have only items of training;
+* the items of validation may be recommended in the test, where RecBole masks them. They are never relevant there, so that
+  metrics are lower than with RecBole's split.
 
-``eval_args: {split: {WG: {ratios: [6, 2, 2]}}}`` chooses it. ``group_by`` and ``order`` are not read.
+``eval_args: {split: {WG: {ratios: [6, 2, 2]}}}`` chooses it. ``group_by`` and ``order`` have no effect.
 """
 
 from __future__ import annotations
@@ -32,36 +32,34 @@ class WeakGeneralizationSettings(Settings):
         [0.6, 0.2, 0.2], "three positive numbers", "the shares of training, validation and test", min_length=3, max_length=3
     )
     seed: Seed = setting(
-        None, "an integer from 0 to 4294967295", "draws the records; None takes RecBole's `seed`"
+        None, "an integer from 0 to 4294967295", "draws the records; None: RecBole's `seed`"
     )  # fmt: skip
 
 
 class WeakGeneralization(Protocol):
-    """Holds records out, of users who are all in training."""
+    """Holds out records, not users."""
 
     name: ClassVar[str] = "WG"
 
     def split(self, dataset: Any, arguments: Any) -> list[Any]:
-        """Split the records. See :meth:`Protocol.split`.
-
-        The catalogue becomes that of training: other items leave the data set.
+        """Split the records. Items that are not in training are removed from the data set.
 
         Raises:
             ConfigurationError: an argument is not allowed.
-            DataError: a part is left without a record.
+            DataError: a part has no record.
         """
         settings = read_arguments(WeakGeneralizationSettings, self.name, arguments)
         check_mode(dataset.config, self.name)
         seed = dataset.config["seed"] if settings.seed is None else settings.seed
         part_of_row = _draw(len(dataset.inter_feat), settings.ratios, seed)
         part_of_row = part_of_row[keep_items_of(dataset, part_of_row == 0)]
-        rows = [np.flatnonzero(part_of_row == number) for number in range(3)]
-        if not all(map(len, rows)):
+        parts = [np.flatnonzero(part_of_row == number) for number in range(3)]
+        if not all(map(len, parts)):
             raise DataError(
-                f"eval_args split WG ratios={settings.ratios} leave {', '.join(str(len(own)) for own in rows)} records for "
-                "training, validation and test: every part needs one of an item of training."
+                f"eval_args split WG ratios={settings.ratios} leave {', '.join(str(len(rows)) for rows in parts)} records "
+                "for training, validation and test: every part needs one of an item of training."
             )
-        train, *held_out = (part(dataset, own) for own in rows)
+        train, *held_out = (part(dataset, rows) for rows in parts)
         clicks = distinct_clicks(train)
         return [train, *(mask(data, clicks) for data in held_out)]
 
