@@ -16,9 +16,9 @@ from multvae_export.graph.onnx_file import to_onnx, write
 from multvae_export.histories import Layout
 from multvae_export.publish import triton
 from multvae_export.publish.working_folder import publish, working_folder
-from multvae_export.target import NONE, Options
+from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model, model_of
-from multvae_export.verification.checks import File, verify
+from multvae_export.verification.checks import ExportedFile, verify
 from multvae_export.verification.precision_cost import Histories, made_histories, measure, read_histories, some_users
 
 #: On ML-1M fp16 keeps 99.9 % of fp32's top 10, int8 98.8 % and int4 93.8 %, each with over 99.8 % of its NDCG@100.
@@ -106,34 +106,42 @@ def export(
     model = model_of(loaded)
     proof = data.proof if data else None
     metadata = {**(metadata or {}), **(TRUSTED if proof and proof.trusted else {})}
-    io = io or model.architecture.forms[0]
-    if histories is not None and io == "users":
+    target = Target(io or model.architecture.forms[0], precision, options)
+    if histories is not None and target.by_users:
         raise OptionError("--histories does not fit --io=users: such a file knows no other histories than its users'.")
-    given = read_histories(histories, model.tokens, Layout.of(loaded.config)) if histories is not None else None
-    if repository and io != "dense" and k_default is None:
+    users = read_histories(histories, model.tokens, Layout.of(loaded.config)) if histories is not None else None
+    if repository and target.ranks and k_default is None:
         k_default = triton.K
     progress("Writing the graph")
     checks: list[tuple[str, str]] = []
     with ExitStack() as stack:
-        target = stack.enter_context(triton.model_folder(path, model)) / triton.FILE if repository else path
-        folder = stack.enter_context(working_folder(target))
-        written = folder / target.name
-        write(to_onnx(model, io, opset, k_default, precision, metadata, options), written)
+        destination = stack.enter_context(triton.model_folder(path, model)) / triton.FILE if repository else path
+        folder = stack.enter_context(working_folder(destination))
+        written = folder / destination.name
+        write(to_onnx(model, target, opset, k_default, metadata), written)
         if check:
-            progress("Verifying against torch and onnxruntime")
-            file = File(written, model, io, opset, atol, precision, options)
-            verify(file, lambda name, figures: checks.append((name, figures)))
-            if precision != "fp32":
-                progress(f"Measuring what {precision} costs")
-                checks.append(("keeps fp32's ranking", _cost(file, given, min_overlap)))
-        files = triton.publish(folder, target.parent, precision) if repository else publish(folder, target)
-    return Exported(files[-1], files, model, io, tuple(checks), proof)
+            checks = _verify(ExportedFile(written, model, target, opset, atol), users, min_overlap, progress)
+        files = triton.publish(folder, destination.parent, precision) if repository else publish(folder, destination)
+    return Exported(files[-1], files, model, target.io, tuple(checks), proof)
+
+
+def _verify(
+    file: ExportedFile, users: Histories | None, min_overlap: float | None, progress: Callable[[str], None]
+) -> list[tuple[str, str]]:
+    """The name and the figures of every check that passed, and of the cost of fewer bits."""
+    checks: list[tuple[str, str]] = []
+    progress("Verifying against torch and onnxruntime")
+    verify(file, lambda name, figures: checks.append((name, figures)))
+    if file.target.precision != "fp32":
+        progress(f"Measuring what {file.target.precision} costs")
+        checks.append(("keeps fp32's ranking", _cost(file, users, min_overlap)))
+    return checks
 
 
 def _check_options(
     atol: float, precision: str, histories: str | Path | None, min_overlap: float | None, check: bool
 ) -> None:
-    if not 0 < atol < math.inf:  # Not a number is not either.
+    if not 0 < atol < math.inf:  # Also rejects NaN.
         raise OptionError(f"--atol={atol:g} is not allowed: expected a number above 0.")
     if min_overlap is not None and not 0 <= min_overlap <= 1:
         raise OptionError(f"--min-overlap={min_overlap:g} is not allowed: expected a share from 0 to 1.")
@@ -160,13 +168,13 @@ def _check_paths(checkpoint: Path, path: Path, repository: bool) -> None:
         raise OptionError(f"{path} has the name of a checkpoint: name the ONNX file last, such as model.onnx.")
 
 
-def _cost(file: File, histories: Histories | None, min_overlap: float | None) -> str:
+def _cost(file: ExportedFile, histories: Histories | None, min_overlap: float | None) -> str:
     users = len(file.model.architecture.user_tokens)
     cost = measure(file, histories or (some_users(users) if users else made_histories(file.model.n_items)))
     least = MIN_OVERLAP if min_overlap is None else min_overlap
     if cost.overlap < least:
         wanted = f"--min-overlap={least:g}"
         raise PrecisionError(
-            f"{file.precision} keeps less of fp32's ranking than {wanted} ({cost}): choose more bits, or accept less."
+            f"{file.target.precision} keeps less of fp32's ranking than {wanted} ({cost}): choose more bits, or accept less."
         )
     return str(cost)

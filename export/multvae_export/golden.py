@@ -20,7 +20,7 @@ from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPTIONS_VERSION, to_onnx, write
 from multvae_export.ranking import best, multi_hot
-from multvae_export.target import Options
+from multvae_export.target import Options, Target
 from multvae_export.trained_model import Model
 
 #: The ids that stand for tokens that the model does not know, in the file with ids.
@@ -164,10 +164,10 @@ def _ranking(scores: torch.Tensor, k: int) -> dict[str, Any]:
 
 def main(folder: str) -> None:
     """Write the files into a folder."""
-    write(to_onnx(model()), Path(folder) / "golden.onnx")
+    write(to_onnx(model(), Target()), Path(folder) / "golden.onnx")
     options = Options(filters=True, reasons=True, posterior=True)
-    write(to_onnx(model(), options=options), Path(folder) / "golden.options.onnx")
-    write(to_onnx(model(), io="ids", options=options), Path(folder) / "golden.ids.onnx")
+    write(to_onnx(model(), Target(options=options)), Path(folder) / "golden.options.onnx")
+    write(to_onnx(model(), Target("ids", options=options)), Path(folder) / "golden.ids.onnx")
     golden = {
         "contract_version": CONTRACT_VERSION,
         "model": "golden.onnx",

@@ -24,6 +24,7 @@ from multvae_export.graph import onnx_file
 from multvae_export.graph.layers import Layer
 from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.ranking import best
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verification
 from torch import Tensor
@@ -88,10 +89,14 @@ def model(kind: str, items: int = N) -> Model:
     return Model("Small", KINDS[kind](items), tokens, "golden", {})
 
 
-def written(kind: str, io: str, precision: str = "fp32", opset: int = 18, items: int = N) -> verification.File:
+def written(kind: str, io: str, precision: str = "fp32", opset: int = 18, items: int = N) -> verification.ExportedFile:
     small = model(kind, items)
-    onnx_file.write(onnx_file.to_onnx(small, io, opset, None, precision), Path("model.onnx"))
-    return verification.File(Path("model.onnx"), small, io, opset, 1e-4, precision)
+    return exported(small, Target(io, precision), opset)
+
+
+def exported(model: Model, target: Target, opset: int = 18) -> verification.ExportedFile:
+    onnx_file.write(onnx_file.to_onnx(model, target, opset), Path("model.onnx"))
+    return verification.ExportedFile(Path("model.onnx"), model, target, opset, 1e-4)
 
 
 def test_every_architecture_that_reads_a_history_is_tried_here() -> None:
@@ -157,18 +162,18 @@ def test_benchmark_measures_every_architecture(
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
 def test_a_precision_that_makes_no_sense_is_refused_with_a_reason(kind: str, precision: str) -> None:
     with pytest.raises(OptionError, match=f"--precision={precision} does not fit Small: expected fp32, because .+\\.$"):
-        onnx_file.to_onnx(model(kind), precision=precision)
+        onnx_file.to_onnx(model(kind), Target(precision=precision))
 
 
 def test_a_wrong_chunk_is_noticed() -> None:
     # The proof of a sparse file can fail: one entry of another column.
-    proto = onnx_file.to_onnx(model("sparse linear"), "ids")
+    proto = onnx_file.to_onnx(model("sparse linear"), Target("ids"))
     table = next(tensor for tensor in proto.graph.initializer if tensor.name == "table_columns")
     columns = np.frombuffer(table.raw_data, np.int32).copy()
     columns[columns == 2] = 7
     table.raw_data = columns.tobytes()
     onnx_file.write(proto, Path("model.onnx"))
-    file = verification.File(Path("model.onnx"), model("sparse linear"), "ids", 18, 1e-4)
+    file = verification.ExportedFile(Path("model.onnx"), model("sparse linear"), Target("ids"), 18, 1e-4)
     with pytest.raises(verification.VerificationError, match="expected"):
         verification.verify(file, lambda name, figures: None)
 
@@ -180,8 +185,7 @@ def test_long_rows_take_several_chunks_and_the_form_follows_the_size() -> None:
     assert isinstance(found, SparseLinear)
     assert found.constants("ids", "fp32")["chunk_count"][7] == 5
     small = Model("Small", found, ("[PAD]", *map(str, range(999))), "x", {})
-    onnx_file.write(onnx_file.to_onnx(small, "ids"), Path("model.onnx"))
-    verification.verify(verification.File(Path("model.onnx"), small, "ids", 18, 1e-4), lambda name, figures: None)
+    verification.verify(exported(small, Target("ids")), lambda name, figures: None)
     whole = stored(random(200, 200), torch.zeros(200))
     assert isinstance(whole, Linear)
     assert whole.n_items == 200
@@ -195,7 +199,7 @@ def test_long_rows_take_several_chunks_and_the_form_follows_the_size() -> None:
 def test_a_facet_model_with_a_small_temperature_stays_finite() -> None:
     architecture = macridvae(N, tau=0.004)
     tried = Model("Small", architecture, golden.TOKENS, "golden", {})
-    onnx_file.write(onnx_file.to_onnx(tried, "ids"), Path("model.onnx"))
+    onnx_file.write(onnx_file.to_onnx(tried, Target("ids")), Path("model.onnx"))
     session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
     _, scores = session.run(None, {"history": np.array([[0]]), "k": np.array([N])})
     assert np.isfinite(scores).all()

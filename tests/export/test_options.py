@@ -19,7 +19,7 @@ from multvae_export.errors import OptionError, VerificationError
 from multvae_export.exporter import export
 from multvae_export.graph import onnx_file
 from multvae_export.graph.onnx_file import to_onnx
-from multvae_export.target import NONE, Options
+from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verification
 from multvae_export.verification.exported_file import Case
@@ -69,16 +69,17 @@ def fitting(small: Model, io: str, wanted: Options = ALL) -> Options:
     found = {}
     for name in wanted.names:
         try:
-            Options(**{name: True}).check(small, io)
+            onnx_file.check_options(small, Target(io, options=Options(**{name: True})))
             found[name] = True
         except OptionError:
             pass
     return Options(**found)
 
 
-def opened(small: Model, io: str, options: Options, precision: str = "fp32", opset: int = 18) -> verification.File:
-    onnx_file.write(to_onnx(small, io, opset, None, precision, {}, options), Path("model.onnx"))
-    return verification.File(Path("model.onnx"), small, io, opset, 1e-4, precision, options)
+def opened(small: Model, io: str, options: Options, precision: str = "fp32", opset: int = 18) -> verification.ExportedFile:
+    target = Target(io, precision, options)
+    onnx_file.write(to_onnx(small, target, opset), Path("model.onnx"))
+    return verification.ExportedFile(Path("model.onnx"), small, target, opset, 1e-4)
 
 
 @pytest.mark.parametrize("kind", [*MORE, "users"])
@@ -105,8 +106,8 @@ def test_what_has_which_options() -> None:
 
 def test_a_file_without_options_is_of_version_1_and_one_with_them_says_which() -> None:
     small = model("posterior")
-    plain, every = (to_onnx(small, options=options) for options in (NONE, ALL))
-    assert plain.SerializeToString(deterministic=True) == to_onnx(small).SerializeToString(deterministic=True)
+    plain, every = (to_onnx(small, Target(options=options)) for options in (NONE, ALL))
+    assert plain.SerializeToString(deterministic=True) == to_onnx(small, Target()).SerializeToString(deterministic=True)
     said = [{entry.key: entry.value for entry in proto.metadata_props} for proto in (plain, every)]
     assert (said[0]["contract_version"], "options" in said[0]) == ("1", False)
     assert (said[1]["contract_version"], json.loads(said[1]["options"])) == ("2", ["filters", "reasons", "posterior"])
@@ -152,7 +153,7 @@ def test_reasons_of_a_linear_model_are_its_weights() -> None:
 )
 def test_a_combination_without_meaning_is_refused(kind: str, io: str, options: dict[str, bool], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        to_onnx(model(kind), io, options=Options(**options))
+        to_onnx(model(kind), Target(io, options=Options(**options)))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_a_combination_without_meaning_is_refused(kind: str, io: str, options: d
 def test_a_wrong_option_is_noticed(change: tuple[str, str], error: str, monkeypatch: pytest.MonkeyPatch) -> None:
     original = onnx_file.body
     small = model("posterior")
-    assert change[0] in original(small.architecture, "ids", "fp32", ALL)
+    assert change[0] in original(small.architecture, Target("ids", options=ALL))
     monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
     with pytest.raises(VerificationError, match=error):
         verification.verify(opened(small, "ids", ALL), lambda name, figures: None)
@@ -200,7 +201,9 @@ def test_a_sample_is_recbole_s(name: str, blocks: str) -> None:
 
 
 def test_lists_for_all_rows_and_for_each() -> None:
-    session = onnxruntime.InferenceSession(to_onnx(golden.model(), options=Options(filters=True)).SerializeToString())
+    session = onnxruntime.InferenceSession(
+        to_onnx(golden.model(), Target(options=Options(filters=True))).SerializeToString()
+    )
 
     def best(exclude: list[list[str]], among: list[list[str]]) -> list[list[str]]:
         history = np.array([["7"], ["42"]], dtype=object)

@@ -21,6 +21,7 @@ from multvae_export.exporter import export
 from multvae_export.graph import onnx_file, quantise
 from multvae_export.graph.layers import Layer
 from multvae_export.histories import Layout
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verify
 from multvae_export.verification import precision_cost as cost
@@ -46,9 +47,10 @@ def random_model(n_items: int, hidden: int | None, units: int, latent_tanh: bool
     return Model("MultVAE", network, tokens, "random", {})
 
 
-def opened(model: Model, io: str, precision: str, opset: int = 18) -> verify.File:
-    onnx_file.write(onnx_file.to_onnx(model, io, opset, None, precision), Path("model.onnx"))
-    return verify.File(Path("model.onnx"), model, io, opset, 1e-4, precision)
+def opened(model: Model, io: str, precision: str, opset: int = 18) -> verify.ExportedFile:
+    target = Target(io, precision)
+    onnx_file.write(onnx_file.to_onnx(model, target, opset), Path("model.onnx"))
+    return verify.ExportedFile(Path("model.onnx"), model, target, opset, 1e-4)
 
 
 @pytest.mark.parametrize("io", ("tokens", "ids", "dense"))
@@ -77,7 +79,7 @@ def test_size_is_a_half_a_quarter_and_an_eighth() -> None:
     model = random_model(2000, 600, 200)
     sizes = {}
     for precision in quantise.PRECISIONS:
-        onnx_file.write(onnx_file.to_onnx(model, "ids", 18, None, precision), Path("model.onnx"))
+        onnx_file.write(onnx_file.to_onnx(model, Target("ids", precision)), Path("model.onnx"))
         sizes[precision] = Path("model.onnx").stat().st_size
     ratios = [sizes[precision] / sizes["fp32"] for precision in FEWER]
     assert ratios == pytest.approx([0.5, 0.25, 0.15], abs=0.012)
@@ -141,7 +143,7 @@ def test_wrong_file_in_fewer_bits_is_not_written(checkpoint: Path, monkeypatch: 
 def test_a_file_that_says_another_precision_is_refused() -> None:
     model = random_model(20, None, 4)
     file = opened(model, "ids", "int8")
-    file.precision = "int4"
+    file.target = replace(file.target, precision="int4")
     with pytest.raises(VerificationError, match="metadata"):
         verify.check_structure(file)
 

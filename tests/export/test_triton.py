@@ -19,7 +19,7 @@ from multvae_export.errors import VerificationError
 from multvae_export.exporter import export
 from multvae_export.graph import onnx_file
 from multvae_export.publish import triton
-from multvae_export.target import NONE, Options
+from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model
 from tritonclient.grpc import model_config_pb2 as schema
 
@@ -44,7 +44,7 @@ def check(model: Model, io: str, options: Options = NONE, precision: str = "fp32
     """Triton's own checks of a configuration against the model, and a batch of two that has what it names."""
     k = None if io == "dense" else triton.K
     path = Path("model.onnx")
-    onnx_file.write(onnx_file.to_onnx(model, io, 18, k, precision, options=options), path)
+    onnx_file.write(onnx_file.to_onnx(model, Target(io, precision, options), k_default=k), path)
     config = text_format.Parse(triton.config_text("small", path, precision), schema.ModelConfig())
     assert (config.name, config.backend) == ("small", "onnxruntime") and config.max_batch_size > 1
     assert config.HasField("dynamic_batching")

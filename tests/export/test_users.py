@@ -14,7 +14,7 @@ from multvae_export.cli import main
 from multvae_export.errors import OptionError, TokensError, UnsupportedModelError, VerificationError, WeightsError
 from multvae_export.exporter import export
 from multvae_export.graph import onnx_file
-from multvae_export.target import NONE
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verification
 from recbole.utils.case_study import full_sort_scores
@@ -75,9 +75,10 @@ def synthetic() -> Model:
     return Model("BPR", Vectors(layers, begin, history, users), ("[PAD]", *(f"i{n}" for n in range(1, ITEMS + 1))), "x", {})
 
 
-def written(precision: str = "fp32", opset: int = 18) -> verification.File:
-    onnx_file.write(onnx_file.to_onnx(synthetic(), "users", opset, None, precision), Path("model.onnx"))
-    return verification.File(Path("model.onnx"), synthetic(), "users", opset, 1e-4, precision)
+def written(precision: str = "fp32", opset: int = 18) -> verification.ExportedFile:
+    target = Target("users", precision)
+    onnx_file.write(onnx_file.to_onnx(synthetic(), target, opset), Path("model.onnx"))
+    return verification.ExportedFile(Path("model.onnx"), synthetic(), target, opset, 1e-4)
 
 
 def asked(*users: str, k: int = ITEMS) -> tuple[list[list[str]], np.ndarray]:
@@ -125,7 +126,7 @@ def test_every_opset_and_precision_is_verified(precision: str, opset: int) -> No
 )
 def test_a_wrong_file_is_noticed(change: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     original = onnx_file.body
-    assert change[0] in original(synthetic().architecture, "users", "fp32", NONE)
+    assert change[0] in original(synthetic().architecture, Target("users"))
     monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         verification.verify(written(), lambda name, figures: None)

@@ -170,7 +170,9 @@ class AutoEncoder(Layered):
     def last(self, source: str, precision: str, output: str, options: Options) -> str:
         """See the base class."""
         units = self._last_units(precision, options)
-        return layers.last(len(self.layers) - 1, source, precision, units, self.n_items, output, options.by_item)
+        return layers.last(
+            len(self.layers) - 1, source, precision, units, self.n_items, output, (options.filters or options.reasons)
+        )
 
     def _last_units(self, precision: str, options: Options) -> int:
         """What the last layer reads: with int4's spare unit, where it follows the first and no sample has cut it off."""
@@ -211,7 +213,7 @@ class AutoEncoder(Layered):
         if spare and self._samples_first(options):
             values = values | layers.constants(self.layers, precision, cut=True)
         values = values | {"units_flat": np.array([-1, len(values["bias0"])])}
-        if options.by_item:
+        if options.filters or options.reasons:
             values |= columns.by_item(values, len(self.layers) - 1, precision, self._last_units(precision, options))
         if options.posterior and self.log_variance:
             values |= posterior.constants(self.latent_units)

@@ -188,7 +188,7 @@ class MacridVAE(Layered):
     def last(self, source: str, precision: str, output: str, options: Options) -> str:
         """See the base class."""
         end, units = len(self.layers) - 1, self._units(precision)
-        products = layers.last(end, source, precision, units, self.n_items, "products", options.by_item)
+        products = layers.last(end, source, precision, units, self.n_items, "products", (options.filters or options.reasons))
         return products + FACETS.substitute(output=output)
 
     def _units(self, precision: str) -> int:

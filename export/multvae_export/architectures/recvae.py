@@ -140,7 +140,7 @@ class RecVAE(Layered):
     def last(self, source: str, precision: str, output: str, options: Options) -> str:
         """See the base class."""
         units = self.layers[-1][0].shape[0]
-        return layers.last(DEPTH + 1, source, precision, units, self.n_items, output, options.by_item)
+        return layers.last(DEPTH + 1, source, precision, units, self.n_items, output, (options.filters or options.reasons))
 
     def few(self, source: str, precision: str, ids: str) -> str:
         """See the base class."""
@@ -166,7 +166,7 @@ class RecVAE(Layered):
     def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
         """See the base class."""
         values = values | {"units_flat": np.array([-1, len(values["bias0"])])}
-        if options.by_item:
+        if options.filters or options.reasons:
             values |= columns.by_item(values, DEPTH + 1, precision, self.layers[-1][0].shape[0])
         if options.posterior:
             values |= posterior.constants(self.latent_units)

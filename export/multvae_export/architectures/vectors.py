@@ -121,7 +121,7 @@ class Vectors(Layered):
         """See the base class."""
         units = self._units(precision)
         return f"""
-{layers.last(1, source, precision, units, self.n_items, "user_scores", options.by_item)}
+{layers.last(1, source, precision, units, self.n_items, "user_scores", (options.filters or options.reasons))}
     {output} = Where(known_user, user_scores, lowest)
 """
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from multvae_export.graph import filters, reasons
-from multvae_export.target import Options
+from multvae_export.target import Target
 
 if TYPE_CHECKING:
     from multvae_export.architectures import Architecture
@@ -109,11 +109,6 @@ class Form:
         """The name of the input that asks: a history, clicks or users."""
         return next(iter(self.docs))
 
-    @property
-    def ranks(self) -> bool:
-        """Whether the file ranks: there is ``k``, and what comes out are items."""
-        return "k" in self.docs
-
 
 FORMS = {
     "tokens": Form(
@@ -174,9 +169,9 @@ FORMS = {
 IO = tuple(FORMS)
 
 
-def with_options(io: str, options: Options) -> Form:
+def with_options(target: Target) -> Form:
     """A form with the inputs and outputs of options; without any it is the form itself."""
-    form, tokens = FORMS[io], io != "ids"
+    form, tokens, options = FORMS[target.io], target.io != "ids", target.options
     kind, of_items = ("string", "Item tokens, string") if tokens else ("int64", "RecBole item ids, int64")
     inputs, outputs, docs, before, after = form.inputs, form.outputs, dict(form.docs), form.before, form.after.template
     if options.filters:
@@ -192,9 +187,10 @@ def with_options(io: str, options: Options) -> Form:
     return replace(form, inputs=inputs, outputs=outputs, docs=docs, before=before, after=Template(after))
 
 
-def body(architecture: Architecture, io: str, precision: str, options: Options) -> str:
+def body(architecture: Architecture, target: Target) -> str:
     """The nodes of a graph, one a line."""
-    form = with_options(io, options)
+    io, precision, options = target.io, target.precision, target.options
+    form = with_options(target)
     nodes = form.before + architecture.scored(io, precision, form.scores, options) + "\n"
     nodes += form.after.substitute(seen="barred" if options.filters else "seen")
     return nodes + architecture.reasoned(precision, form.ids, options) + reasons.REASONS if options.reasons else nodes

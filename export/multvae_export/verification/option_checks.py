@@ -10,9 +10,9 @@ import numpy as np
 from multvae_export.errors import VerificationError
 from multvae_export.target import Options
 from multvae_export.verification.comparison import check_case, head
-from multvae_export.verification.exported_file import Case, File
+from multvae_export.verification.exported_file import Case, ExportedFile
 
-Check = Callable[[File], str]
+Check = Callable[[ExportedFile], str]
 #: Histories that reasons are proved on, and their length: brute force takes one more pass through torch for each item.
 HISTORIES, LENGTH = 4, 30
 
@@ -27,15 +27,15 @@ def checks(options: Options) -> tuple[tuple[str, Check], ...]:
     return tuple(every[name] for name in options.names)
 
 
-def _requests(file: File, rng: np.random.Generator, rows: int, length: int) -> np.ndarray:
+def _requests(file: ExportedFile, rng: np.random.Generator, rows: int, length: int) -> np.ndarray:
     """Histories of item ids, or users by number for a file that answers for them."""
-    if file.io == "users":
+    if file.target.by_users:
         return rng.integers(1, len(file.model.architecture.user_tokens), rows)
     history = rng.integers(1, file.model.n_items, (rows, length))
     return np.where(rng.random(history.shape) < 0.7, history, 0)
 
 
-def filter_cases(file: File) -> Iterator[Case]:
+def filter_cases(file: ExportedFile) -> Iterator[Case]:
     """Lists of every kind, the same ones at every call."""
     rng = np.random.default_rng(2)
     n_items, everything = file.model.n_items, np.arange(1, file.model.n_items)[None]
@@ -58,18 +58,18 @@ def filter_cases(file: File) -> Iterator[Case]:
     yield replace(plain, name="repeats, padding and unknown items", exclude=noisy, among=np.repeat(noisy[:, 2:], 2, axis=1))
     yield replace(plain, name="excluded among five", exclude=everything[:, :3], among=everything[:, :5])
     yield replace(plain, name="k above what remains", k=n_items, exclude=some(3, 5), among=some(3, 8))
-    if file.io != "users":
+    if not file.target.by_users:
         yield replace(plain, name="among the history", among=history)
         yield Case("empty history", np.zeros((2, 0), np.int64), 5, exclude=some(2, 3), among=some(2, 6))
 
 
-def check_filters(file: File) -> str:
+def check_filters(file: ExportedFile) -> str:
     """Excluded items, and items to rank alone, against masking of torch's scores."""
     found = [check_case(file, case) for case in filter_cases(file)]
     return f"{len(found)} kinds of lists, largest score difference {max(found):.1e}"
 
 
-def reason_cases(file: File) -> Iterator[Case]:
+def reason_cases(file: ExportedFile) -> Iterator[Case]:
     """Histories of every kind that reasons are proved on."""
     rng = np.random.default_rng(3)
     n_items = file.model.n_items
@@ -83,19 +83,19 @@ def reason_cases(file: File) -> Iterator[Case]:
     yield Case("fewer items than k", short, n_items)
 
 
-def check_reasons(file: File) -> str:
+def check_reasons(file: ExportedFile) -> str:
     """Every returned item's score, with the history and without each of its items, through torch."""
     rng = np.random.default_rng(4)
     worst, count = 0.0, 0
     for case in reason_cases(file):
-        if file.options.posterior:
+        if file.target.options.posterior:
             case = replace(case, noise=_noise(file, rng, len(case.history)))
         worst = max(worst, _check_reasons(file, case))
         count += len(case.history)
     return f"{count} histories without each of their items, largest difference {worst:.1e}"
 
 
-def _check_reasons(file: File, case: Case) -> float:
+def _check_reasons(file: ExportedFile, case: Case) -> float:
     items, _, reasons = file.run(case)
     if reasons.shape != (*items.shape, case.history.shape[1]) or not np.isfinite(reasons).all():
         raise VerificationError(f"{case.name}: the reasons {head(reasons)} of shape {reasons.shape} are not all numbers")
@@ -119,7 +119,7 @@ def _check_reasons(file: File, case: Case) -> float:
     return worst
 
 
-def _brute_force(file: File, case: Case, row: int, known: np.ndarray) -> np.ndarray:
+def _brute_force(file: ExportedFile, case: Case, row: int, known: np.ndarray) -> np.ndarray:
     """By how much each known item of a history raises all scores, float32 [known, C]."""
     history = case.history[row]
     histories = np.stack([history, *(np.where(history == item, 0, history) for item in known)])
@@ -129,11 +129,11 @@ def _brute_force(file: File, case: Case, row: int, known: np.ndarray) -> np.ndar
     return scores[:1] - scores[1:]
 
 
-def _noise(file: File, rng: np.random.Generator, rows: int) -> np.ndarray:
+def _noise(file: ExportedFile, rng: np.random.Generator, rows: int) -> np.ndarray:
     return rng.standard_normal((rows, file.model.architecture.latent_units), np.float32)
 
 
-def check_posterior(file: File) -> str:
+def check_posterior(file: ExportedFile) -> str:
     """The same noise in torch; and noise that is not finite gets no item, without harm to the other rows."""
     rng = np.random.default_rng(5)
     history = _requests(file, rng, 8, 20)
@@ -145,13 +145,13 @@ def check_posterior(file: File) -> str:
     return f"{2 * len(history)} histories, largest score difference {worst:.1e}; noise that is not finite gets no item"
 
 
-def _check_not_finite(file: File, case: Case) -> None:
+def _check_not_finite(file: ExportedFile, case: Case) -> None:
     assert case.noise is not None
     for value in (np.nan, np.inf, -np.inf):
         noise = case.noise.copy()
         noise[::2, -1] = value
         items, scores, *_ = file.run(replace(case, noise=noise))
-        nothing = np.isnan(scores) if file.io == "dense" else np.isneginf(scores) & (items == 0)
+        nothing = np.isnan(scores) if file.target.dense else np.isneginf(scores) & (items == 0)
         if not nothing[::2].all():
             raise VerificationError(f"noise of {value} gives the scores {head(scores)}, expected no item")
         if not np.array_equal(scores[1::2], file.run(case)[1][1::2]):

@@ -16,7 +16,7 @@ import torch
 from multvae_export.errors import HistoriesError
 from multvae_export.histories import Layout, made, padded, read_inter
 from multvae_export.ranking import best, multi_hot
-from multvae_export.verification.checks import Case, File
+from multvae_export.verification.checks import Case, ExportedFile
 
 #: How far down a ranking the overlap and NDCG look.
 OVERLAP_AT, NDCG_AT = 10, 100
@@ -91,10 +91,10 @@ def read_histories(path: str | Path, tokens: Sequence[str], layout: Layout) -> H
     )
 
 
-def measure(file: File, histories: Histories) -> Cost:
+def measure(file: ExportedFile, histories: Histories) -> Cost:
     """Rank every history with the file and with torch in fp32, and compare."""
     overlaps, gains = [], []
-    by_user = file.form.input == "user"
+    by_user = file.target.by_users
     for start in range(0, len(histories.seen), BATCH):
         seen = histories.seen[start : start + BATCH]
         history = np.array(seen) if by_user else padded(seen)
@@ -109,10 +109,10 @@ def measure(file: File, histories: Histories) -> Cost:
     return Cost(len(overlaps), float(np.mean(overlaps)), ndcg, ndcg_fp32, made=not by_user)
 
 
-def _file_best(file: File, history: np.ndarray, k: int) -> np.ndarray:
+def _file_best(file: ExportedFile, history: np.ndarray, k: int) -> np.ndarray:
     """The k best item ids by the file, [B, k], with 0 where fewer remain."""
     items, scores, *_ = file.run(Case("cost", history, k))
-    if file.form.ranks:
+    if file.target.ranks:
         return items
     clicks = multi_hot(torch.from_numpy(history), file.model.n_items)
     return best(torch.tensor(scores).masked_fill(clicks > 0, -torch.inf), k)[0].numpy()
