@@ -18,6 +18,7 @@ import torch
 
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
+from multvae_export.architectures.base import Posterior
 from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPTIONS_VERSION, to_onnx, write
 from multvae_export.ranking import best, multi_hot
 from multvae_export.target import Options, Target
@@ -119,6 +120,7 @@ def _option_case(
     architecture: Architecture, name: str, history: list[list[str]], k: int, options: dict[str, Any]
 ) -> dict[str, Any]:
     rows = _ids(history)
+    assert isinstance(architecture, Posterior)
     noise = torch.zeros(len(rows), architecture.latent_units)
     if "noise" in options:
         noise = torch.tensor([[torch.nan if part is None else part for part in row] for row in options["noise"]])

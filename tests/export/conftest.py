@@ -14,11 +14,25 @@ import numpy as np
 import pytest
 import torch
 from multvae_export import golden
+from multvae_export.graph import onnx_file
+from multvae_export.graph.nodes import Nodes
 from multvae_export.trained_model import Model
 
 from tests.conftest import Experiment, block_pairs, write_inter
 
 MODELS = ("MultVAE", "MultDAE", "MultiVAE", "MultiDAE")
+
+
+def change_nodes(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+    """Write every graph with one text of its nodes in place of another."""
+    original = onnx_file.body
+
+    def changed(*arguments: Any) -> Nodes:
+        nodes = original(*arguments)
+        assert old in nodes.text
+        return Nodes(nodes.text.replace(old, new), nodes.constants)
+
+    monkeypatch.setattr(onnx_file, "body", changed)
 
 
 @contextmanager

@@ -30,11 +30,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from multvae_export.architectures.base import Architecture
+from multvae_export.architectures.base import HistoryModel
+from multvae_export.graph import filters
+from multvae_export.graph.nodes import Nodes
 
 
 @dataclass(frozen=True)
-class Toy(Architecture):
+class Toy(HistoryModel):
     name: ClassVar[str] = "toy"
     models: ClassVar[tuple[str, ...]] = ("ToyModel",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
@@ -57,11 +59,10 @@ class Toy(Architecture):
     def rounded(self, precision):
         return self
 
-    def nodes(self, io, precision, output):
-        return f"    all = Shape({'x' if io == 'dense' else 'seen'})\\n    {output} = Expand(toy_scores, all)"
-
-    def constants(self, io, precision):
-        return {"toy_scores": self.logits(torch.zeros(1, self.n_items))[0].numpy()}
+    def graph(self, target, output):
+        text = f"    all = Shape({'x' if target.dense else 'seen'})\\n    {output} = Expand(toy_scores, all)"
+        scores = self.logits(torch.zeros(1, self.n_items))[0].numpy()
+        return filters.masked(Nodes(text, {"toy_scores": scores}), target, output)
 
     def spec(self):
         return {"sizes": [self.n_items - 1]}

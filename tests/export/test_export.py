@@ -25,7 +25,7 @@ from recbole.utils.case_study import full_sort_topk
 
 from recbole_multvae.commands.recommend import load_model
 from tests.conftest import QUIET, Experiment
-from tests.export.conftest import MODELS
+from tests.export.conftest import MODELS, change_nodes
 
 ROOT = Path(__file__).parent.parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -97,12 +97,11 @@ def test_large_weights_go_into_a_second_file(checkpoint: Path, monkeypatch: pyte
 @pytest.mark.parametrize("broken", ["weight", "mask", "order"])
 def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     change = {
-        "weight": lambda body: body.replace("Gemm(active0, weight1, bias1)", "Gemm(active0, weight1)"),
-        "mask": lambda body: body.replace("Where(seen, lowest, logits)", "Where(seen, logits, logits)"),
-        "order": lambda body: body.replace("largest: int = 1", "largest: int = 0"),
+        "weight": ("Gemm(active0, weight1, bias1)", "Gemm(active0, weight1)"),
+        "mask": ("Where(seen, minus_infinity, logits)", "Where(seen, logits, logits)"),
+        "order": ("largest: int = 1", "largest: int = 0"),
     }[broken]
-    original = onnx_file.body
-    monkeypatch.setattr(onnx_file, "body", lambda *arguments: change(original(*arguments)))
+    change_nodes(monkeypatch, *change)
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         export(checkpoint, "model.onnx")
     assert not list(Path().glob("*.onnx"))
@@ -110,10 +109,7 @@ def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_operator_without_cuda_kernel_is_noticed(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = onnx_file.body
-    monkeypatch.setattr(
-        onnx_file, "body", lambda *arguments: original(*arguments).replace("Tanh(hidden0)", "Softsign(hidden0)")
-    )
+    change_nodes(monkeypatch, "Tanh(hidden0)", "Softsign(hidden0)")
     checks = [check for check in verification.CHECKS if check[1] is verification.check_cuda]
     monkeypatch.setattr(verification, "CHECKS", checks)
     with pytest.raises(VerificationError, match=r"Softsign.* have no CUDA kernel"):

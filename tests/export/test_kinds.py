@@ -183,7 +183,7 @@ def test_long_rows_take_several_chunks_and_the_form_follows_the_size() -> None:
     columns = torch.cat([torch.arange(1, 151), torch.full((199,), 3)])
     found = stored(Entries(rows, columns, random(len(rows)), 1000), torch.zeros(1000))
     assert isinstance(found, SparseLinear)
-    assert found.constants("ids", "fp32")["chunk_count"][7] == 5
+    assert found.graph(Target("ids"), "scores").constants["chunk_count"][7] == 5
     small = Model("Small", found, ("[PAD]", *map(str, range(999))), "x", {})
     verification.verify(exported(small, Target("ids")), lambda name, figures: None)
     whole = stored(random(200, 200), torch.zeros(200))

@@ -26,7 +26,7 @@ from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verify
 from multvae_export.verification import precision_cost as cost
 
-from tests.export.conftest import golden_answers
+from tests.export.conftest import change_nodes, golden_answers
 
 FEWER = ("fp16", "int8", "int4")
 
@@ -128,13 +128,12 @@ def test_stored_weights_are_near_the_originals(precision: str) -> None:
 @pytest.mark.parametrize("broken", ["scale", "mask", "repeats", "order"])
 def test_wrong_file_in_fewer_bits_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     change = {
-        "scale": ("Mul(of_items, divisor8)", "Mul(of_items, one)"),
-        "mask": ("Where(seen, lowest, logits)", "Where(seen, logits, logits)"),
-        "repeats": ("counts = And(stands, known)", "counts = And(known, known)"),
+        "scale": ("Mul(item_scaled, row_divisor)", "Mul(item_scaled, one_float)"),
+        "mask": ("Where(seen, minus_infinity, logits)", "Where(seen, logits, logits)"),
+        "repeats": ("counts = And(is_last, is_known)", "counts = And(is_known, is_known)"),
         "order": ("largest: int = 1", "largest: int = 0"),
     }[broken]
-    original = onnx_file.body
-    monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
+    change_nodes(monkeypatch, *change)
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         export(checkpoint, "model.onnx", precision="int8", min_overlap=0)
     assert not list(Path().glob("*.onnx"))

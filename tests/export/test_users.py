@@ -21,7 +21,7 @@ from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment, block_pairs, write_inter
-from tests.export.conftest import assert_as_good_as_recbole_s, blocks_folder, checkpoint_of
+from tests.export.conftest import assert_as_good_as_recbole_s, blocks_folder, change_nodes, checkpoint_of
 from tests.export.test_recbole_models import DATA, FAST
 
 #: Those that RecBole can train without a further package (NCL needs faiss).
@@ -118,16 +118,14 @@ def test_every_opset_and_precision_is_verified(precision: str, opset: int) -> No
 @pytest.mark.parametrize(
     "change",
     [
-        ("Where(is_own, any_item, zero)", "Where(is_own, zero, zero)"),
-        ("Where(known_user, user_scores, lowest)", "Where(known_user, user_scores, user_scores)"),
-        ("Add(begin_column, own_place)", "Add(begin_column, zero)"),
-        ("rows = Gather(table, whose)", "first_user = Min(whose, one_more)\n    rows = Gather(table, first_user)"),
+        ("Where(is_of_user, click64, zero)", "Where(is_of_user, zero, zero)"),
+        ("Where(is_known_user, product_scores, minus_infinity)", "Where(is_known_user, product_scores, product_scores)"),
+        ("Add(begin_column, place)", "Add(begin_column, zero)"),
+        ("rows = Gather(table0, user_column)", "first_user = Min(user_column, one)\n    rows = Gather(table0, first_user)"),
     ],
 )
 def test_a_wrong_file_is_noticed(change: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    original = onnx_file.body
-    assert change[0] in original(synthetic().architecture, Target("users"))
-    monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
+    change_nodes(monkeypatch, *change)
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         verification.verify(written(), lambda name, figures: None)
 

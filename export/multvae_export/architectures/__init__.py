@@ -1,4 +1,8 @@
-"""The kinds of models that can be exported: one file each, found by where it lies."""
+"""The kinds of models that can be exported: one file each, found by where it lies.
+
+Methods are documented where they are declared, in ``base.py`` and ``layered.py``. An override has a docstring only where it
+has something of its own to say.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ def _all() -> list[type[Architecture]]:
 
 def exportable() -> list[str]:
     """The names of the models that can be exported, in order of the alphabet."""
-    return sorted({model for found in _all() for model in (*found.models, *found.described)})
+    return sorted({model for kind in _all() for model in (*kind.models, *kind.described)})
 
 
 def find(model: str, architecture: str | None) -> type[Architecture] | None:
@@ -29,10 +33,10 @@ def find(model: str, architecture: str | None) -> type[Architecture] | None:
         architecture: the name that the checkpoint's description of the model has; None if there is no description.
     """
     if architecture is not None:
-        return next((found for found in _all() if found.name == architecture), None)
-    return next((found for found in _all() if model in found.models), None)
+        return next((kind for kind in _all() if kind.name == architecture), None)
+    return next((kind for kind in _all() if model in kind.models), None)
 
 
 def reason_against(model: str) -> str | None:
     """Why a model of a known kind is not exported, as the end of a sentence; None where nothing is known."""
-    return next((found.refused[model] for found in _all() if model in found.refused), None)
+    return next((kind.refused[model] for kind in _all() if model in kind.refused), None)

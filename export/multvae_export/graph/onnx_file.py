@@ -15,9 +15,11 @@ import onnx
 import onnx.parser
 from onnx import ModelProto, numpy_helper
 
+from multvae_export.architectures.base import Reasons
 from multvae_export.errors import OptionError
 from multvae_export.graph import forms
-from multvae_export.graph.forms import IO, body
+from multvae_export.graph.body import body
+from multvae_export.graph.forms import IO
 from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.target import Target
 from multvae_export.trained_model import Model
@@ -34,15 +36,6 @@ IR_VERSION = 9
 EXTERNAL_BYTES = 2**31 - 2**20
 #: Smaller constants stay in the graph: shape inference reads them.
 INLINE_BYTES = 1024
-
-
-def _constants(model: Model, target: Target) -> dict[str, Any]:
-    """The initializers by name: the architecture's, and the few numbers and tokens that every graph shares."""
-    architecture = model.architecture
-    values = architecture.constants(target.io, target.precision) | forms.constants(model.n_items)
-    if target.options.names:
-        values |= architecture.option_constants(values, target.precision, target.options)
-    return values | {"tokens": np.array(["", *model.tokens[1:]], dtype=object)}
 
 
 def _label_encoder(node: onnx.NodeProto, model: Model) -> None:
@@ -110,7 +103,7 @@ def check_options(model: Model, target: Target) -> None:
         raise OptionError("--filters does not fit --io=dense, which ranks nothing: its caller leaves out what it likes.")
     if options.reasons and (target.dense or target.by_users):
         raise OptionError(f"--reasons does not fit --io={io}: expected tokens or ids, whose history has items to name.")
-    if options.reasons and architecture.no_reasons_because:
+    if options.reasons and not isinstance(architecture, Reasons):
         raise OptionError(f"--reasons does not fit {model.name}, because {architecture.no_reasons_because}.")
     if options.posterior and not architecture.latent_units:
         raise OptionError(
@@ -139,16 +132,15 @@ def to_onnx(
     """
     _check(model, target, opset, k_default)
     check_options(model, target)
-    text = body(model.architecture, target)
-    domain = ', "com.microsoft": 1' if "com.microsoft" in text else ""
+    nodes = body(model.architecture, target, model.tokens)
+    domain = ', "com.microsoft": 1' if "com.microsoft" in nodes.text else ""
     head = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\n{model.name}'
-    form = forms.with_options(target)
-    proto = onnx.parser.parse_model(f"{head} ({form.inputs}) => ({form.outputs}) {{{text}}}")
+    form = forms.form(target)
+    proto = onnx.parser.parse_model(f"{head} ({form.inputs}) => ({form.outputs}) {{{nodes.text}}}")
     graph = proto.graph
-    constants = _constants(model, target)
     if opset < AXES_AS_INPUT:
-        _set_axes(graph, constants)
-    _add_constants(graph, constants)
+        _set_axes(graph, nodes.constants)
+    _add_constants(graph, nodes.constants)
     if k_default is not None:
         graph.initializer.append(numpy_helper.from_array(np.array([k_default]), "k"))
     for part in graphs(graph):
@@ -186,15 +178,15 @@ def _complete(graph: onnx.GraphProto, model: Model) -> None:
             graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape))
 
 
-def _set_axes(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
+def _set_axes(graph: onnx.GraphProto, values: Mapping[str, Any]) -> None:
     """Write the axes of reductions as attributes, where they are written as inputs."""
     for node in (node for part in graphs(graph) for node in part.node):
         if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and len(node.input) == 2:
             node.attribute.append(onnx.helper.make_attribute("axes", values[node.input.pop()].tolist()))
 
 
-def _add_constants(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
-    """Add the arrays that a node reads; not every form and precision reads all of them."""
+def _add_constants(graph: onnx.GraphProto, values: Mapping[str, Any]) -> None:
+    """Add the constants that a node still reads: :func:`_set_axes` leaves some unread."""
     read = {name for part in graphs(graph) for node in part.node for name in node.input}
     for name, value in values.items():
         if name in read:

@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from multvae_export.architectures.base import HistoryModel, Posterior
 from multvae_export.errors import VerificationError
 from multvae_export.ranking import best, multi_hot
 from multvae_export.target import Target
@@ -181,7 +182,11 @@ class ExportedFile:
     def logits(self, history: np.ndarray, noise: np.ndarray | None) -> Tensor:
         """Torch's scores of all items, [B, C], with the weights that the file stores."""
         clicks = multi_hot(torch.from_numpy(history), self.model.n_items)
-        return self.stored.logits(clicks) if noise is None else self.stored.sampled(clicks, torch.from_numpy(noise))
+        if noise is None:
+            assert isinstance(self.stored, HistoryModel)
+            return self.stored.logits(clicks)
+        assert isinstance(self.stored, Posterior)
+        return self.stored.sampled(clicks, torch.from_numpy(noise))
 
     def _is_listed(self, items: np.ndarray) -> Tensor:
         return multi_hot(torch.from_numpy(items), self.model.n_items) > 0
