@@ -17,6 +17,7 @@ from multvae_export.errors import (
     ExportError,
     FormatVersionError,
     NotACheckpointError,
+    SpecError,
     TokensError,
     UnsafeCheckpointError,
     UnsupportedModelError,
@@ -26,7 +27,7 @@ from multvae_export.exporter import export
 from multvae_export.trained_model import Model, model_of
 
 from tests import hostile
-from tests.archive import Calls, changed, first_format, pack, parts_of, with_pickle
+from tests.archive import Calls, changed, pack, parts_of, with_pickle, without_description
 
 
 @pytest.mark.parametrize("name", [*hostile.PROGRAMS, *hostile.PICKLES])
@@ -83,17 +84,17 @@ def _set(contents: dict[str, Any], part: str, value: Any) -> None:
 
 CHANGES: dict[str, Any] = {
     "wrong shape": lambda c: _set(c, "decoder.2.weight", torch.zeros(20, 7)),
-    "missing layer": lambda c: (first_format(c), c["state_dict"].pop("decoder.0.weight")),
+    "missing layer": lambda c: c["state_dict"].pop("decoder.0.weight"),
     "NaN weight": lambda c: c["state_dict"]["decoder.2.weight"].fill_(torch.nan),
     "a weight that is text": lambda c: _set(c, "encoder.first.weight", "text"),
     "future format": lambda c: c["other_parameter"].update(format_version=99),
-    "no format": lambda c: (first_format(c), c["other_parameter"].pop("format_version")),
+    "no description": without_description,
     "missing tokens": lambda c: c["other_parameter"].pop("item_tokens"),
     "too few tokens": lambda c: c["other_parameter"]["item_tokens"].pop(),
     "equal tokens": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "i1"),
     "no text": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "\ud800"),
     "numbered weights": lambda c: c["state_dict"].__setitem__(7, torch.zeros(1)),
-    "another model": lambda c: first_format(c) or c["config"].final_config_dict.update(model="SASRec"),
+    "another model": lambda c: without_description(c) or c["config"].final_config_dict.update(model="SASRec"),
     "no config": lambda c: c.pop("config"),
     "a huge stride": lambda c: _set(c, "decoder.2.bias", torch.zeros(1).expand(10**12)),
 }
@@ -114,7 +115,7 @@ CHANGES: dict[str, Any] = {
         ("zip bomb", UnsafeCheckpointError, "may be a zip bomb"),
         ("torchscript", UnsafeCheckpointError, "is a TorchScript program"),
         ("wrong shape", WeightsError, "layer 4 of 4 gives 20 units with 20 biases|takes 7|gives 6"),
-        ("missing layer", WeightsError, "the decoder has 1 layers, mlp_hidden_size=\\[6\\] needs 2"),
+        ("missing layer", SpecError, "layer 3 names the weights 'decoder.0.weight', which the checkpoint does not have"),
         ("NaN weight", WeightsError, "the weights decoder.2.weight hold numbers that are not finite"),
         (
             "a weight that is text",
@@ -122,7 +123,7 @@ CHANGES: dict[str, Any] = {
             "the weights encoder.first.weight are a str, expected a tensor of 2 dimensions",
         ),
         ("future format", FormatVersionError, "is of format 99, this exporter knows up to 2: update"),
-        ("no format", FormatVersionError, "has no format_version"),
+        ("no description", SpecError, "the checkpoint of MultVAE has no description of its model: train it again"),
         ("missing tokens", TokensError, "has no item tokens: name the folder"),
         ("too few tokens", TokensError, "there are 20 item tokens with padding, and the model has 21 items"),
         ("equal tokens", TokensError, "two items have the token 'i1': rename one of them"),

@@ -11,7 +11,7 @@ import pkgutil
 
 from multvae_export.architectures.base import Architecture
 
-__all__ = ["Architecture", "exportable", "find", "reason_against"]
+__all__ = ["Architecture", "exportable", "find", "is_described", "reason_against"]
 
 
 def _all() -> list[type[Architecture]]:
@@ -35,6 +35,11 @@ def find(model: str, architecture: str | None) -> type[Architecture] | None:
     if architecture is not None:
         return next((kind for kind in _all() if kind.name == architecture), None)
     return next((kind for kind in _all() if model in kind.models), None)
+
+
+def is_described(model: str) -> bool:
+    """Whether a model's checkpoints have a description, without which it cannot be exported."""
+    return any(model in kind.described for kind in _all())
 
 
 def reason_against(model: str) -> str | None:

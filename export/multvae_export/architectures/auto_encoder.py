@@ -47,8 +47,8 @@ class AutoEncoder(LayeredWithReasons, Posterior):
     """
 
     name: ClassVar[str] = "auto_encoder"
-    models: ClassVar[tuple[str, ...]] = ("MultVAE", "MultDAE", "MultiVAE", "MultiDAE")
-    described: ClassVar[tuple[str, ...]] = ("AutoRec",)
+    models: ClassVar[tuple[str, ...]] = ("MultiVAE", "MultiDAE")
+    described: ClassVar[tuple[str, ...]] = ("MultVAE", "MultDAE", "AutoRec")
     refused: ClassVar[dict[str, str]] = {
         "CDAE": "it has a weight for every user, and a history alone does not say who asks",
         "ItemAutoRec": "it has weights for every user, and a history alone does not say who asks",

@@ -31,8 +31,8 @@ class Architecture(ABC):
 
     Attributes:
         name: the value of ``architecture`` in a checkpoint's description; a class with a name is registered.
-        models: the classes of models that it takes without a description, by name.
-        described: models of the plugin that come with a description, by name.
+        models: RecBole's own models that it takes, which have no description, by the name of their class.
+        described: models of the plugin that it takes, by name; they have a description.
         refused: models that look as if it took them, with the reason why it does not, as the end of a sentence.
         forms: the forms of input and output (``--io``) that it can be written in, the default first.
         precisions: the precisions that its weights can be stored in.
