@@ -1,4 +1,4 @@
-"""A trained model: an architecture with its weights, and what the checkpoint says about where it comes from."""
+"""A trained model: an architecture with its weights, and the names and metrics that its checkpoint has."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         UnsupportedModelError: no architecture takes it.
         SpecError: it is of the plugin's, and has no description.
         FormatVersionError: the plugin that wrote it is newer.
-        ExportError: what :meth:`.Architecture.from_checkpoint` raises.
+        ExportError: see :meth:`.Architecture.from_checkpoint`.
     """
     checkpoint.check_format()
     model, description = checkpoint.model, checkpoint.description
@@ -72,7 +72,7 @@ def model_of(checkpoint: Checkpoint) -> Model:
 
     Raises:
         TokensError: the tokens are missing or do not fit.
-        ExportError: what :func:`architecture_of` raises.
+        ExportError: see :func:`architecture_of`.
     """
     architecture = architecture_of(checkpoint)
     tokens = checkpoint.item_tokens(architecture.n_items)

@@ -1,7 +1,7 @@
-"""The kinds of models that can be exported: one file each, found by where it lies.
+"""The kinds of models that can be exported: one file each, found because it is in this folder.
 
 Methods are documented where they are declared, in ``base.py`` and ``layered.py``. An override has a docstring only where it
-has something of its own to say.
+adds something.
 """
 
 from __future__ import annotations

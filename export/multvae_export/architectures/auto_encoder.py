@@ -19,9 +19,9 @@ from multvae_export.architectures.base import Posterior
 from multvae_export.architectures.description import usual_activations
 from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.graph import filters, last_layer, layers, posterior, reasons, single_layer
+from multvae_export.graph import filters, layers, posterior, reasons, single_layer
 from multvae_export.graph.first_layer import first
-from multvae_export.graph.layers import Layer, StoredNetwork, store_log_variance
+from multvae_export.graph.layers import Layer, StoredLayer, StoredNetwork, store_log_variance
 from multvae_export.graph.nodes import Nodes
 from multvae_export.target import Target
 
@@ -40,9 +40,9 @@ class AutoEncoder(LayeredWithReasons, Posterior):
 
     Attributes:
         layers: the first has a row for every item but the padding item, the last a column for each.
-        activations: what follows each layer, a name of :data:`ACTIVATIONS`; nothing follows the last.
+        activations: the activation after each layer, a name of :data:`ACTIVATIONS`; the last is none.
         norm: whether the clicks are divided by their L2 norm.
-        latent: how many layers come before z.
+        latent: the number of layers before z.
         log_variance: the layer beside the one that gives z, for the logarithm of its variance; None without a posterior.
     """
 
@@ -96,7 +96,7 @@ class AutoEncoder(LayeredWithReasons, Posterior):
 
     @property
     def single(self) -> bool:
-        """Whether one layer is all there is: it reads the history and scores the catalogue."""
+        """Whether there is only one layer, which reads the history and scores the catalogue."""
         return len(self.layers) == 1
 
     def stored(self, target: Target) -> StoredNetwork:
@@ -131,16 +131,12 @@ class AutoEncoder(LayeredWithReasons, Posterior):
         return first(network.layers[0], network.target, self.norm) + cut
 
     def first(self, network: StoredNetwork) -> Nodes:
-        nodes = first(network.layers[0], network.target, self.norm)
-        return nodes + self._first_of_variance(network) if self._samples_first(network) else nodes
+        nodes, variance = first(network.layers[0], network.target, self.norm), self._first_of_variance(network)
+        return nodes + first(variance, network.target, self.norm).renamed("variance_") if variance else nodes
 
-    def _samples_first(self, network: StoredNetwork) -> bool:
-        """Whether the first layer gives the posterior that is sampled. Then it stands twice, also for the variance."""
-        return network.log_variance is not None and self.latent == 1
-
-    def _first_of_variance(self, network: StoredNetwork) -> Nodes:
-        assert network.log_variance
-        return first(network.log_variance, network.target, self.norm).renamed("variance_")
+    def _first_of_variance(self, network: StoredNetwork) -> StoredLayer | None:
+        """The first layer of the variance, if the first layer gives the posterior that is sampled."""
+        return network.log_variance if self.latent == 1 else None
 
     def middle(self, network: StoredNetwork) -> tuple[Nodes, str]:
         nodes, source = Nodes(), "hidden0"
@@ -149,20 +145,19 @@ class AutoEncoder(LayeredWithReasons, Posterior):
             if n:
                 nodes += layers.hidden(layer, before, source)
             if network.log_variance and n == self.latent - 1:
-                nodes += self._sample(network, n, before)
+                nodes += self._sample(network.log_variance, network.target, n, before)
                 source = "sample"
             if operator := ACTIVATIONS[self.activations[n]][0]:
                 nodes += f"    active{n} = {operator}({source})\n"
                 source = f"active{n}"
         return nodes, source
 
-    def _sample(self, network: StoredNetwork, n: int, source: str) -> Nodes:
+    def _sample(self, log_variance: StoredLayer, target: Target, n: int, source: str) -> Nodes:
         """The nodes to ``sample``, beside layer ``n``, which gives the mean and reads ``source``."""
-        assert network.log_variance
         if n:
-            hidden = layers.hidden(network.log_variance, source, "hidden_variance")
+            hidden = layers.hidden(log_variance, source, "hidden_variance")
             return hidden + posterior.sample(f"hidden{n}", "hidden_variance")
-        if not layers.spare_units(self.layers, network.target.precision):
+        if not layers.spare_units(self.layers, target.precision):
             return posterior.sample("hidden0", "variance_hidden0")
         cut = """
     mean_units = Slice(hidden0, from_start, latent_units, axis1)
@@ -171,24 +166,14 @@ class AutoEncoder(LayeredWithReasons, Posterior):
         units = {"latent_units": np.array([self.latent_units])}
         return Nodes(cut, units) + posterior.sample("mean_units", "log_variance_units")
 
-    def last(self, network: StoredNetwork, source: str, output: str) -> Nodes:
-        return last_layer.last(network.layers[-1], network.target, source, output)
-
-    def listed_scores(self, network: StoredNetwork, source: str, ids: str) -> Nodes:
-        return last_layer.listed_scores(network.layers[-1], network.target, source, ids)
-
     def without_each_item(self, network: StoredNetwork) -> Nodes:
         nodes = reasons.without_each_item(network.layers[0], network.target, self.norm)
-        if not self._samples_first(network):
+        variance = self._first_of_variance(network)
+        if variance is None:
             return nodes
-        assert network.log_variance
-        # What the first layer of the variance computed.
-        names = {name: f"variance_{name}" for name in first(network.layers[0], network.target, self.norm).produced}
-        variance = reasons.without_each_item(network.log_variance, network.target, self.norm)
-        return nodes + variance.renamed("variance_", names | {"without_hidden0": "without_variance_hidden0"})
-
-    def score_drops(self, network: StoredNetwork, source: str, without: str, ids: str) -> Nodes:
-        return last_layer.score_drops(network.layers[-1], network.target, source, without, ids)
+        names = {name: f"variance_{name}" for name in first(variance, network.target, self.norm).produced}
+        names |= {"without_hidden0": "without_variance_hidden0"}
+        return nodes + reasons.without_each_item(variance, network.target, self.norm).renamed("variance_", names)
 
     def spec(self) -> dict[str, Any]:
         """The sizes; ``input`` and ``activations`` too unless they are the usual ones, l2 and tanh."""

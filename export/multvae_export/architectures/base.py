@@ -1,7 +1,7 @@
 """What an architecture is: the inference of one kind of model, in torch and as ONNX nodes.
 
-A new kind of model is one new file in this folder. It is found because it lies here. What comes before and after the scores
-is shared: tokens, seen items, the ranking, metadata, the proof against torch, the cost of fewer bits, the benchmark.
+A new kind of model is one new file in this folder, and no other line changes. Everything before and after the scores is
+shared: tokens, seen items, the ranking, metadata, the proof against torch, the cost of fewer bits, the benchmark.
 
 A model derives from :class:`HistoryModel`, which reads a history, or from :class:`UserModel`, which answers for users by
 name; and from :class:`Reasons` and :class:`Posterior` if it has these options.
@@ -136,7 +136,7 @@ class UserModel(Architecture):
 
     @abstractmethod
     def training_history(self) -> Nodes:
-        """The nodes from ``user_id`` to ``ids``, int64 [B, L]: what the users have in training, which is masked; 0 pads."""
+        """The nodes from ``user_id`` to ``ids``, int64 [B, L]: the users' items in training, which are masked; 0 pads."""
 
 
 class Reasons(HistoryModel):

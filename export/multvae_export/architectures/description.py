@@ -68,7 +68,7 @@ def _built(description: dict[str, Any], checkpoint: Checkpoint) -> Described:
     network = tuple(_layer(entry, n, checkpoint) for n, entry in enumerate(entries, 1))
     activations = tuple(_one_of(ACTIVATIONS, entry.get("activation"), "activation") for entry in entries)
     if activations[-1] != "none":
-        raise SpecError(f"the last layer has the activation {activations[-1]}, expected none: what is ranked are logits.")
+        raise SpecError(f"the last layer has the activation {activations[-1]}, expected none: logits are ranked.")
     check_sizes(network)
     n_items = description.get("n_items")
     if n_items != len(network[0][0]) + 1:

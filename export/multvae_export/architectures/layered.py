@@ -8,14 +8,14 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from multvae_export.architectures.base import Architecture, Reasons
-from multvae_export.graph import filters, posterior
+from multvae_export.graph import filters, last_layer, posterior
 from multvae_export.graph.layers import StoredNetwork
 from multvae_export.graph.nodes import Nodes
 from multvae_export.target import Target
 
 
 class Layered(Architecture):
-    """An architecture in three parts: the first layer, what comes between, and the last.
+    """An architecture in three parts: the first layer, the layers between, and the last.
 
     Each part writes nodes from the layers as the file stores them, which are computed once.
     """
@@ -30,15 +30,15 @@ class Layered(Architecture):
 
     @abstractmethod
     def middle(self, network: StoredNetwork) -> tuple[Nodes, str]:
-        """The nodes from ``hidden0`` to what the last layer reads, and the name of this."""
+        """The nodes from ``hidden0`` to the input of the last layer, and the name of that input."""
 
-    @abstractmethod
     def last(self, network: StoredNetwork, source: str, output: str) -> Nodes:
-        """The nodes from what the last layer reads, ``source``, to the scores of all items, [B, C]."""
+        """The nodes from the input of the last layer, ``source``, to the scores of all items, [B, C]."""
+        return last_layer.last(network.layers[-1], network.target, source, output)
 
-    @abstractmethod
     def listed_scores(self, network: StoredNetwork, source: str, ids: str) -> Nodes:
-        """The nodes from what the last layer reads to ``listed_scores`` of some items, int64 [B, M] -> float32 [B, M]."""
+        """The nodes from the input of the last layer to ``listed_scores`` of some items, int64 [B, M] -> float32 [B, M]."""
+        return last_layer.listed_scores(network.layers[-1], network.target, source, ids)
 
     def graph(self, target: Target, output: str) -> Nodes:
         return self.graph_of(self.stored(target), output)
@@ -62,16 +62,16 @@ class LayeredWithReasons(Layered, Reasons):
     def without_each_item(self, network: StoredNetwork) -> Nodes:
         """After the nodes of :meth:`first`: ``without_hidden0``, of every history without each of its items, [B * L, H]."""
 
-    @abstractmethod
     def score_drops(self, network: StoredNetwork, source: str, without: str, ids: str) -> Nodes:
         """The nodes to ``score_drop``, by how much each score drops without each item of the history, [B, k, L].
 
         Args:
             network: the layers as the file stores them.
-            source: what the last layer reads of the histories.
-            without: what it reads of the histories without each of their items.
+            source: the input of the last layer for the histories.
+            without: its input for the histories without each of their items.
             ids: the returned items, int64 [B, k].
         """
+        return last_layer.score_drops(network.layers[-1], network.target, source, without, ids)
 
     def graph_with_reasons(self, target: Target, output: str, ids: str) -> tuple[Nodes, Nodes]:
         network = self.stored(target)

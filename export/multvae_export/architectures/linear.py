@@ -4,9 +4,9 @@ RecBole's EASE (Steck, WWW 2019), SLIMElastic (Ning and Karypis, ICDM 2011), ADM
 (Aiolli, RecSys 2013), and models whose description names a ``similarity`` among their weights. ``C`` items of the catalogue
 with the padding item, whose row and column of B are left out.
 
-B is stored whole, as a network of a single layer, or as the list of its entries where that takes at most an eighth of the
-bytes (:data:`DENSE_BYTES`). On the CPU a batch of 16 histories then takes half the time or less; one history alone takes up
-to 0.1 ms more on small catalogues and the same on large ones.
+B is stored whole, as a network of a single layer, or as the list of its entries if that takes at most an eighth of the bytes
+(:data:`DENSE_BYTES`). On the CPU a batch of 16 histories then takes half the time or less. One history alone takes up to
+0.1 ms more on small catalogues and the same on large ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from multvae_export.target import Target
 
 #: Entries of a chunk, and the bytes of an entry: its column as int32, its weight as float32.
 WIDTH, ENTRY_BYTES = 32, 8
-#: B is stored whole where its entries would take more than this share of that.
+#: B is stored whole if its entries would take more than this share of its bytes.
 DENSE_BYTES = 1 / 8
 
 #: The items of all histories, one after the other, each with the chunks of its row of B; ``item_of_chunk`` is the place of
@@ -136,7 +136,7 @@ class SparseLinear(Reasons):
     """
 
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    why_not: ClassVar[str] = "half of what a sparse similarity takes are the places of its entries"
+    why_not: ClassVar[str] = "the places of its entries are half the size of a sparse similarity"
 
     entries: Entries
     offset: Tensor
@@ -182,7 +182,7 @@ class SparseLinear(Reasons):
 
 
 def chunked(entries: Entries, n_items: int) -> dict[str, np.ndarray]:
-    """The entries cut into chunks of WIDTH, a row's one after the other; what is missing in its last one is zeros.
+    """The entries cut into chunks of WIDTH, those of a row one after the other; zeros fill the last chunk of a row.
 
     Returns:
         ``chunk_count`` and ``first_chunk``, int64 [C], and ``table_columns``, int32, and ``table_weights``, float32,
@@ -201,7 +201,7 @@ def chunked(entries: Entries, n_items: int) -> dict[str, np.ndarray]:
 
 
 def stored(similarity: Tensor | Entries, offset: Tensor) -> Architecture:
-    """The model of a similarity [C, C] and an offset [C], in the form that its size asks for."""
+    """The model of a similarity [C, C] and an offset [C], stored whole or as entries, whichever fits its size."""
     n_items = len(similarity)
     entries = similarity if isinstance(similarity, Entries) else _entries(similarity)
     real = (entries.rows > 0) & (entries.columns > 0) & (entries.weights != 0)

@@ -53,15 +53,15 @@ class MacridVAE(LayeredWithReasons):
         items = normalize(checkpoint.tensor("item_embedding.weight", 2)[1:])
         facets = normalize(checkpoint.tensor("k_embedding.weight", 2))
         names = [n.removesuffix(".weight") for n in checkpoint.weights if n.startswith("encoder.") and n.endswith(".weight")]
-        found = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
-        if not found or items.shape[1] != facets.shape[1]:
+        network = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
+        if not network or items.shape[1] != facets.shape[1]:
             raise WeightsError("the checkpoint of MacridVAE has no encoder, or items and facets of different sizes.")
-        found[0] = (found[0][0][1:], found[0][1])
-        # The first half of what the encoder gives is the mean.
-        found[-1] = (found[-1][0][:, : items.shape[1]], found[-1][1][: items.shape[1]])
-        found.append((items.T / tau, torch.zeros(len(items))))
-        layers.check_sizes(tuple(found))
-        return cls(tuple(found), torch.log_softmax(items @ facets.T / tau, dim=1))
+        network[0] = (network[0][0][1:], network[0][1])
+        # The first half of the encoder's outputs is the mean.
+        network[-1] = (network[-1][0][:, : items.shape[1]], network[-1][1][: items.shape[1]])
+        network.append((items.T / tau, torch.zeros(len(items))))
+        layers.check_sizes(tuple(network))
+        return cls(tuple(network), torch.log_softmax(items @ facets.T / tau, dim=1))
 
     @property
     def n_items(self) -> int:
@@ -79,7 +79,7 @@ class MacridVAE(LayeredWithReasons):
         return replace(self, layers=layers.rounded(self.layers, precision))
 
     def stored(self, target: Target) -> StoredNetwork:
-        # The padding item's score becomes -inf in the end: nothing is computed with it on the way.
+        # The padding item's score becomes -inf only at the end: an infinite bias would spoil the sums of exponentials.
         return StoredNetwork(target, layers.store(self.layers, target, padding=0))
 
     def first(self, network: StoredNetwork) -> Nodes:
@@ -163,7 +163,7 @@ class MacridVAE(LayeredWithReasons):
         shares = self._padded_log_shares.T
         shape = np.array([-1, len(shares), self.n_items])
         constants = {"facets_shape": shape, "log_shares": shares, "padding": self._padding}
-        return last_layer.last(network.layers[-1], network.target, source, "products") + Nodes(text, constants)
+        return super().last(network, source, "products") + Nodes(text, constants)
 
     def listed_scores(self, network: StoredNetwork, source: str, ids: str) -> Nodes:
         return self._item_scores(network, source, ids, "listed")
@@ -219,7 +219,7 @@ class MacridVAE(LayeredWithReasons):
         return nodes + click_norm_without() + Nodes(text, {layer.bias: bias, **shape})
 
     def score_drops(self, network: StoredNetwork, source: str, without: str, ids: str) -> Nodes:
-        """The scores are no linear function of what the last layer reads: they are computed with and without each item."""
+        """The scores are not linear in z, so they are computed with the whole history and without each item."""
         text = f"""
     without_shape = Concat <axis: int = 0> (batch_shape, flat_shape, last_units)
     without_rows = Reshape({without}, without_shape)

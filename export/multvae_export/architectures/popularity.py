@@ -18,7 +18,7 @@ from multvae_export.target import Target
 
 @dataclass(frozen=True)
 class Popularity(HistoryModel):
-    """The same scores for everybody; only what was seen differs.
+    """The same scores for every user; only the seen items differ.
 
     Attributes:
         scores: of each item, [C]; the padding item's is -inf.

@@ -17,19 +17,19 @@ from multvae_export.architectures.base import Posterior
 from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
-from multvae_export.graph import last_layer, layers, posterior, reasons
+from multvae_export.graph import layers, posterior, reasons
 from multvae_export.graph.first_layer import first
 from multvae_export.graph.layers import Layer, StoredNetwork, store_log_variance
 from multvae_export.graph.nodes import Nodes
 from multvae_export.target import Target
 
-#: Layers of the encoder before the mean, and what RecBole adds to the variance that LayerNorm divides by.
+#: Layers of the encoder before the mean, and RecBole's epsilon of LayerNorm.
 DEPTH, EPSILON = 5, 0.1
 
 
 @dataclass(frozen=True)
 class RecVAE(LayeredWithReasons, Posterior):
-    """RecVAE, of which ranking needs the mean of the posterior only, unless a sample is asked for.
+    """RecVAE. Ranking needs only the mean of the posterior, unless a file has ``posterior``.
 
     Attributes:
         layers: five of the encoder, the mean, the decoder. The first has a row for every item but the padding item, the last
@@ -48,17 +48,17 @@ class RecVAE(LayeredWithReasons, Posterior):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> RecVAE:
         names = [*(f"encoder.fc{n}" for n in range(1, DEPTH + 1)), "encoder.fc_mu", "decoder", "encoder.fc_logvar"]
-        found = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
-        log_variance = found.pop()
+        network = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
+        log_variance = network.pop()
         norms = tuple(
             (checkpoint.tensor(f"encoder.ln{n}.weight", 1), checkpoint.tensor(f"encoder.ln{n}.bias", 1))
             for n in range(1, DEPTH + 1)
         )
         # The padding item's units, the first at both ends, are cut off.
-        found[0] = (found[0][0][1:], found[0][1])
-        found[-1] = (found[-1][0][:, 1:], found[-1][1][1:])
-        _check_sizes(found, norms, log_variance)
-        return cls(tuple(found), norms, log_variance)
+        network[0] = (network[0][0][1:], network[0][1])
+        network[-1] = (network[-1][0][:, 1:], network[-1][1][1:])
+        _check_sizes(network, norms, log_variance)
+        return cls(tuple(network), norms, log_variance)
 
     @property
     def n_items(self) -> int:
@@ -139,27 +139,18 @@ class RecVAE(LayeredWithReasons, Posterior):
         log_variance = layers.hidden(network.log_variance, f"block{DEPTH - 1}", "hidden_variance")
         return mean + log_variance + posterior.sample(f"hidden{DEPTH}", "hidden_variance")
 
-    def last(self, network: StoredNetwork, source: str, output: str) -> Nodes:
-        return last_layer.last(network.layers[-1], network.target, source, output)
-
-    def listed_scores(self, network: StoredNetwork, source: str, ids: str) -> Nodes:
-        return last_layer.listed_scores(network.layers[-1], network.target, source, ids)
-
     def without_each_item(self, network: StoredNetwork) -> Nodes:
         return reasons.without_each_item(network.layers[0], network.target, norm=True)
-
-    def score_drops(self, network: StoredNetwork, source: str, without: str, ids: str) -> Nodes:
-        return last_layer.score_drops(network.layers[-1], network.target, source, without, ids)
 
     def spec(self) -> dict[str, Any]:
         return {"sizes": [self.n_items - 1, *(len(bias) for _, bias in self.layers)]}
 
 
-def _check_sizes(found: list[Layer], norms: tuple[Layer, ...], log_variance: Layer) -> None:
-    items, units, latent = len(found[0][0]), found[0][0].shape[1], found[-1][0].shape[0]
+def _check_sizes(network: list[Layer], norms: tuple[Layer, ...], log_variance: Layer) -> None:
+    items, units, latent = len(network[0][0]), network[0][0].shape[1], network[-1][0].shape[0]
     expected = [(items, units), *[(units, units)] * (DEPTH - 1), (units, latent), (latent, items)]
     expected.append((units, latent))
-    shapes = [tuple(weight.shape) for weight, _ in [*found, log_variance]]
-    biases = [len(bias) for _, bias in [*found, log_variance]] + [len(part) for norm in norms for part in norm]
+    shapes = [tuple(weight.shape) for weight, _ in [*network, log_variance]]
+    biases = [len(bias) for _, bias in [*network, log_variance]] + [len(part) for norm in norms for part in norm]
     if items < 1 or shapes != expected or biases != [shape[1] for shape in expected] + [units] * 2 * DEPTH:
         raise WeightsError(f"the layers of RecVAE have the shapes {shapes}, expected {expected} with biases that fit.")

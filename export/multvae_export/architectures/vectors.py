@@ -1,8 +1,8 @@
 """Models with one vector for each user and one for each item, ranked by their product: RecBole's BPR, LightGCN, SimpleX, ...
 
-Such a file answers for the users of the training data, by name, and masks what they have in training. Users, their history
-and the vectors come from RecBole's model, rebuilt from the data set: what it multiplies last is what it ranks by. A model
-whose scores are not that product for every user is refused.
+Such a file answers for the users of the training data, by name, and masks the items they have in training. Users, their
+history and the vectors come from RecBole's model, rebuilt from the data set: the last product that it computes for a user is
+the score that it ranks by. A model whose scores are not that product for every user is refused.
 
 ``U`` users and ``C`` items with RecBole's padding, ``D`` of a vector, ``N`` interactions of the training data.
 """
@@ -24,14 +24,14 @@ from multvae_export.architectures.base import UserModel
 from multvae_export.architectures.layered import Layered
 from multvae_export.checkpoint.contents import Checkpoint, check_tokens
 from multvae_export.errors import UnsupportedModelError, WeightsError
-from multvae_export.graph import last_layer, layers
+from multvae_export.graph import layers
 from multvae_export.graph.first_layer import first
 from multvae_export.graph.layers import Layer, StoredNetwork
 from multvae_export.graph.nodes import Nodes
 from multvae_export.target import Target
 
 PRODUCTS = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)
-#: Scores that a batch of users may take, and how far, of the largest score, they may be from the product's.
+#: The most scores of a batch of users, and the allowed difference from the product, as a share of the largest score.
 BATCH_SCORES, TOLERANCE = 2**24, 1e-5
 
 #: The training history of each user, cut out of the list of all: [B, longest]. An unknown user, id 0, has none.
@@ -122,7 +122,7 @@ class Vectors(Layered, UserModel):
         constants = {
             "first_click_of_user": begin[:-1],
             "number_of_clicks": np.diff(begin),
-            # One more, so that there is one where nobody has any.
+            # One entry more: never empty.
             "table_history": np.append(self.history.numpy(), 0).astype(np.int32),
             "last_place": np.array([len(self.history)]),
         }
@@ -143,11 +143,11 @@ class Vectors(Layered, UserModel):
         return Nodes(), "hidden0"
 
     def last(self, network: StoredNetwork, source: str, output: str) -> Nodes:
-        nodes = last_layer.last(network.layers[1], network.target, source, "product_scores")
+        nodes = super().last(network, source, "product_scores")
         return nodes + f"    {output} = Where(is_known_user, product_scores, minus_infinity)\n"
 
     def listed_scores(self, network: StoredNetwork, source: str, ids: str) -> Nodes:
-        nodes = last_layer.listed_scores(network.layers[1], network.target, source, ids)
+        nodes = super().listed_scores(network, source, ids)
         nodes = nodes.renamed("", {"listed_scores": "listed_product_scores"})
         return nodes + "    listed_scores = Where(is_known_user, listed_product_scores, minus_infinity)\n"
 
@@ -163,18 +163,18 @@ class Vectors(Layered, UserModel):
         length = begin.diff()
 
         def scores(users: Tensor) -> Tensor:
-            found = pad(table[users - 1] @ items, (1, 0), value=-torch.inf)
-            own = length[users]
-            row = torch.repeat_interleave(torch.arange(len(users), device=device), own)
-            place = torch.arange(len(row), device=device) - torch.repeat_interleave(own.cumsum(0) - own, own)
-            found[row, history[begin[users][row] + place]] = -torch.inf
-            return found
+            logits = pad(table[users - 1] @ items, (1, 0), value=-torch.inf)
+            clicks = length[users]
+            row = torch.repeat_interleave(torch.arange(len(users), device=device), clicks)
+            place = torch.arange(len(row), device=device) - torch.repeat_interleave(clicks.cumsum(0) - clicks, clicks)
+            logits[row, history[begin[users][row] + place]] = -torch.inf
+            return logits
 
         return scores
 
 
 class _Watch(TorchFunctionMode):
-    """Keeps what is multiplied while it is active: (left [B, D], right [D, C], product)."""
+    """Keeps every product of two matrices while it is active: (left [B, D], right [D, C], product)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,15 +203,15 @@ def vectors(model: Any, name: str) -> tuple[Tensor, Tensor]:
         common = right
     if common is None:
         raise WeightsError(f"the checkpoint of {name} has no users.")
-    found = torch.cat(rows).detach().float(), common.detach().float()
-    if not all(part.isfinite().all() for part in found):
+    left, right = torch.cat(rows).detach().float(), common.detach().float()
+    if not (left.isfinite().all() and right.isfinite().all()):
         raise WeightsError(f"the vectors of {name} hold numbers that are not finite: the training diverged.")
-    return found[0].contiguous(), found[1].contiguous()
+    return left.contiguous(), right.contiguous()
 
 
 @torch.no_grad()
 def _factors(model: Any, users: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """What was multiplied to give the scores of a batch of users, if anything was."""
+    """The two factors whose product is the scores of a batch of users."""
     with _Watch() as watch:
         try:
             scores = model.full_sort_predict({model.USER_ID: users}).view(len(users), -1)

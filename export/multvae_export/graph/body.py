@@ -1,4 +1,4 @@
-"""All nodes of a graph: from the history to what a model reads, the model's own, and from its scores to the ranking.
+"""All nodes of a graph: from the history to the input of a model, those of the model, and from its scores to the ranking.
 
 ``B`` histories, ``L`` their padded length, ``C`` items of the catalogue with the padding item (id 0).
 """
@@ -62,7 +62,7 @@ def body(architecture: Architecture, target: Target, tokens: tuple[str, ...]) ->
 
 
 def _history(architecture: Architecture, target: Target, n_items: int) -> Nodes:
-    """The nodes from the inputs to what an architecture reads: see :meth:`.Architecture.graph`."""
+    """The nodes from the inputs of the graph to those of an architecture: see :meth:`.Architecture.graph`."""
     nodes, ids = Nodes(), "ids"
     if isinstance(architecture, UserModel):
         nodes += Nodes("    user_id = LabelEncoder(user)\n") + architecture.training_history()

@@ -35,7 +35,7 @@ class Form:
 
     Attributes:
         inputs, outputs: in ONNX's text form.
-        docs: what each of them is, by name; the first output's also describes the file.
+        docs: the documentation of each of them, by name; that of the first output also describes the file.
     """
 
     inputs: str

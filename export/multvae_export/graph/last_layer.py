@@ -130,8 +130,8 @@ def score_drops(layer: StoredLayer, target: Target, source: str, without: str, i
     Args:
         layer: the last layer.
         target: what the file is to be.
-        source: what the layer reads of the histories, [B, H].
-        without: what it reads of the histories without each of their items, [B * L, H].
+        source: the input of the layer for the histories, [B, H].
+        without: its input for the histories without each of their items, [B * L, H].
         ids: the returned items, int64 [B, k].
     """
     text = f"""

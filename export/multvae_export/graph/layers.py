@@ -2,7 +2,7 @@
 
 The *first* layer reads the history (:mod:`.first_layer`), *hidden* layers stand between, the *last* scores the catalogue
 (:mod:`.last_layer`). A network of a *single* layer does both (:mod:`.single_layer`). What each precision stores is in
-:mod:`.quantise`; what the graph then computes:
+:mod:`.quantise`; how the graph computes with it:
 
 - ``fp16``: the two products with the catalogue in half precision, for CUDA. On a CPU onnxruntime widens the weights when it
   loads them: half the file, the speed of fp32.
@@ -72,7 +72,7 @@ class StoredNetwork:
     """The layers of a model as a file stores them.
 
     Attributes:
-        target: what the file is to be.
+        target: the form, the precision and the options of the file.
         layers: in order, from the one that reads the history to the one that scores the catalogue.
         log_variance: the layer beside the one that gives the mean of a posterior, in a file with ``posterior``.
     """

@@ -56,7 +56,7 @@ class Nodes:
 
     @property
     def produced(self) -> set[str]:
-        """The names of what the nodes compute."""
+        """The names of the tensors that the nodes compute."""
         return {name.strip() for names in _PRODUCED.findall(self.text) for name in names.split(",")}
 
     def renamed(self, prefix: str, names: Mapping[str, str] | None = None) -> Nodes:

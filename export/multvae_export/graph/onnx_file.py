@@ -100,14 +100,14 @@ def check_options(model: Model, target: Target) -> None:
     """
     architecture, io, options = model.architecture, target.io, target.options
     if options.filters and target.dense:
-        raise OptionError("--filters does not fit --io=dense, which ranks nothing: its caller leaves out what it likes.")
+        raise OptionError("--filters does not fit --io=dense, which returns all scores: filter them in your program.")
     if options.reasons and (target.dense or target.by_users):
         raise OptionError(f"--reasons does not fit --io={io}: expected tokens or ids, whose history has items to name.")
     if options.reasons and not isinstance(architecture, Reasons):
         raise OptionError(f"--reasons does not fit {model.name}, because {architecture.no_reasons_because}.")
     if options.posterior and not architecture.latent_units:
         raise OptionError(
-            f"--posterior does not fit {model.name}, which has none that is exported: expected MultVAE, MultiVAE or RecVAE."
+            f"--posterior does not fit {model.name}, whose posterior is not exported: expected MultVAE, MultiVAE or RecVAE."
         )
 
 
@@ -121,7 +121,7 @@ def to_onnx(
     """Write the graph of a model.
 
     Args:
-        model: what to export.
+        model: the model to export.
         target: the form, the precision and the options of the file.
         opset: 16, 17 or 18.
         k_default: the value of ``k`` for a caller who gives none; None makes ``k`` required.
@@ -147,16 +147,22 @@ def to_onnx(
         _complete(part, model)
         for node in part.node if target.options.names else ():
             node.name = node.output[0]  # For onnxruntime's messages: lists of different batches do not fit together.
+    _document(proto, model, target)
+    onnx.helper.set_model_props(proto, _metadata(model, target, metadata or {}))
+    return proto
+
+
+def _document(proto: ModelProto, model: Model, target: Target) -> None:
+    """Describe the file, its inputs and its outputs, and state the sizes that are known."""
+    docs, graph = forms.form(target).docs, proto.graph
     for value in (*graph.input, *graph.output):
-        value.doc_string = form.docs[value.name]
+        value.doc_string = docs[value.name]
         if target.dense and value.name != "noise":
             value.type.tensor_type.shape.dim[1].dim_value = model.n_items
         if value.name == "noise":
             value.type.tensor_type.shape.dim[1].dim_value = model.architecture.latent_units
     proto.producer_name = "multvae-export"
-    proto.doc_string = f"{model.name} trained on {model.dataset}: {form.docs[graph.output[0].name]}"
-    onnx.helper.set_model_props(proto, _metadata(model, target, metadata or {}))
-    return proto
+    proto.doc_string = f"{model.name} trained on {model.dataset}: {docs[graph.output[0].name]}"
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -31,7 +31,7 @@ class Stored:
 
     Attributes:
         values: the weights as stored.
-        scale: what they are multiplied by, float32; None where they stand for themselves.
+        scale: their factor, float32; None if they have none.
         widened: the float32 weights that they stand for, in the shape of the original.
     """
 
@@ -85,7 +85,7 @@ def _rounded(weight: np.ndarray, axis: int, limit: int) -> Stored:
 
 
 def _four_bit_scale(weight: np.ndarray, axis: int) -> np.ndarray:
-    """The number of largest magnitude becomes -8: there is no +8, so the scale carries its sign."""
+    """The number of largest magnitude becomes -8. There is no +8, so the scale has the sign."""
     where = np.abs(weight).argmax(axis=axis, keepdims=True)
     extreme = np.take_along_axis(weight, where, axis=axis)
     return np.where(extreme != 0, extreme / -8, 1).astype(np.float32)

@@ -1,6 +1,6 @@
-"""The proof that a written file does what the model does: every check must pass before the file counts.
+"""The proof that a written file does what the model does: every check must pass before the file is published.
 
-Each check returns the figures that the tool prints, or raises :class:`VerificationError` with both values.
+Each check returns the figures that the command prints, or raises :class:`VerificationError` with both values.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class ExportedFile:
     Args:
         path: the file.
         model: the model that it was made from.
-        target: what the file was to be.
+        target: the form, the precision and the options of the file.
         opset: the opset that it was written in.
         atol: the largest allowed difference of a score from torch's.
 
@@ -112,7 +112,7 @@ class ExportedFile:
         self.stored = model.architecture if whole else model.architecture.rounded(target.precision)
         try:
             self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
+        except Exception as error:  # onnxruntime raises types of its own.
             raise VerificationError(f"onnxruntime cannot open the file: {error}") from error
         self.proto = onnx.load(path, load_external_data=False)
         self.request_tokens = _tokens_by_id(model.architecture.user_tokens or model.tokens)

@@ -13,18 +13,18 @@ from multvae_export.verification.comparison import check_case, head
 from multvae_export.verification.exported_file import Case, ExportedFile
 
 Check = Callable[[ExportedFile], str]
-#: Histories that reasons are proved on, and their length: brute force takes one more pass through torch for each item.
+#: How many histories reasons are proved on, and their length: brute force runs torch once more for each item.
 HISTORIES, LENGTH = 4, 30
 
 
 def checks(options: Options) -> tuple[tuple[str, Check], ...]:
-    """The words of the report and the check, for each option that is on."""
-    every = {
+    """The checks of the options that are on, each with its name in the report."""
+    by_option = {
         "filters": ("filters equal masking", check_filters),
         "reasons": ("reasons equal brute force", check_reasons),
         "posterior": ("samples equal torch", check_posterior),
     }
-    return tuple(every[name] for name in options.names)
+    return tuple(by_option[name] for name in options.names)
 
 
 def _requests(file: ExportedFile, rng: np.random.Generator, rows: int, length: int) -> np.ndarray:
@@ -64,20 +64,20 @@ def filter_cases(file: ExportedFile) -> Iterator[Case]:
 
 
 def check_filters(file: ExportedFile) -> str:
-    """Excluded items, and items to rank alone, against masking of torch's scores."""
-    found = [check_case(file, case) for case in filter_cases(file)]
-    return f"{len(found)} kinds of lists, largest score difference {max(found):.1e}"
+    """Excluded items, and the only items to rank, against masking of torch's scores."""
+    differences = [check_case(file, case) for case in filter_cases(file)]
+    return f"{len(differences)} kinds of lists, largest score difference {max(differences):.1e}"
 
 
 def reason_cases(file: ExportedFile) -> Iterator[Case]:
     """Histories of every kind that reasons are proved on."""
     rng = np.random.default_rng(3)
     n_items = file.model.n_items
-    one = rng.integers(1, n_items, (1, 1))
+    item = rng.integers(1, n_items, (1, 1))
     yield Case("empty history", np.zeros((1, 1), np.int64), 5)
     yield Case("history of length zero", np.zeros((2, 0), np.int64), 5)
-    yield Case("history of one item", one, 10)
-    yield Case("repeated, unknown and padded items", np.array([[*one[0], 0, -1, *one[0], *one[0]]]), 5)
+    yield Case("history of one item", item, 10)
+    yield Case("repeated, unknown and padded items", np.array([[*item[0], 0, -1, *item[0], *item[0]]]), 5)
     yield Case("some histories", _requests(file, rng, HISTORIES, LENGTH), 10)
     short = np.arange(1, max(2, n_items - 2))[None, :LENGTH]
     yield Case("fewer items than k", short, n_items)
@@ -104,14 +104,14 @@ def _check_reasons(file: ExportedFile, case: Case) -> float:
     worst = 0.0
     for row, history in enumerate(case.history):
         known = np.unique(history[(history > 0) & (history < file.model.n_items)])
-        wanted = _brute_force(file, case, row, known)[:, items[row]]
-        for item, want in zip(known, wanted, strict=True):
-            own = reasons[row][:, history == item]
-            found, want = own.sum(axis=1), np.where(items[row] > 0, want, 0)
-            difference = float(np.abs(found - want).max(initial=0))
-            if difference > allowed[row, 0] or (np.count_nonzero(own, axis=1) > 1).any():
+        expected = np.where(items[row] > 0, _brute_force(file, case, row, known)[:, items[row]], 0)
+        for item, rises in zip(known, expected, strict=True):
+            at_positions = reasons[row][:, history == item]
+            total = at_positions.sum(axis=1)
+            difference = float(np.abs(total - rises).max(initial=0))
+            if difference > allowed[row, 0] or (np.count_nonzero(at_positions, axis=1) > 1).any():
                 raise VerificationError(
-                    f"{case.name}: item {item} raises the scores by {found[:5]}, expected {want[:5]} at one place"
+                    f"{case.name}: item {item} raises the scores by {total[:5]}, expected {rises[:5]} at one position"
                 )
             worst = max(worst, difference)
         if reasons[row][:, ~np.isin(history, known)].any():
@@ -134,13 +134,13 @@ def _noise(file: ExportedFile, rng: np.random.Generator, rows: int) -> np.ndarra
 
 
 def check_posterior(file: ExportedFile) -> str:
-    """The same noise in torch; and noise that is not finite gets no item, without harm to the other rows."""
+    """The same noise in torch; noise that is not finite gets no item, and changes no other row."""
     rng = np.random.default_rng(5)
     history = _requests(file, rng, 8, 20)
     case = Case("samples of the posterior", history, 10, noise=_noise(file, rng, 8))
     worst = check_case(file, case)
-    one = Case("the same noise for all", history, 10, noise=_noise(file, rng, 1))
-    worst = max(worst, check_case(file, one))
+    shared = Case("the same noise for all", history, 10, noise=_noise(file, rng, 1))
+    worst = max(worst, check_case(file, shared))
     _check_not_finite(file, case)
     return f"{2 * len(history)} histories, largest score difference {worst:.1e}; noise that is not finite gets no item"
 
@@ -151,8 +151,8 @@ def _check_not_finite(file: ExportedFile, case: Case) -> None:
         noise = case.noise.copy()
         noise[::2, -1] = value
         items, scores, *_ = file.run(replace(case, noise=noise))
-        nothing = np.isnan(scores) if file.target.dense else np.isneginf(scores) & (items == 0)
-        if not nothing[::2].all():
+        is_unranked = np.isnan(scores) if file.target.dense else np.isneginf(scores) & (items == 0)
+        if not is_unranked[::2].all():
             raise VerificationError(f"noise of {value} gives the scores {head(scores)}, expected no item")
         if not np.array_equal(scores[1::2], file.run(case)[1][1::2]):
-            raise VerificationError(f"noise of {value} in a row changes the scores of others, expected only its own")
+            raise VerificationError(f"noise of {value} in a row changes the scores of another row, expected the same")
