@@ -19,6 +19,7 @@ from multvae_export.architectures.macridvae import MacridVAE
 from multvae_export.architectures.popularity import Popularity
 from multvae_export.architectures.recvae import DEPTH, RecVAE
 from multvae_export.benchmark import command as benchmark
+from multvae_export.benchmark import measure
 from multvae_export.errors import OptionError
 from multvae_export.graph import onnx_file
 from multvae_export.graph.layers import Layer
@@ -141,8 +142,8 @@ def test_a_history_of_length_zero_is_an_empty_one_for_every_user(kind: str) -> N
 def test_eager_torch_is_the_same_model(kind: str) -> None:
     architecture = KINDS[kind](N)
     history = np.array([[1, 2, 3], [4, 0, 0], [0, 0, 0]])
-    _, scores = benchmark.Eager(architecture, "cpu")(history)
-    wanted = best(architecture.answer(torch.from_numpy(history)), benchmark.TOP)[1]
+    _, scores = measure.Eager(architecture, "cpu")(history)
+    wanted = best(architecture.answer(torch.from_numpy(history)), measure.TOP)[1]
     torch.testing.assert_close(scores, wanted, atol=1e-5, rtol=0)
 
 
@@ -151,8 +152,8 @@ def test_eager_torch_is_the_same_model(kind: str) -> None:
 def test_benchmark_measures_every_architecture(
     kind: str, io: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "LEAST", 1)
-    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    monkeypatch.setattr(measure, "LEAST", 1)
+    monkeypatch.setattr(measure, "WARM_SECONDS", 0)
     written(kind, io)
     assert benchmark.main(["model.onnx", "--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2"]) == 0
     assert f"| model.onnx | {io} fp32 | CPU | 2 |" in capsys.readouterr().out

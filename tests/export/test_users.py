@@ -10,6 +10,7 @@ import pytest
 import torch
 from multvae_export.architectures.vectors import Vectors, vectors
 from multvae_export.benchmark import command as benchmark
+from multvae_export.benchmark import measure
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, TokensError, UnsupportedModelError, VerificationError, WeightsError
 from multvae_export.exporter import export
@@ -137,8 +138,8 @@ def test_fewer_bits_are_measured_over_users(small: dict[str, Path]) -> None:
 
 
 def test_benchmark_asks_for_users(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(benchmark, "LEAST", 1)
-    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    monkeypatch.setattr(measure, "LEAST", 1)
+    monkeypatch.setattr(measure, "WARM_SECONDS", 0)
     written()
     flags = ("--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2")
     assert benchmark.main(["model.onnx", *flags]) == 0
@@ -148,8 +149,8 @@ def test_benchmark_asks_for_users(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_benchmark_compares_with_torch(
     small: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "LEAST", 1)
-    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    monkeypatch.setattr(measure, "LEAST", 1)
+    monkeypatch.setattr(measure, "WARM_SECONDS", 0)
     path, folder = str(small["BPR"]), str(small["BPR"].parent)
     export(path, "model.onnx", dataset_path=folder, check=False)
     flags = ("--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2", "--checkpoint", path)
