@@ -141,17 +141,13 @@ class MacridVAE(LayeredWithReasons):
             nodes += f"    active{n - 1} = Tanh({source})\n"
             source = f"hidden{n}"
             nodes += layers.hidden(layer, f"active{n - 1}", source)
-        return (
-            nodes
-            + f"""
+        return nodes + Nodes(f"""
     latent_square = Mul({source}, {source})
     latent_square_sum = ReduceSum <keepdims: int = 1> (latent_square, axis1)
     latent_norm = Sqrt(latent_square_sum)
     latent_divisor = Max(latent_norm, tiny)
     latent = Div({source}, latent_divisor)
-""",
-            "latent",
-        )
+"""), "latent"
 
     def last(self, network: StoredNetwork, source: str, output: str) -> Nodes:
         text = f"""
@@ -195,9 +191,7 @@ class MacridVAE(LayeredWithReasons):
         if target.scaled:
             nodes += "    scaled_plain_click = Mul(click, row_scale)\n"
             click = "scaled_plain_click"
-        nodes += (
-            reasons.contributions(target, click)
-            + """
+        nodes += reasons.contributions(target, click) + Nodes("""
     contribution_row = Unsqueeze(contribution, axis1)
     share_column = Unsqueeze(facet_shares, axis3)
     facet_contribution = Mul(share_column, contribution_row)
@@ -205,8 +199,7 @@ class MacridVAE(LayeredWithReasons):
     undivided_sums = Mul(facet_sums, norm_column)
     undivided_sums_row = Unsqueeze(undivided_sums, axis2)
     sums_without = Sub(undivided_sums_row, facet_contribution)
-"""
-        )
+""")
         text = f"""
     norm_without_row = Unsqueeze(norm_without, axis1)
     norm_without_column = Unsqueeze(norm_without_row, axis3)

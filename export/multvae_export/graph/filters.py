@@ -25,14 +25,11 @@ def lists(target: Target, n_items: int) -> Nodes:
         ids = name if target.io == "ids" else f"{name}_ids"
         nodes += "" if ids == name else f"    {ids} = LabelEncoder({name})\n"
         nodes += _items(name, ids, n_items)
-    return (
-        nodes
-        + """
+    return nodes + Nodes("""
     position_or_excluded = ScatterElements <axis: int = 1> (position_of_item, exclude_item, exclude_position)
     seen_or_excluded = Greater(position_or_excluded, minus_one_int32)
     ranks_all_items = Equal(among_length, no_items)
-"""
-    )
+""")
 
 
 def _items(name: str, ids: str, n_items: int) -> Nodes:

@@ -116,9 +116,7 @@ def product(precision: str, clicks: str, table: str, output: str, axis: str) -> 
     wide_rows = Cast <to: int = 1> ({table})
     {output} = MatMul({clicks}, wide_rows)
 """)
-    return (
-        quantise.upper_half(table)
-        + f"""
+    return quantise.upper_half(table) + Nodes(f"""
     bytes_sum = MatMul({clicks}, bytes)
     upper_sum = MatMul({clicks}, upper)
     upper_sum_times_16 = Mul(upper_sum, sixteen)
@@ -127,5 +125,4 @@ def product(precision: str, clicks: str, table: str, output: str, axis: str) -> 
     all_clicks = ReduceSum <keepdims: int = 1> ({clicks}, {axis})
     all_zeros = Mul(all_clicks, eight)
     {output} = Sub(both_sums, all_zeros)
-"""
-    )
+""")

@@ -51,15 +51,16 @@ class StoredLayer:
 
     @classmethod
     def of(cls, name: str, stored: Stored, bias: np.ndarray, first: bool = False) -> StoredLayer:
-        """Name the arrays of a layer; those of the first, which reads the history, are a table with a row for each item."""
-        weight = f"table{name}" if first else f"weight{name}"
-        layer = cls(weight, f"{weight}_scale", f"bias{name}", len(stored.widened), {weight: stored.values})
-        layer.constants.update({layer.bias: bias} if stored.scale is None else {layer.scale: stored.scale, layer.bias: bias})
-        return layer
+        """Name the arrays of a layer; the weights of the first are a table with a row for each item."""
+        weight, bias_name = f"table{name}" if first else f"weight{name}", f"bias{name}"
+        constants = {weight: stored.values, bias_name: bias}
+        if stored.scale is not None:
+            constants[f"{weight}_scale"] = stored.scale
+        return cls(weight, f"{weight}_scale", bias_name, len(stored.widened), constants)
 
     @property
     def step_scale(self) -> str:
-        """Of int8's last layer: the scale that takes the 127 steps of the layer's rounded input with it."""
+        """The name of the scale of int8's last layer over the 127 steps of its rounded input."""
         return f"{self.weight}_step_scale"
 
     def nodes(self, text: str) -> Nodes:
@@ -83,7 +84,7 @@ class StoredNetwork:
 
 
 def check_sizes(layers: tuple[Layer, ...]) -> None:
-    """Check that each layer takes what the one before it gives, and that the last one scores what the first one reads.
+    """Check that each layer reads as many units as the one before it gives, and the last gives as many as the first reads.
 
     Raises:
         WeightsError: names the first layer that does not fit.
@@ -117,14 +118,14 @@ def store(layers: tuple[Layer, ...], target: Target, cut: bool = False, padding:
 
     Args:
         layers: the first reads the history and the last scores the catalogue; a single layer does both.
-        target: what the file is to be.
+        target: the form, the precision and the options of the file.
         cut: whether the nodes cut off the first layer's spare units; otherwise the second layer has rows of zeros for them.
         padding: the padding item's bias in the last layer.
     """
     spare, stored = spare_units(layers, target.precision), []
     for n, (weight, bias) in enumerate((weight.numpy(), bias.numpy()) for weight, bias in layers):
         begins, ends = n == 0, n == len(layers) - 1
-        # The padding item comes first, a spare unit last: as a column here, and as a row of what follows.
+        # The padding item comes first, a spare unit last: as a column of this layer, and as a row of the next.
         rows, columns = (int(begins), spare if n == 1 and not cut else 0), (int(ends), spare if begins else 0)
         weight = np.pad(weight, (rows, columns))
         bias = np.pad(np.pad(bias, (columns[0], 0), constant_values=padding), (0, columns[1]))

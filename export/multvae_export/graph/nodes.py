@@ -63,8 +63,8 @@ class Nodes:
         """The same nodes under other names.
 
         Args:
-            prefix: what the names that they produce begin with; "" leaves them as they are.
-            names: the new names of others, by the old ones.
+            prefix: the new beginning of the names that they produce; "" leaves them as they are.
+            names: the new names of other tensors, by the old ones.
         """
         new = {name: prefix + name for name in self.produced} | dict(names or {})
         return Nodes(_WORD.sub(lambda word: new.get(word[0], word[0]), self.text), self.constants)

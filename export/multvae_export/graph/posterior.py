@@ -40,21 +40,16 @@ def guarded(nodes: Nodes, target: Target, output: str) -> Nodes:
 
     0 times such a number is NaN. Layers that round their input would lose the NaN. NaN scores are never ranked.
     """
-    nodes = (
-        nodes.renamed("", {output: "sampled_scores"})
-        + """
+    flaw = """
     noise_times_zero = Mul(noise, zero_float)
     noise_flaw = ReduceSum <keepdims: int = 1> (noise_times_zero, axis1)
     is_flawed = IsNaN(noise_flaw)
 """
-    )
+    nodes = nodes.renamed("", {output: "sampled_scores"}) + flaw
     if target.dense:
         return nodes + f"    {output} = Where(is_flawed, noise_flaw, sampled_scores)\n"
-    return (
-        nodes
-        + f"""
+    return nodes + Nodes(f"""
     is_nan = IsNaN(sampled_scores)
     is_unranked = Or(is_flawed, is_nan)
     {output} = Where(is_unranked, minus_infinity, sampled_scores)
-"""
-    )
+""")

@@ -102,13 +102,10 @@ def upper_half(packed: str, prefix: str = "") -> Nodes:
 
 def halves(packed: str, prefix: str = "") -> Nodes:
     """The nodes from int4's bytes to ``lower`` and ``upper``, the numbers in the two halves of each, as float32."""
-    return (
-        upper_half(packed, prefix)
-        + f"""
+    return upper_half(packed, prefix) + Nodes(f"""
     {prefix}upper_times_16 = Mul({prefix}upper, sixteen)
     {prefix}lower = Sub({prefix}bytes, {prefix}upper_times_16)
-"""
-    )
+""")
 
 
 def widened(rows: str, precision: str) -> tuple[Nodes, str]:
@@ -117,11 +114,7 @@ def widened(rows: str, precision: str) -> tuple[Nodes, str]:
         return Nodes(), rows
     if precision != "int4":
         return Nodes(f"    {rows}_wide = Cast <to: int = 1> ({rows})\n"), f"{rows}_wide"
-    return (
-        halves(rows, f"{rows}_")
-        + f"""
+    return halves(rows, f"{rows}_") + Nodes(f"""
     {rows}_units = Concat <axis: int = -1> ({rows}_lower, {rows}_upper)
     {rows}_wide = Sub({rows}_units, eight)
-""",
-        f"{rows}_wide",
-    )
+"""), f"{rows}_wide"

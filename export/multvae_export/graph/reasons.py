@@ -30,13 +30,10 @@ REASONS = Nodes("""
 def contributions(target: Target, clicks: str) -> Nodes:
     """The nodes from ``clicks`` [B, L] to ``contribution``: the rows of the table that a history's items add, [B, L, H]."""
     wide, rows = quantise.widened("rows", target.precision)
-    return (
-        wide
-        + f"""
+    return wide + Nodes(f"""
     click_column = Unsqueeze({clicks}, axis2)
     contribution = Mul({rows}, click_column)
-"""
-    )
+""")
 
 
 def without_each_item(layer: StoredLayer, target: Target, norm: bool) -> Nodes:
@@ -47,13 +44,10 @@ def without_each_item(layer: StoredLayer, target: Target, norm: bool) -> Nodes:
 """
     nodes = contributions(target, "scaled_click" if target.scaled else "click") + text
     if norm:
-        nodes += (
-            click_norm_without()
-            + """
+        nodes += click_norm_without() + Nodes("""
     norm_column = Unsqueeze(norm_without, axis2)
     mean_without = Div(sum_without, norm_column)
-"""
-        )
+""")
     bias = layer.constants[layer.bias]
     text = f"""
     units_without = Add({"mean" if norm else "sum"}_without, {layer.bias})

@@ -28,11 +28,8 @@ def score_drops(layer: StoredLayer, target: Target, norm: bool, ids: str) -> Nod
     nodes = _contributions(layer, target, ids, "returned_")
     if not norm:  # Without an item a score drops by the item's contribution.
         return nodes + "    score_drop = Transpose <perm: ints = [0, 2, 1]> (returned_contribution)\n"
-    return (
-        nodes
-        + _sum("returned_", norm)
-        + click_norm_without("returned_")
-        + """
+    nodes += _sum("returned_", norm) + click_norm_without("returned_")
+    return nodes + Nodes("""
     returned_sum_row = Unsqueeze(returned_sum, axis1)
     returned_sum_without = Sub(returned_sum_row, returned_contribution)
     returned_norm_column = Unsqueeze(returned_norm_without, axis2)
@@ -40,8 +37,7 @@ def score_drops(layer: StoredLayer, target: Target, norm: bool, ids: str) -> Nod
     returned_mean_row = Unsqueeze(returned_mean, axis1)
     returned_difference = Sub(returned_mean_row, returned_mean_without)
     score_drop = Transpose <perm: ints = [0, 2, 1]> (returned_difference)
-"""
-    )
+""")
 
 
 def _sum(prefix: str, norm: bool) -> Nodes:
@@ -50,7 +46,7 @@ def _sum(prefix: str, norm: bool) -> Nodes:
 
 
 def _contributions(layer: StoredLayer, target: Target, ids: str, p: str) -> Nodes:
-    """The nodes to ``contribution`` [B, L, M]: what an item of a history adds to the sum of an item of a list.
+    """The nodes to ``contribution`` [B, L, M], the part of an item of the history in the sum of an item of a list.
 
     ``p`` is the prefix of their names.
     """
@@ -77,17 +73,14 @@ def _contributions(layer: StoredLayer, target: Target, ids: str, p: str) -> Node
         nodes += _unpacked(p)
     elif not plain:
         nodes += f"    {p}wide = Cast <to: int = 1> ({p}stored)\n"
-    return (
-        nodes
-        + f"""
+    return nodes + Nodes(f"""
     {p}weight_column = Unsqueeze({p}{weight}, axis2)
     {p}contribution = Mul({p}{"stored" if plain else "wide"}, {p}weight_column)
-"""
-    )
+""")
 
 
 def _byte_of(ids: str, p: str) -> str:
-    """The column of the packed table that holds each item: of int4, item h is in the byte of item h + half of them."""
+    """The column of int4's table that holds each item: item h shares a byte with item h + half of them."""
     return f"""
     {p}is_lower = Less({ids}, table_width)
     {p}id_beyond = Sub({ids}, table_width)
@@ -96,11 +89,8 @@ def _byte_of(ids: str, p: str) -> str:
 
 
 def _unpacked(p: str) -> Nodes:
-    return (
-        quantise.halves(f"{p}stored", p)
-        + f"""
+    return quantise.halves(f"{p}stored", p) + Nodes(f"""
     {p}is_lower_row = Unsqueeze({p}is_lower, axis1)
     {p}number_in_byte = Where({p}is_lower_row, {p}lower, {p}upper)
     {p}wide = Sub({p}number_in_byte, eight)
-"""
-    )
+""")
