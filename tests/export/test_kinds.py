@@ -14,7 +14,7 @@ import torch
 from multvae_export import architectures, golden
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
-from multvae_export.architectures.linear import Entries, Linear, SparseLinear, stored
+from multvae_export.architectures.linear import Entries, Linear, SparseLinear, linear_model
 from multvae_export.architectures.macridvae import MacridVAE
 from multvae_export.architectures.popularity import Popularity
 from multvae_export.architectures.recvae import DEPTH, RecVAE
@@ -182,19 +182,19 @@ def test_a_wrong_chunk_is_noticed() -> None:
 def test_long_rows_take_several_chunks_and_the_form_follows_the_size() -> None:
     rows = torch.cat([torch.full((150,), 7), torch.arange(1, 200)])
     columns = torch.cat([torch.arange(1, 151), torch.full((199,), 3)])
-    found = stored(Entries(rows, columns, random(len(rows)), 1000), torch.zeros(1000))
+    found = linear_model(Entries(rows, columns, random(len(rows)), 1000), torch.zeros(1000))
     assert isinstance(found, SparseLinear)
     assert found.graph(Target("ids"), "scores").constants["chunk_count"][7] == 5
     small = Model("Small", found, ("[PAD]", *map(str, range(999))), "x", {})
     verification.verify(exported(small, Target("ids")), lambda name, figures: None)
-    whole = stored(random(200, 200), torch.zeros(200))
+    whole = linear_model(random(200, 200), torch.zeros(200))
     assert isinstance(whole, Linear)
     assert whole.n_items == 200
     # Equal entries add up, and those of the padding item are left out.
     twice = Entries(torch.tensor([1, 1, 0]), torch.tensor([2, 2, 1]), torch.tensor([1.0, 2.0, 9.0]), 200)
     clicks = torch.zeros(1, 200)
     clicks[0, 1] = 1
-    assert stored(twice, torch.zeros(200)).logits(clicks)[0, 1:3].tolist() == [0, 3]
+    assert linear_model(twice, torch.zeros(200)).logits(clicks)[0, 1:3].tolist() == [0, 3]
 
 
 def test_a_facet_model_with_a_small_temperature_stays_finite() -> None:

@@ -120,7 +120,7 @@ class Linear(AutoEncoder):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Architecture:  # type: ignore[override]
         """Read the similarity, and choose how it is stored."""
-        return stored(*read(checkpoint))
+        return linear_model(*read(checkpoint))
 
     def spec(self) -> dict[str, Any]:
         return {"sizes": self.sizes, "similarity": "dense"}
@@ -200,7 +200,7 @@ def chunked(entries: Entries, n_items: int) -> dict[str, np.ndarray]:
     return {"chunk_count": count, "first_chunk": first, "table_columns": columns, "table_weights": weights}
 
 
-def stored(similarity: Tensor | Entries, offset: Tensor) -> Architecture:
+def linear_model(similarity: Tensor | Entries, offset: Tensor) -> Architecture:
     """The model of a similarity [C, C] and an offset [C], stored whole or as entries, whichever fits its size."""
     n_items = len(similarity)
     entries = similarity if isinstance(similarity, Entries) else _entries(similarity)
