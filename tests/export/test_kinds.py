@@ -111,10 +111,10 @@ def test_every_architecture_that_reads_a_history_is_tried_here() -> None:
 def test_golden_cases_are_torch_s(kind: str, precision: str) -> None:
     file = written(kind, "tokens", precision)
     rounded = Model("Small", file.stored, golden.TOKENS, "golden", {})
-    for name, scores, wanted in golden_answers(file.session, rounded):
-        finite = wanted[np.isfinite(wanted)]
+    for name, scores, expected in golden_answers(file.session, rounded):
+        finite = expected[np.isfinite(expected)]
         atol = 1e-5 if precision in ("fp32", "fp16") else 0.05 * max(1, np.abs(finite).max(initial=0))
-        np.testing.assert_allclose(scores, wanted, atol=atol, err_msg=name)
+        np.testing.assert_allclose(scores, expected, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize(("kind", "precision"), PAIRS)
@@ -132,9 +132,9 @@ def test_a_history_of_length_zero_is_an_empty_one_for_every_user(kind: str) -> N
     for _ in range(3):
         # What ran before leaves its numbers in the memory that is used again.
         file.session.run(None, {"history": np.random.default_rng(0).integers(1, N + 1, (16, 7)), "k": k})
-        found = file.session.run(None, {"history": np.zeros((16, 0), np.int64), "k": k})
-        wanted = file.session.run(None, {"history": np.zeros((16, 1), np.int64), "k": k})
-        for ours, theirs in zip(found, wanted, strict=True):
+        zero_length = file.session.run(None, {"history": np.zeros((16, 0), np.int64), "k": k})
+        padding = file.session.run(None, {"history": np.zeros((16, 1), np.int64), "k": k})
+        for ours, theirs in zip(zero_length, padding, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
@@ -143,8 +143,8 @@ def test_eager_torch_is_the_same_model(kind: str) -> None:
     architecture = KINDS[kind](N)
     history = np.array([[1, 2, 3], [4, 0, 0], [0, 0, 0]])
     _, scores = measure.Eager(architecture, "cpu")(history)
-    wanted = best(architecture.answer(torch.from_numpy(history)), measure.TOP)[1]
-    torch.testing.assert_close(scores, wanted, atol=1e-5, rtol=0)
+    expected = best(architecture.answer(torch.from_numpy(history)), measure.TOP)[1]
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,10 +182,10 @@ def test_a_wrong_chunk_is_noticed() -> None:
 def test_long_rows_take_several_chunks_and_the_form_follows_the_size() -> None:
     rows = torch.cat([torch.full((150,), 7), torch.arange(1, 200)])
     columns = torch.cat([torch.arange(1, 151), torch.full((199,), 3)])
-    found = linear_model(Entries(rows, columns, random(len(rows)), 1000), torch.zeros(1000))
-    assert isinstance(found, SparseLinear)
-    assert found.graph(Target("ids"), "scores").constants["chunk_count"][7] == 5
-    small = Model("Small", found, ("[PAD]", *map(str, range(999))), "x", {})
+    sparse_model = linear_model(Entries(rows, columns, random(len(rows)), 1000), torch.zeros(1000))
+    assert isinstance(sparse_model, SparseLinear)
+    assert sparse_model.graph(Target("ids"), "scores").constants["chunk_count"][7] == 5
+    small = Model("Small", sparse_model, ("[PAD]", *map(str, range(999))), "x", {})
     verification.verify(exported(small, Target("ids")), lambda name, figures: None)
     whole = linear_model(random(200, 200), torch.zeros(200))
     assert isinstance(whole, Linear)

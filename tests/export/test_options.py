@@ -64,19 +64,19 @@ def tokens(items: int) -> tuple[str, ...]:
     return ("[PAD]", *(f"i{n}" for n in range(items)))
 
 
-def fitting(small: Model, io: str, wanted: Options = ALL) -> Options:
+def fitting(small: Model, io: str, options: Options = ALL) -> Options:
     """Those of some options that fit a model and a form."""
-    found = {}
-    for name in wanted.names:
+    fitting_options = {}
+    for name in options.names:
         try:
             onnx_file.check_options(small, Target(io, options=Options(**{name: True})))
-            found[name] = True
+            fitting_options[name] = True
         except OptionError:
             pass
-    return Options(**found)
+    return Options(**fitting_options)
 
 
-def opened(small: Model, io: str, options: Options, precision: str = "fp32", opset: int = 18) -> verification.ExportedFile:
+def written(small: Model, io: str, options: Options, precision: str = "fp32", opset: int = 18) -> verification.ExportedFile:
     target = Target(io, precision, options)
     onnx_file.write(to_onnx(small, target, opset), Path("model.onnx"))
     return verification.ExportedFile(Path("model.onnx"), small, target, opset, 1e-4)
@@ -91,26 +91,29 @@ def test_every_architecture_is_proved(kind: str, together: bool) -> None:
             options = fitting(small, io)
             for some in [options] if together else [Options(**{name: True}) for name in options.names]:
                 checks: list[str] = []
-                file = opened(small, io, some, precision, opset)
+                file = written(small, io, some, precision, opset)
                 verification.verify(file, lambda name, figures, checks=checks: checks.append(name))
                 assert len(checks) == len(verification.CHECKS) + len(some.names)
 
 
 def test_what_has_which_options() -> None:
-    found = {kind: fitting(model(kind), "users" if kind == "users" else "ids").names for kind in [*MORE, "users"]}
-    with_a_posterior = {kind for kind, names in found.items() if "posterior" in names}
+    names_by_kind = {kind: fitting(model(kind), "users" if kind == "users" else "ids").names for kind in [*MORE, "users"]}
+    with_a_posterior = {kind for kind, names in names_by_kind.items() if "posterior" in names}
     assert with_a_posterior == {kind for kind in MORE if "posterior" in kind or "recvae" in kind}
-    assert {kind for kind, names in found.items() if "reasons" not in names} == {"popularity", "users"}
-    assert all("filters" in names for names in found.values())
+    assert {kind for kind, names in names_by_kind.items() if "reasons" not in names} == {"popularity", "users"}
+    assert all("filters" in names for names in names_by_kind.values())
 
 
 def test_a_file_without_options_is_of_version_1_and_one_with_them_says_which() -> None:
     small = model("posterior")
     plain, every = (to_onnx(small, Target(options=options)) for options in (NONE, ALL))
     assert plain.SerializeToString(deterministic=True) == to_onnx(small, Target()).SerializeToString(deterministic=True)
-    said = [{entry.key: entry.value for entry in proto.metadata_props} for proto in (plain, every)]
-    assert (said[0]["contract_version"], "options" in said[0]) == ("1", False)
-    assert (said[1]["contract_version"], json.loads(said[1]["options"])) == ("2", ["filters", "reasons", "posterior"])
+    metadata = [{entry.key: entry.value for entry in proto.metadata_props} for proto in (plain, every)]
+    assert (metadata[0]["contract_version"], "options" in metadata[0]) == ("1", False)
+    assert (metadata[1]["contract_version"], json.loads(metadata[1]["options"])) == (
+        "2",
+        ["filters", "reasons", "posterior"],
+    )
     assert [value.name for value in every.graph.input] == ["history", "k", "exclude", "among", "noise"]
     assert [value.name for value in every.graph.output] == ["items", "scores", "reasons"]
     assert all(value.doc_string for value in (*every.graph.input, *every.graph.output))
@@ -122,17 +125,17 @@ def test_a_file_without_options_is_of_version_1_and_one_with_them_says_which() -
 def test_no_noise_and_no_filters_give_the_plain_answer_to_the_last_bit(kind: str, precision: str) -> None:
     small = model(kind)
     history = np.random.default_rng(0).integers(0, N + 1, (5, 9))
-    plain = opened(small, "ids", NONE, precision).run(Case("plain", history, N))
+    plain = written(small, "ids", NONE, precision).run(Case("plain", history, N))
     for options in (Options(posterior=True), Options(filters=True), ALL):
-        found = opened(small, "ids", options, precision).run(Case("options", history, N))
-        assert all(np.array_equal(*pair) for pair in zip(plain, found[:2], strict=True)), options
+        answer = written(small, "ids", options, precision).run(Case("options", history, N))
+        assert all(np.array_equal(*pair) for pair in zip(plain, answer[:2], strict=True)), options
 
 
 def test_reasons_of_a_linear_model_are_its_weights() -> None:
     small = Model("EASE", linear(N), tokens(N), "made", {})
     (similarity, _), *_ = small.architecture.layers  # type: ignore[attr-defined]
     history = np.array([[5, 9, 33]])
-    items, _, reasons = opened(small, "ids", Options(reasons=True)).run(Case("linear", history, 10))
+    items, _, reasons = written(small, "ids", Options(reasons=True)).run(Case("linear", history, 10))
     np.testing.assert_allclose(reasons[0], similarity[history[0] - 1][:, items[0] - 1].T, atol=1e-6)
 
 
@@ -144,7 +147,7 @@ def test_reasons_of_a_linear_model_are_its_weights() -> None:
             "linear",
             "ids",
             {"posterior": True},
-            "--posterior does not fit MultVAE, whose posterior is not exported",
+            "--posterior does not fit MultVAE, for which no posterior is exported",
         ),
         ("linear", "dense", {"filters": True}, "--filters does not fit --io=dense, which returns all scores"),
         ("linear", "dense", {"reasons": True}, "--reasons does not fit --io=dense: expected tokens or ids"),
@@ -173,7 +176,7 @@ def test_a_wrong_option_is_noticed(change: tuple[str, str], error: str, monkeypa
     small = model("posterior")
     change_nodes(monkeypatch, *change)
     with pytest.raises(VerificationError, match=error):
-        verification.verify(opened(small, "ids", ALL), lambda name, figures: None)
+        verification.verify(written(small, "ids", ALL), lambda name, figures: None)
 
 
 @pytest.mark.parametrize("name", ["MultiVAE", "RecVAE"])
@@ -182,20 +185,20 @@ def test_a_sample_is_recbole_s(name: str, blocks: str) -> None:
     path = checkpoint_of(experiment, name)
     export(path, "model.onnx", io="ids", options=Options(posterior=True), dataset_path=".")
     session = onnxruntime.InferenceSession("model.onnx")
-    theirs = experiment.model.eval()
-    theirs.load_state_dict(checkpoint.load(path)["state_dict"])
+    model = experiment.model.eval()
+    model.load_state_dict(checkpoint.load(path)["state_dict"])
     units = session.get_inputs()[-1].shape[1]
     noise = torch.randn(4, units, generator=torch.Generator().manual_seed(0))
-    theirs.reparameterize = lambda mean, log_variance: mean + torch.exp(0.5 * log_variance) * noise
-    history = torch.randint(1, theirs.n_items, (4, 5), generator=torch.Generator().manual_seed(1))
-    clicks = torch.zeros(4, theirs.n_items).scatter_(1, history, 1.0)
+    model.reparameterize = lambda mean, log_variance: mean + torch.exp(0.5 * log_variance) * noise
+    history = torch.randint(1, model.n_items, (4, 5), generator=torch.Generator().manual_seed(1))
+    clicks = torch.zeros(4, model.n_items).scatter_(1, history, 1.0)
     with torch.no_grad():
-        logits = theirs(clicks, *([0.0] if name == "RecVAE" else []))[0]
-    wanted = logits.masked_fill(clicks > 0, -torch.inf)
-    wanted[:, 0] = -torch.inf
+        logits = model(clicks, *([0.0] if name == "RecVAE" else []))[0]
+    expected = logits.masked_fill(clicks > 0, -torch.inf)
+    expected[:, 0] = -torch.inf
     items, scores = session.run(None, {"history": history.numpy(), "k": np.array([5]), "noise": noise.numpy()})
-    np.testing.assert_allclose(scores, wanted.topk(5).values, atol=1e-4)
-    np.testing.assert_allclose(np.take_along_axis(wanted.numpy(), items, 1), scores, atol=1e-4)
+    np.testing.assert_allclose(scores, expected.topk(5).values, atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(expected.numpy(), items, 1), scores, atol=1e-4)
 
 
 def test_lists_for_all_rows_and_for_each() -> None:

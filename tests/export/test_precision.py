@@ -47,7 +47,7 @@ def random_model(n_items: int, hidden: int | None, units: int, latent_tanh: bool
     return Model("MultVAE", network, tokens, "random", {})
 
 
-def opened(model: Model, io: str, precision: str, opset: int = 18) -> verify.ExportedFile:
+def written(model: Model, io: str, precision: str, opset: int = 18) -> verify.ExportedFile:
     target = Target(io, precision)
     onnx_file.write(onnx_file.to_onnx(model, target, opset), Path("model.onnx"))
     return verify.ExportedFile(Path("model.onnx"), model, target, opset, 1e-4)
@@ -72,7 +72,7 @@ def test_every_precision_in_every_form_is_verified_and_measured(checkpoint: Path
 def test_every_shape_and_opset(precision: str, hidden: int | None, units: int, latent_tanh: bool) -> None:
     model = random_model(30, hidden, units, latent_tanh)
     for io, opset in (("ids", 16), ("dense", 17), ("tokens", 18)):
-        verify.verify(opened(model, io, precision, opset), lambda name, figures: None)
+        verify.verify(written(model, io, precision, opset), lambda name, figures: None)
 
 
 def test_size_is_a_half_a_quarter_and_an_eighth() -> None:
@@ -88,15 +88,15 @@ def test_size_is_a_half_a_quarter_and_an_eighth() -> None:
 @pytest.mark.parametrize("precision", FEWER)
 def test_golden_cases_hold_in_every_precision(precision: str) -> None:
     # The last two items have equal weights: they tie in every precision, and the lower id comes first.
-    file = opened(golden.model(), "tokens", precision)
-    for name, scores, wanted in golden_answers(file.session, golden.model()):
+    file = written(golden.model(), "tokens", precision)
+    for name, scores, expected in golden_answers(file.session, golden.model()):
         if precision != "int4":
-            np.testing.assert_allclose(scores, wanted, atol=0.2, err_msg=name)
+            np.testing.assert_allclose(scores, expected, atol=0.2, err_msg=name)
 
 
 def test_a_user_s_int8_ranking_does_not_depend_on_the_batch() -> None:
     model = random_model(50, 16, 4)
-    file = opened(model, "ids", "int8")
+    file = written(model, "ids", "int8")
     history = np.random.default_rng(0).integers(1, 51, (8, 5))
     together = file.run(verify.Case("together", history, 50))
     for n, row in enumerate(history):
@@ -141,7 +141,7 @@ def test_wrong_file_in_fewer_bits_is_not_written(checkpoint: Path, monkeypatch: 
 
 def test_a_file_that_says_another_precision_is_refused() -> None:
     model = random_model(20, None, 4)
-    file = opened(model, "ids", "int8")
+    file = written(model, "ids", "int8")
     file.target = replace(file.target, precision="int4")
     with pytest.raises(VerificationError, match="metadata"):
         verify.check_structure(file)
@@ -159,19 +159,19 @@ def test_histories_give_ndcg_of_both(checkpoint: Path, inter: str, capsys: pytes
     flags = ("--precision", "int8", "--io", "ids", "--histories", inter, "--min-overlap", "0.5")
     assert main([str(checkpoint), "model.onnx", *flags]) == 0
     out = capsys.readouterr().out
-    found = re.search(
+    figures = re.search(
         r"keeps fp32's ranking: [\d.]+% of fp32's top 10, NDCG@100 (0\.\d+) \(fp32 (0\.\d+), .*over 10 users", out
     )
-    assert found, out
-    assert float(found[1]) == pytest.approx(float(found[2]), abs=0.1)
+    assert figures, out
+    assert float(figures[1]) == pytest.approx(float(figures[2]), abs=0.1)
     assert "--io ids, int8" in out
 
 
 def test_a_history_is_shown_in_part_and_nothing_of_it_is_lost(inter: str) -> None:
-    found = cost.read_histories(inter, ("[PAD]", *(f"i{n}" for n in range(20))), Layout())
-    assert found.held is not None
-    assert [(len(seen), len(held)) for seen, held in zip(found.seen, found.held, strict=True)] == [(8, 2)] * 10
-    for seen, held in zip(found.seen, found.held, strict=True):
+    histories = cost.read_histories(inter, ("[PAD]", *(f"i{n}" for n in range(20))), Layout())
+    assert histories.held is not None
+    assert [(len(seen), len(held)) for seen, held in zip(histories.seen, histories.held, strict=True)] == [(8, 2)] * 10
+    for seen, held in zip(histories.seen, histories.held, strict=True):
         assert not set(seen) & set(held)
 
 
@@ -183,7 +183,7 @@ def test_ndcg_and_overlap_by_hand() -> None:
 
 
 def test_fp32_costs_nothing() -> None:
-    file = opened(random_model(40, 8, 4), "dense", "fp32")
+    file = written(random_model(40, 8, 4), "dense", "fp32")
     assert cost.measure(file, cost.made_histories(41)).overlap == 1
 
 
@@ -252,20 +252,20 @@ def test_histories_that_do_not_fit(checkpoint: Path, text: str | None, message: 
 
 def test_a_cuda_session_is_told_what_stays_on_the_cpu() -> None:
     model = random_model(20, None, 4)
-    assert "MatMulInteger: int8 is for CPUs" in verify.check_cuda(opened(model, "ids", "int8"))
+    assert "MatMulInteger: int8 is for CPUs" in verify.check_cuda(written(model, "ids", "int8"))
     for precision in ("fp16", "int4"):
-        assert verify.check_cuda(opened(model, "ids", precision)).endswith("0 string look-ups stay on the CPU")
+        assert verify.check_cuda(written(model, "ids", precision)).endswith("0 string look-ups stay on the CPU")
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="no CUDA provider")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("precision", quantise.PRECISIONS)
 def test_cuda_ranks_as_the_cpu_does(precision: str) -> None:
-    file = opened(random_model(500, 64, 16), "ids", precision)
+    file = written(random_model(500, 64, 16), "ids", precision)
     case = verify.Case("cuda", np.random.default_rng(0).integers(1, 501, (16, 20)), 500)
     _, scores = file.run(case)
     cuda = onnxruntime.InferenceSession(file.path, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
-    _, found = cuda.run(None, {"history": case.history, "k": np.array([500])})
+    _, cuda_scores = cuda.run(None, {"history": case.history, "k": np.array([500])})
     finite = np.isfinite(scores)
-    np.testing.assert_array_equal(np.isfinite(found), finite)
-    np.testing.assert_allclose(found[finite], scores[finite], atol=0.01 * np.ptp(scores[finite]))
+    np.testing.assert_array_equal(np.isfinite(cuda_scores), finite)
+    np.testing.assert_allclose(cuda_scores[finite], scores[finite], atol=0.01 * np.ptp(scores[finite]))

@@ -22,7 +22,7 @@ from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment, block_pairs, write_inter
-from tests.export.conftest import assert_as_good_as_recbole_s, blocks_folder, change_nodes, checkpoint_of
+from tests.export.conftest import assert_as_good_as_recbole, blocks_folder, change_nodes, checkpoint_of
 from tests.export.test_recbole_models import DATA, FAST
 
 #: Those that RecBole can train without a further package (NCL needs faiss).
@@ -43,10 +43,10 @@ def test_ranking_is_recbole_s_for_every_user(model: str) -> None:
     # In validation RecBole masks what was seen in training.
     users = data.uid_list.numpy()
     assert len(users) > 900
-    found, scores = session.run(None, {"user": names["user_id"][users].astype(object), "k": np.array([10])})
-    theirs = full_sort_scores(users, experiment.model, data).detach()
-    assert_as_good_as_recbole_s(found, scores, theirs, names["item_id"], rtol=1e-4, atol=1e-6)
-    assert len({tuple(row) for row in found.tolist()}) > 100
+    items, scores = session.run(None, {"user": names["user_id"][users].astype(object), "k": np.array([10])})
+    recbole_scores = full_sort_scores(users, experiment.model, data).detach()
+    assert_as_good_as_recbole(items, scores, recbole_scores, names["item_id"], rtol=1e-4, atol=1e-6)
+    assert len({tuple(row) for row in items.tolist()}) > 100
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +161,8 @@ def test_benchmark_compares_with_torch(
 def test_eager_torch_is_the_same_model() -> None:
     users = np.array([1, 5, 3, 2])
     architecture = synthetic().architecture
-    found = architecture.eager("cpu")(torch.from_numpy(users))
-    torch.testing.assert_close(found, architecture.answer(torch.from_numpy(users)))
+    scores = architecture.eager("cpu")(torch.from_numpy(users))
+    torch.testing.assert_close(scores, architecture.answer(torch.from_numpy(users)))
 
 
 def test_what_does_not_fit_is_one_sentence(small: dict[str, Path]) -> None:

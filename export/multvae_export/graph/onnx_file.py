@@ -107,7 +107,8 @@ def check_options(model: Model, target: Target) -> None:
         raise OptionError(f"--reasons does not fit {model.name}, because {architecture.no_reasons_because}.")
     if options.posterior and not architecture.latent_units:
         raise OptionError(
-            f"--posterior does not fit {model.name}, whose posterior is not exported: expected MultVAE, MultiVAE or RecVAE."
+            f"--posterior does not fit {model.name}, for which no posterior is exported: "
+            "expected MultVAE, MultiVAE or RecVAE."
         )
 
 

@@ -164,13 +164,13 @@ class ExportedFile:
         if self.target.dense:
             logits = self.logits(case.history, case.noise).numpy()
             return np.broadcast_to(np.arange(self.model.n_items), logits.shape), logits, logits
-        everything = self.unfiltered(case)
+        all_scores = self.unfiltered(case)
         if case.exclude is not None:
-            everything = everything.masked_fill(self._is_listed(case.exclude), -torch.inf)
+            all_scores = all_scores.masked_fill(self._is_listed(case.exclude), -torch.inf)
         if case.among is not None:
-            everything = everything.masked_fill(~self._is_listed(case.among), -torch.inf)
-        items, scores = best(everything, case.k)
-        return items.numpy(), scores.numpy(), everything.numpy()
+            all_scores = all_scores.masked_fill(~self._is_listed(case.among), -torch.inf)
+        items, scores = best(all_scores, case.k)
+        return items.numpy(), scores.numpy(), all_scores.numpy()
 
     def unfiltered(self, case: Case) -> Tensor:
         """The scores of all items with the seen ones at -inf, whatever is excluded, [B, C]."""
@@ -191,9 +191,9 @@ class ExportedFile:
     def _is_listed(self, items: np.ndarray) -> Tensor:
         return multi_hot(torch.from_numpy(items), self.model.n_items) > 0
 
-    def tolerance(self, everything: np.ndarray) -> np.ndarray:
+    def tolerance(self, all_scores: np.ndarray) -> np.ndarray:
         """How far a score may be from torch's, [B, C] -> [B, 1]."""
-        finite = [row[np.isfinite(row)] for row in everything]
+        finite = [row[np.isfinite(row)] for row in all_scores]
         if self.target.precision == "fp32":
             largest = [np.abs(row).max(initial=0) for row in finite]
             return np.minimum(self.atol, SMALL_SCORES * np.array(largest))[:, None]

@@ -38,7 +38,7 @@ def _requests(file: ExportedFile, rng: np.random.Generator, rows: int, length: i
 def filter_cases(file: ExportedFile) -> Iterator[Case]:
     """Lists of every kind, the same ones at every call."""
     rng = np.random.default_rng(2)
-    n_items, everything = file.model.n_items, np.arange(1, file.model.n_items)[None]
+    n_items, all_items = file.model.n_items, np.arange(1, file.model.n_items)[None]
     history = _requests(file, rng, 3, 20)
 
     def some(rows: int, length: int) -> np.ndarray:
@@ -47,16 +47,16 @@ def filter_cases(file: ExportedFile) -> Iterator[Case]:
     plain = Case("filters", history, 10)
     yield replace(plain, name="some excluded", exclude=some(3, 15))
     yield replace(plain, name="the same excluded for all", exclude=some(1, 15))
-    yield replace(plain, name="everything excluded", exclude=everything)
+    yield replace(plain, name="everything excluded", exclude=all_items)
     yield replace(plain, name="among one", among=some(3, 1))
     yield replace(plain, name="among five", among=some(3, 5))
     yield replace(plain, name="among five for all", among=some(1, 5))
-    yield replace(plain, name="among the whole catalogue", among=rng.permutation(everything.T).T)
-    yield replace(plain, name="among half the catalogue", among=rng.permutation(everything.T).T[:, : max(1, n_items // 2)])
+    yield replace(plain, name="among the whole catalogue", among=rng.permutation(all_items.T).T)
+    yield replace(plain, name="among half the catalogue", among=rng.permutation(all_items.T).T[:, : max(1, n_items // 2)])
     yield replace(plain, name="among nothing that is known", among=np.array([[0, -1]]))
     noisy = np.concatenate([some(3, 4), some(3, 4), np.tile([0, -1], (3, 2))], axis=1)
     yield replace(plain, name="repeats, padding and unknown items", exclude=noisy, among=np.repeat(noisy[:, 2:], 2, axis=1))
-    yield replace(plain, name="excluded among five", exclude=everything[:, :3], among=everything[:, :5])
+    yield replace(plain, name="excluded among five", exclude=all_items[:, :3], among=all_items[:, :5])
     yield replace(plain, name="k above what remains", k=n_items, exclude=some(3, 5), among=some(3, 8))
     if not file.target.by_users:
         yield replace(plain, name="among the history", among=history)
