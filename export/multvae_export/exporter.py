@@ -97,9 +97,8 @@ def export(
     Raises:
         ExportError: one type for each way to fail.
     """
-    checkpoint, path = Path(checkpoint), Path(path)
     _check_options(atol, precision, histories, min_overlap, check)
-    _check_paths(checkpoint, path, repository)
+    checkpoint, path = _checked_paths(Path(checkpoint), Path(path), repository)
     progress(f"Reading {checkpoint}")
     data = DataSet.named(str(checkpoint), dataset_path, trust_dataset, progress=progress)
     loaded = checkpoints.load(checkpoint, data)
@@ -161,11 +160,11 @@ def _check_options(
         )
 
 
-def _check_paths(checkpoint: Path, path: Path, repository: bool) -> None:
+def _checked_paths(checkpoint: Path, path: Path, repository: bool) -> tuple[Path, Path]:
     if checkpoint.is_dir():
         raise OptionError(f"{checkpoint} is a folder: name a checkpoint in it, such as {checkpoint}/MultVAE-DATE.pth.")
     if repository:
-        return
+        return checkpoint, path
     if not path.absolute().parent.is_dir():
         raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
     if path.is_dir():
@@ -174,6 +173,7 @@ def _check_paths(checkpoint: Path, path: Path, repository: bool) -> None:
         raise OptionError(f"{path} is the checkpoint itself: name another file for the export.")
     if path.suffix == ".pth":
         raise OptionError(f"{path} has the name of a checkpoint: name the ONNX file last, such as model.onnx.")
+    return checkpoint, path
 
 
 def _cost(file: ExportedFile, histories: Histories | None, min_overlap: float | None) -> str:

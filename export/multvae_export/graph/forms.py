@@ -31,7 +31,7 @@ REASONS = (
 
 @dataclass(frozen=True)
 class Form:
-    """What goes in and comes out.
+    """The inputs and outputs of a file.
 
     Attributes:
         inputs, outputs: in ONNX's text form.
