@@ -21,7 +21,8 @@ import numpy as np
 import onnxruntime
 import torch
 from machine import describe, quiet
-from multvae_export.benchmark.command import CPU, take_turns
+from multvae_export.benchmark.measure import take_turns
+from multvae_export.benchmark.session import CPU
 
 DIFFERENT, TOP = 500, 10
 SHORT = {"epochs": 1, "show_progress": False, "state": "ERROR"}

@@ -25,6 +25,7 @@ import numpy as np
 from machine import describe
 from made_data import clicks
 from multvae_export.graph.onnx_file import to_onnx, write
+from multvae_export.target import Target
 from options import made
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -100,7 +101,7 @@ def main() -> None:
 
 def write_inputs(model: Path, histories: Path) -> str:
     """Write the model, and the histories one a line with tabs between tokens. Returns a description of both."""
-    write(to_onnx(made(ITEMS, HIDDEN, LATENT)), model)
+    write(to_onnx(made(ITEMS, HIDDEN, LATENT), Target()), model)
     owners, clicked = clicks(HISTORIES, ITEMS)
     rows = np.split(clicked, np.flatnonzero(np.diff(owners)) + 1)
     histories.write_text("".join("\t".join(f"i{item}" for item in row) + "\n" for row in rows), "utf-8")

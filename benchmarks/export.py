@@ -21,7 +21,8 @@ import numpy as np
 import onnxruntime
 import torch
 from machine import describe, quiet
-from multvae_export.benchmark.command import CPU, take_turns
+from multvae_export.benchmark.measure import take_turns
+from multvae_export.benchmark.session import CPU
 from workers import made
 
 ITEMS, USERS = 20108, 3000

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from multvae_export.graph.onnx_file import to_onnx, write
-from multvae_export.verification.checks import File, verify
+from multvae_export.target import Target
+from multvae_export.verification.checks import ExportedFile, verify
 from serving import random_model
 
 
@@ -23,11 +24,11 @@ def main() -> None:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=".") as folder:
         path = Path(folder) / "model.onnx"
-        write(to_onnx(model), path)
+        write(to_onnx(model, Target()), path)
         print(f"written in {time.perf_counter() - start:.0f} s")
         for file in sorted(Path(folder).iterdir()):
             print(f"  {file.name}: {file.stat().st_size / 1e9:.2f} GB")
-        verify(File(path, model, "tokens", 18, 1e-4), lambda name, figures: print(f"  {name}: {figures}"))
+        verify(ExportedFile(path, model, Target(), 18, 1e-4), lambda name, figures: print(f"  {name}: {figures}"))
     print(f"verified after {time.perf_counter() - start:.0f} s")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
 

@@ -18,7 +18,7 @@ from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activat
 from multvae_export.benchmark import command as benchmark
 from multvae_export.graph.layers import Layer
 from multvae_export.graph.onnx_file import to_onnx, write
-from multvae_export.target import Options
+from multvae_export.target import Options, Target
 from multvae_export.trained_model import Model
 
 
@@ -40,7 +40,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder) / f"{name}.onnx" for name in options]
             for file, some in zip(files, options.values(), strict=True):
-                write(to_onnx(model, args.io, precision=precision, options=some), file)
+                write(to_onnx(model, Target(args.io, precision, some)), file)
             flags = ["--provider", benchmark.CPU, "--requests", args.requests, "--batch-size", *args.batch_size]
             benchmark.main([*map(str, files), *flags])
             print()

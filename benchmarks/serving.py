@@ -19,12 +19,13 @@ import numpy as np
 import onnxruntime
 import torch
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
-from multvae_export.benchmark.command import read_once, take_turns
-from multvae_export.benchmark.session import CPU, Call, Served, histories
+from multvae_export.benchmark.measure import read_once, take_turns
+from multvae_export.benchmark.session import CPU, Call, ServedFile, histories
 from multvae_export.exporter import export
 from multvae_export.graph.layers import Layer
 from multvae_export.graph.onnx_file import to_onnx, write
 from multvae_export.graph.quantise import PRECISIONS
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 
 ITEMS, HIDDEN, LATENT = 20108, 600, 200
@@ -56,8 +57,8 @@ def latency(repeats: int) -> None:
     items = float(np.mean([len(rows[0]) for rows in batches]))
     files, calls = {}, dict[str, Call]()
     for precision in PRECISIONS:
-        write(to_onnx(model, "ids", precision=precision), Path(f"{precision}.onnx"))
-        files[precision] = Served(f"{precision}.onnx", CPU)
+        write(to_onnx(model, Target("ids", precision)), Path(f"{precision}.onnx"))
+        files[precision] = ServedFile(f"{precision}.onnx", CPU)
         calls[precision] = files[precision].call(batches)
         calls[f"read {precision}"] = read_once(files[precision].bytes_read(items), "cpu")
     runs = [take_turns(calls, REQUESTS) for _ in range(repeats)]

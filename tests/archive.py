@@ -56,8 +56,6 @@ def named_call(module: str, name: str, *arguments: str, opcodes: bytes = b"tR.")
     return look_up + pickle.MARK + b"".join(map(text, arguments)) + opcodes
 
 
-def first_format(contents: dict[str, Any]) -> None:
-    """Make a checkpoint of ours one of format 1, which has no description of the network."""
-    extra = contents["other_parameter"]
-    extra["format_version"] = 1
-    extra["spec"] = {key: extra["spec"][key] for key in ("model", "n_items", "mlp_hidden_size", "latent_dimension")}
+def without_description(contents: dict[str, Any]) -> None:
+    """Take the description of the network out of a checkpoint of ours."""
+    del contents["other_parameter"]["spec"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from multvae_export.graph.onnx_file import to_onnx, write
 from multvae_export.histories import Layout
 from multvae_export.publish import triton
 from multvae_export.publish.working_folder import publish, working_folder
-from multvae_export.target import NONE, Options
+from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model, model_of
-from multvae_export.verification.checks import File, verify
+from multvae_export.verification.checks import ExportedFile, verify
 from multvae_export.verification.precision_cost import Histories, made_histories, measure, read_histories, some_users
 
 #: On ML-1M fp16 keeps 99.9 % of fp32's top 10, int8 98.8 % and int4 93.8 %, each with over 99.8 % of its NDCG@100.
 MIN_OVERLAP = 0.9
-#: What the metadata say of a file whose data set the user vouched for.
+#: The entry in the metadata of a file whose data set the user vouched for.
 TRUSTED = {"dataset_trusted": "true"}
 
 
@@ -33,7 +33,7 @@ class Exported:
     Attributes:
         path: the ONNX file.
         files: all files of the export: more than one where the weights pass 2 GB.
-        model: what it was made from.
+        model: the model in it.
         io: the form of the file.
         checks: the name and the figures of every check that passed; empty if none was asked for.
         data: why the data set in ``dataset_path`` is taken for the one of the training; None where it was not read.
@@ -69,7 +69,7 @@ def export(
     """Turn a checkpoint into one verified ONNX file.
 
     The file is written beside its target and renamed when every check has passed: whatever fails, nothing is left at the
-    target, and what stood there before stays.
+    target, and an older file there stays.
 
     Args:
         checkpoint: a ``.pth`` of RecBole's ``Trainer``. It is never executed.
@@ -79,16 +79,16 @@ def export(
         opset: 16, 17 or 18.
         k_default: the value of the input ``k`` for a caller who gives none; None makes it required.
         atol: the largest difference of a score from torch's; where a history's scores are all small, 0.1 % of the largest
-            counts. In fewer bits than fp32, torch has the weights of the file, and what is rounded on the way may add 1 % of
-            the range of a history's scores.
-        precision: ``fp32``, ``fp16`` (for CUDA), ``int8`` (for CPUs) or ``int4``; what it costs is measured and reported.
+            counts. In fewer bits than fp32, torch has the weights of the file, and rounding on the way may add 1 % of the
+            range of a history's scores.
+        precision: ``fp32``, ``fp16`` (for CUDA), ``int8`` (for CPUs) or ``int4``; its cost is measured and reported.
         histories: an ``.inter`` file of users to measure the ranking on; without one, made histories tell the overlap only.
         min_overlap: the least share of fp32's 10 best items that the file must keep; by default 0.9.
         check: whether to verify and measure.
         dataset_path: the folder that holds the data set's folder, for RecBole's own models, whose checkpoints may lack the
             item tokens. RecBole reads it. One that the checkpoint was not trained on is refused.
         trust_dataset: vouch for that data set where the checkpoint holds nothing that proves it; the metadata then say so.
-        metadata: what the file's metadata hold besides the contract's.
+        metadata: further entries of the file's metadata.
         options: further inputs and outputs: filters, reasons, posterior.
         repository: whether ``path`` is a model repository of NVIDIA Triton, in which the file is a new version of its model.
         progress: called with a sentence before each step.
@@ -96,43 +96,58 @@ def export(
     Raises:
         ExportError: one type for each way to fail.
     """
-    checkpoint, path = Path(checkpoint), Path(path)
     _check_options(atol, precision, histories, min_overlap, check)
-    _check_paths(checkpoint, path, repository)
+    checkpoint, path = _checked_paths(Path(checkpoint), Path(path), repository)
     progress(f"Reading {checkpoint}")
     data = DataSet.named(str(checkpoint), dataset_path, trust_dataset, progress=progress)
     loaded = checkpoints.load(checkpoint, data)
-    model = model_of(loaded)
-    proof = data.proof if data else None
+    model, proof = model_of(loaded), data.proof if data else None
+    target = Target(io or model.architecture.forms[0], precision, options)
+    users = _users(histories, model, target, Layout.of(loaded.config))
     metadata = {**(metadata or {}), **(TRUSTED if proof and proof.trusted else {})}
-    io = io or model.architecture.forms[0]
-    if histories is not None and io == "users":
-        raise OptionError("--histories does not fit --io=users: such a file knows no other histories than its users'.")
-    given = read_histories(histories, model.tokens, Layout.of(loaded.config)) if histories is not None else None
-    if repository and io != "dense" and k_default is None:
-        k_default = triton.K
+    k_default = triton.K if repository and target.ranks and k_default is None else k_default
     progress("Writing the graph")
-    checks: list[tuple[str, str]] = []
+    with _working_folder(path, model, repository) as (folder, destination):
+        write(to_onnx(model, target, opset, k_default, metadata), written := folder / destination.name)
+        checks = _verify(ExportedFile(written, model, target, opset, atol), users, min_overlap, progress) if check else []
+        files = triton.publish(folder, destination.parent, precision) if repository else publish(folder, destination)
+    return Exported(files[-1], files, model, target.io, tuple(checks), proof)
+
+
+def _users(path: str | Path | None, model: Model, target: Target, layout: Layout) -> Histories | None:
+    """The users of a file of histories, to measure the cost of fewer bits on."""
+    if path is None:
+        return None
+    if target.by_users:
+        raise OptionError("--histories does not fit --io=users: such a file knows no other histories than its users'.")
+    return read_histories(path, model.tokens, layout)
+
+
+@contextmanager
+def _working_folder(path: Path, model: Model, repository: bool) -> Iterator[tuple[Path, Path]]:
+    """A folder to write in, and the file that its contents will become."""
     with ExitStack() as stack:
-        target = stack.enter_context(triton.model_folder(path, model)) / triton.FILE if repository else path
-        folder = stack.enter_context(working_folder(target))
-        written = folder / target.name
-        write(to_onnx(model, io, opset, k_default, precision, metadata, options), written)
-        if check:
-            progress("Verifying against torch and onnxruntime")
-            file = File(written, model, io, opset, atol, precision, options)
-            verify(file, lambda name, figures: checks.append((name, figures)))
-            if precision != "fp32":
-                progress(f"Measuring what {precision} costs")
-                checks.append(("keeps fp32's ranking", _cost(file, given, min_overlap)))
-        files = triton.publish(folder, target.parent, precision) if repository else publish(folder, target)
-    return Exported(files[-1], files, model, io, tuple(checks), proof)
+        destination = stack.enter_context(triton.model_folder(path, model)) / triton.FILE if repository else path
+        yield stack.enter_context(working_folder(destination)), destination
+
+
+def _verify(
+    file: ExportedFile, users: Histories | None, min_overlap: float | None, progress: Callable[[str], None]
+) -> list[tuple[str, str]]:
+    """The name and the figures of every check that passed, and of the cost of fewer bits."""
+    checks: list[tuple[str, str]] = []
+    progress("Verifying against torch and onnxruntime")
+    verify(file, lambda name, figures: checks.append((name, figures)))
+    if file.target.precision != "fp32":
+        progress(f"Measuring what {file.target.precision} costs")
+        checks.append(("keeps fp32's ranking", _cost(file, users, min_overlap)))
+    return checks
 
 
 def _check_options(
     atol: float, precision: str, histories: str | Path | None, min_overlap: float | None, check: bool
 ) -> None:
-    if not 0 < atol < math.inf:  # Not a number is not either.
+    if not 0 < atol < math.inf:  # Also rejects NaN.
         raise OptionError(f"--atol={atol:g} is not allowed: expected a number above 0.")
     if min_overlap is not None and not 0 <= min_overlap <= 1:
         raise OptionError(f"--min-overlap={min_overlap:g} is not allowed: expected a share from 0 to 1.")
@@ -144,11 +159,11 @@ def _check_options(
         )
 
 
-def _check_paths(checkpoint: Path, path: Path, repository: bool) -> None:
+def _checked_paths(checkpoint: Path, path: Path, repository: bool) -> tuple[Path, Path]:
     if checkpoint.is_dir():
         raise OptionError(f"{checkpoint} is a folder: name a checkpoint in it, such as {checkpoint}/MultVAE-DATE.pth.")
     if repository:
-        return
+        return checkpoint, path
     if not path.absolute().parent.is_dir():
         raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
     if path.is_dir():
@@ -157,15 +172,16 @@ def _check_paths(checkpoint: Path, path: Path, repository: bool) -> None:
         raise OptionError(f"{path} is the checkpoint itself: name another file for the export.")
     if path.suffix == ".pth":
         raise OptionError(f"{path} has the name of a checkpoint: name the ONNX file last, such as model.onnx.")
+    return checkpoint, path
 
 
-def _cost(file: File, histories: Histories | None, min_overlap: float | None) -> str:
+def _cost(file: ExportedFile, histories: Histories | None, min_overlap: float | None) -> str:
     users = len(file.model.architecture.user_tokens)
     cost = measure(file, histories or (some_users(users) if users else made_histories(file.model.n_items)))
     least = MIN_OVERLAP if min_overlap is None else min_overlap
     if cost.overlap < least:
-        wanted = f"--min-overlap={least:g}"
         raise PrecisionError(
-            f"{file.precision} keeps less of fp32's ranking than {wanted} ({cost}): choose more bits, or accept less."
+            f"{file.target.precision} keeps less of fp32's ranking than --min-overlap={least:g} ({cost}): "
+            "choose more bits, or accept less."
         )
     return str(cost)

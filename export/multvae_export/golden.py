@@ -1,10 +1,10 @@
-"""The clients' golden file: a small fixed model, and what it must answer in every special case of the contract.
+"""The clients' golden file: a small fixed model, and its answers in every special case of the contract.
 
     python -m multvae_export.golden export/clients
 
 writes ``golden.onnx``, the same model with all options in ``golden.options.onnx``, that with ids for tokens in
-``golden.ids.onnx``, and ``golden.json``. The expected answers are the torch reference's, not onnxruntime's. In the JSON,
-null stands for a score of -inf and for noise that is no number, and ``""`` or 0 for the padding item.
+``golden.ids.onnx``, and ``golden.json``. The expected answers are torch's, not onnxruntime's. In the JSON, null stands
+for a score of -inf and for noise of NaN, and ``""`` or 0 for the padding item.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import torch
 
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
+from multvae_export.architectures.base import Posterior
 from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPTIONS_VERSION, to_onnx, write
 from multvae_export.ranking import best, multi_hot
-from multvae_export.target import Options
+from multvae_export.target import Options, Target
 from multvae_export.trained_model import Model
 
 #: The ids that stand for tokens that the model does not know, in the file with ids.
@@ -44,7 +45,7 @@ CASES: tuple[tuple[str, list[list[str]], int], ...] = (
     ("everything is seen", [list(TOKENS[1:])], 3),
 )
 
-#: What is asked of the file with options, besides the golden cases: a history, k, and what differs from no options.
+#: Cases of the file with options, besides the golden cases: a history, k, and the inputs that options add.
 OPTION_CASES: tuple[tuple[str, list[list[str]], int, dict[str, Any]], ...] = (
     ("no options", [["7", "a b"]], 4, {}),
     ("excluded items are not returned", [["7", "a b"]], 4, {"exclude": [["007", "42"]]}),
@@ -119,6 +120,7 @@ def _option_case(
     architecture: Architecture, name: str, history: list[list[str]], k: int, options: dict[str, Any]
 ) -> dict[str, Any]:
     rows = _ids(history)
+    assert isinstance(architecture, Posterior)
     noise = torch.zeros(len(rows), architecture.latent_units)
     if "noise" in options:
         noise = torch.tensor([[torch.nan if part is None else part for part in row] for row in options["noise"]])
@@ -126,12 +128,12 @@ def _option_case(
     def scores(histories: torch.Tensor) -> torch.Tensor:
         return architecture.sampled(multi_hot(histories, len(TOKENS)), noise).nan_to_num(-torch.inf, neginf=-torch.inf)
 
-    wanted = scores(rows).masked_fill(_listed(rows), -torch.inf)
+    masked = scores(rows).masked_fill(_is_listed(rows), -torch.inf)
     if "exclude" in options:
-        wanted = wanted.masked_fill(_listed(_ids(options["exclude"])), -torch.inf)
+        masked = masked.masked_fill(_is_listed(_ids(options["exclude"])), -torch.inf)
     if "among" in options:
-        wanted = wanted.masked_fill(~_listed(_ids(options["among"])), -torch.inf)
-    items = best(wanted, k)[0]
+        masked = masked.masked_fill(~_is_listed(_ids(options["among"])), -torch.inf)
+    items = best(masked, k)[0]
     reasons = torch.zeros(*items.shape, rows.shape[1])
     for place in range(rows.shape[1]):
         item = rows[:, place : place + 1]
@@ -139,7 +141,7 @@ def _option_case(
         # Of a repeated item the last place has the reason.
         counts = (item > 0) & ~(rows[:, place + 1 :] == item).any(dim=1, keepdim=True)
         reasons[:, :, place] = gap.masked_fill(~counts | (items == 0), 0)
-    answer = _ranking(wanted, k) | {
+    answer = _ranking(masked, k) | {
         "reasons": [[[round(part, 6) for part in row] for row in rows] for rows in reasons.tolist()]
     }
     return {"name": name, "history": history, "k": k, **options, **answer}
@@ -150,24 +152,24 @@ def _ids(histories: list[list[str]]) -> torch.Tensor:
     return torch.tensor([[ids.get(token, 0) for token in row] for row in histories], dtype=torch.long)
 
 
-def _listed(rows: torch.Tensor) -> torch.Tensor:
+def _is_listed(rows: torch.Tensor) -> torch.Tensor:
     return multi_hot(rows, len(TOKENS)) > 0
 
 
 def _ranking(scores: torch.Tensor, k: int) -> dict[str, Any]:
-    items, found = best(scores, k)
+    items, best_scores = best(scores, k)
     return {
         "items": [[TOKENS[item] if item else "" for item in row] for row in items.tolist()],
-        "scores": [[None if score == -torch.inf else round(score, 6) for score in row] for row in found.tolist()],
+        "scores": [[None if score == -torch.inf else round(score, 6) for score in row] for row in best_scores.tolist()],
     }
 
 
 def main(folder: str) -> None:
     """Write the files into a folder."""
-    write(to_onnx(model()), Path(folder) / "golden.onnx")
+    write(to_onnx(model(), Target()), Path(folder) / "golden.onnx")
     options = Options(filters=True, reasons=True, posterior=True)
-    write(to_onnx(model(), options=options), Path(folder) / "golden.options.onnx")
-    write(to_onnx(model(), io="ids", options=options), Path(folder) / "golden.ids.onnx")
+    write(to_onnx(model(), Target(options=options)), Path(folder) / "golden.options.onnx")
+    write(to_onnx(model(), Target("ids", options=options)), Path(folder) / "golden.ids.onnx")
     golden = {
         "contract_version": CONTRACT_VERSION,
         "model": "golden.onnx",

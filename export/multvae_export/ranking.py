@@ -1,4 +1,4 @@
-"""From histories to a ranking, the same for every model: what was clicked, and the best of what was not. torch only.
+"""From histories to a ranking, the same for every model: clicked items, and the best of the others. torch only.
 
 ``B`` histories in the batch, ``L`` their padded length, ``C`` items of the catalogue with the padding item (RecBole's ids
 run from 0, the padding item, to C - 1).
@@ -26,7 +26,7 @@ def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Rank items.
 
     Args:
-        scores: float32 [B, C], -inf for what must not be recommended.
+        scores: float32 [B, C], -inf for items that must not be recommended.
         k: how many items; more than the catalogue holds is clamped.
 
     Returns:
@@ -35,8 +35,8 @@ def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     k = min(k, scores.shape[1] - 1)
     items = _keys(scores).topk(k).indices
-    found = scores.gather(1, items)
-    return items.masked_fill(found.isneginf(), 0), found
+    best_scores = scores.gather(1, items)
+    return items.masked_fill(best_scores.isneginf(), 0), best_scores
 
 
 def _keys(scores: Tensor) -> Tensor:

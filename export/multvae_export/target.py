@@ -1,24 +1,18 @@
-"""The options of an export that add inputs and outputs, under contract version 2: what they are, and which go together."""
+"""What a file is to be: its form, the precision of its weights, and the options that add inputs and outputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
-
-from multvae_export.errors import OptionError
-
-if TYPE_CHECKING:
-    from multvae_export.trained_model import Model
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a file can do besides ranking.
+    """What a file can do besides ranking, under contract version 2.
 
     Attributes:
-        filters: two more inputs, items never to return and items to rank alone: see :mod:`.filters`.
-        reasons: one more output, what each item of the history adds to each score: see :mod:`.reasons`.
-        posterior: one more input, noise, for a sample of the posterior: see :mod:`.posterior`.
+        filters: two more inputs, items never to return and the only items to rank: see :mod:`.graph.filters`.
+        reasons: one more output, what each item of the history adds to each score: see :mod:`.graph.reasons`.
+        posterior: one more input, noise, for a sample of the posterior: see :mod:`.graph.posterior`.
     """
 
     filters: bool = False
@@ -27,32 +21,49 @@ class Options:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that are on."""
+        """The options that are on."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name))
-
-    @property
-    def by_item(self) -> bool:
-        """Whether the weights of the last layer lie together for each item, for a graph that reads those of some items."""
-        return self.filters or self.reasons
-
-    def check(self, model: Model, io: str) -> None:
-        """Refuse what has no meaning.
-
-        Raises:
-            OptionError: names the option, and why it does not fit.
-        """
-        if self.filters and io == "dense":
-            raise OptionError("--filters does not fit --io=dense, which ranks nothing: its caller leaves out what it likes.")
-        if self.reasons and io in ("dense", "users"):
-            raise OptionError(f"--reasons does not fit --io={io}: expected tokens or ids, whose history has items to name.")
-        if self.reasons and model.architecture.no_reasons_because:
-            raise OptionError(f"--reasons does not fit {model.name}, because {model.architecture.no_reasons_because}.")
-        if self.posterior and not model.architecture.latent_units:
-            raise OptionError(
-                f"--posterior does not fit {model.name}, which has none that is exported: expected MultVAE, MultiVAE or "
-                "RecVAE."
-            )
 
 
 #: A file of contract version 1.
 NONE = Options()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a file is to be.
+
+    Attributes:
+        io: the form of input and output, one of :data:`.graph.forms.FORMS`.
+        precision: of the stored weights, one of :data:`.graph.quantise.PRECISIONS`.
+        options: further inputs and outputs.
+    """
+
+    io: str = "tokens"
+    precision: str = "fp32"
+    options: Options = NONE
+
+    @property
+    def dense(self) -> bool:
+        """Whether the file reads multi-hot rows and returns all scores."""
+        return self.io == "dense"
+
+    @property
+    def by_users(self) -> bool:
+        """Whether the file answers for users by name."""
+        return self.io == "users"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the file ranks: there is an input ``k``, and the output are items."""
+        return not self.dense
+
+    @property
+    def scaled(self) -> bool:
+        """Whether each row of the table has a scale, by which the row's click is multiplied."""
+        return self.precision in ("int8", "int4")
+
+    @property
+    def by_item(self) -> bool:
+        """Whether the last layer's weights are stored item by item, for a graph that reads those of some items."""
+        return self.options.filters or self.options.reasons

@@ -1,4 +1,4 @@
-"""A trained model: an architecture with its weights, and what the checkpoint says about where it comes from."""
+"""A trained model: an architecture with its weights, and the names and metrics that its checkpoint has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multvae_export import architectures
 from multvae_export.architectures import Architecture
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.errors import UnsupportedModelError
+from multvae_export.errors import SpecError, UnsupportedModelError
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,26 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
 
     Raises:
         UnsupportedModelError: no architecture takes it.
+        SpecError: it is of the plugin's, and has no description.
         FormatVersionError: the plugin that wrote it is newer.
-        ExportError: what :meth:`.Architecture.from_checkpoint` raises.
+        ExportError: see :meth:`.Architecture.from_checkpoint`.
     """
     checkpoint.check_format()
-    described = checkpoint.description
-    named = str(described["architecture"]) if described else None
-    found = architectures.find(checkpoint.model, named)
-    if found is None:
-        what = f"{checkpoint.model} with the architecture {named!r}" if named else checkpoint.model
-        reason = architectures.reason_against(checkpoint.model)
+    model, description = checkpoint.model, checkpoint.description
+    if description is None and architectures.is_described(model):
+        raise SpecError(
+            f"the checkpoint of {model} has no description of its model: train it again with a newer recbole-multvae."
+        )
+    name = str(description["architecture"]) if description else None
+    architecture = architectures.find(model, name)
+    if architecture is None:
+        subject = f"{model} with the architecture {name!r}" if name else model
+        reason = architectures.reason_against(model)
         because = f", because {reason}" if reason else ""
         raise UnsupportedModelError(
-            f"{what} cannot be exported{because}: expected one of {', '.join(architectures.exportable())}."
+            f"{subject} cannot be exported{because}: expected one of {', '.join(architectures.exportable())}."
         )
-    return found.from_checkpoint(checkpoint)
+    return architecture.from_checkpoint(checkpoint)
 
 
 def model_of(checkpoint: Checkpoint) -> Model:
@@ -67,7 +72,7 @@ def model_of(checkpoint: Checkpoint) -> Model:
 
     Raises:
         TokensError: the tokens are missing or do not fit.
-        ExportError: what :func:`architecture_of` raises.
+        ExportError: see :func:`architecture_of`.
     """
     architecture = architecture_of(checkpoint)
     tokens = checkpoint.item_tokens(architecture.n_items)

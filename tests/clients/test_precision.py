@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from multvae_export import golden
 from multvae_export.graph import onnx_file
+from multvae_export.target import Target
 
 from tests.clients.languages import FOLDER
 from tests.clients.test_clients import install, require
@@ -30,7 +31,7 @@ def test_node_ranks_as_python_does(precision: str, tmp_path: Path) -> None:
     require("node")
     install(FOLDER / "node")
     path = tmp_path / "model.onnx"
-    onnx_file.write(onnx_file.to_onnx(golden.model(), "tokens", 18, None, precision), path)
+    onnx_file.write(onnx_file.to_onnx(golden.model(), Target(precision=precision)), path)
     cases = [case for case in golden.cases(golden.model()) if any(case["history"])]
     client = (FOLDER / "node" / "recommend.mjs").as_uri()
     command = ["node", "--input-type=module", "-e", SCRIPT, str(path), client, json.dumps(cases)]

@@ -19,7 +19,7 @@ from multvae_export.errors import ExportError, SpecError, UnsupportedModelError,
 from multvae_export.exporter import export
 from multvae_export.trained_model import architecture_of
 
-from tests.archive import changed, first_format, parts_of, with_pickle
+from tests.archive import changed, parts_of, with_pickle, without_description
 from tests.conftest import Experiment
 from tests.export.conftest import checkpoint_of
 
@@ -30,11 +30,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from multvae_export.architectures.base import Architecture
+from multvae_export.architectures.base import HistoryModel
+from multvae_export.graph import filters
+from multvae_export.graph.nodes import Nodes
 
 
 @dataclass(frozen=True)
-class Toy(Architecture):
+class Toy(HistoryModel):
     name: ClassVar[str] = "toy"
     models: ClassVar[tuple[str, ...]] = ("ToyModel",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
@@ -57,11 +59,10 @@ class Toy(Architecture):
     def rounded(self, precision):
         return self
 
-    def nodes(self, io, precision, output):
-        return f"    all = Shape({'x' if io == 'dense' else 'seen'})\\n    {output} = Expand(toy_scores, all)"
-
-    def constants(self, io, precision):
-        return {"toy_scores": self.logits(torch.zeros(1, self.n_items))[0].numpy()}
+    def graph(self, target, output):
+        text = f"    all = Shape({'x' if target.dense else 'seen'})\\n    {output} = Expand(toy_scores, all)"
+        scores = self.logits(torch.zeros(1, self.n_items))[0].numpy()
+        return filters.masked(Nodes(text, {"toy_scores": scores}), target, output)
 
     def spec(self):
         return {"sizes": [self.n_items - 1]}
@@ -76,7 +77,7 @@ def toy(tmp_path: Path, checkpoint: Path) -> Iterator[Path]:
     architectures.__path__.append(str(tmp_path / "dropped"))
 
     def change(contents: dict[str, Any]) -> None:
-        first_format(contents)
+        without_description(contents)
         contents["config"].final_config_dict.update(model="ToyModel")
         contents["state_dict"] = {"toy.scores": torch.arange(21.0)}
 
@@ -105,7 +106,7 @@ def test_a_new_architecture_is_offered_and_states_its_precisions(toy: Path, caps
 
 def test_a_user_model_is_refused_with_its_reason_and_what_there_is(checkpoint: Path) -> None:
     path = changed(
-        checkpoint, Path("cdae.pth"), lambda c: first_format(c) or c["config"].final_config_dict.update(model="CDAE")
+        checkpoint, Path("cdae.pth"), lambda c: without_description(c) or c["config"].final_config_dict.update(model="CDAE")
     )
     with pytest.raises(
         UnsupportedModelError, match=r"CDAE cannot be exported, because it has a weight for every user.*Mult"
@@ -114,8 +115,7 @@ def test_a_user_model_is_refused_with_its_reason_and_what_there_is(checkpoint: P
 
 
 def described(contents: dict[str, Any]) -> None:
-    """Make a checkpoint of format 1 of MultVAE [20-6-4-6-20] one of format 2."""
-    contents["other_parameter"].update(format_version=2)
+    """Describe the network of a checkpoint of MultVAE, [20-6-4-6-20]."""
     rest = [("encoder.rest.1.0", 4, "none"), ("decoder.0", 6, "tanh"), ("decoder.2", 20, "none")]
     first = {"weight": "encoder.first.weight", "bias": "encoder.first.bias", "stored": "in_out", "units": 6}
     contents["other_parameter"]["spec"] = {
@@ -137,7 +137,7 @@ def described(contents: dict[str, Any]) -> None:
 
 
 def with_spec(source: Path, change: Callable[[dict[str, Any]], Any] = lambda spec: None) -> Path:
-    """A checkpoint of format 2 whose description was changed by a function."""
+    """A checkpoint whose description was changed by a function."""
 
     def both(contents: dict[str, Any]) -> None:
         described(contents)
@@ -146,13 +146,11 @@ def with_spec(source: Path, change: Callable[[dict[str, Any]], Any] = lambda spe
     return changed(source, Path("described.pth"), both)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int4"])
-def test_a_described_model_gives_the_same_file_as_the_first_format(checkpoint: Path, precision: str) -> None:
-    names = [name for name in torch.load(checkpoint, weights_only=False)["state_dict"] if name.endswith("weight")]
-    assert names == ["encoder.first.weight", "encoder.rest.1.0.weight", "decoder.0.weight", "decoder.2.weight"]
-    export(changed(checkpoint, Path("format1.pth"), first_format), "before.onnx", precision=precision, check=False)
-    export(with_spec(checkpoint), "after.onnx", precision=precision, check=False)
-    assert Path("after.onnx").read_bytes() == Path("before.onnx").read_bytes()
+def test_the_plugin_describes_its_model(checkpoint: Path) -> None:
+    plugin, ours = (torch.load(path, weights_only=False)["other_parameter"] for path in (checkpoint, with_spec(checkpoint)))
+    shared = plugin["spec"].keys() & ours["spec"].keys()
+    assert {"architecture", "n_items", "input", "layers", "latent"} <= shared
+    assert {key: plugin["spec"][key] for key in shared} == {key: ours["spec"][key] for key in shared}
 
 
 def test_the_class_of_a_described_model_does_not_matter(checkpoint: Path) -> None:
@@ -249,10 +247,17 @@ def test_a_described_model_runs(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["MultVAE", "MultDAE"])
-def test_a_checkpoint_of_the_first_format_gives_the_same_file(trained: dict[str, Path], model: str) -> None:
-    export(trained[model], "now.onnx", check=False)
-    export(changed(trained[model], Path("first.pth"), first_format), "then.onnx", check=False)
-    assert Path("now.onnx").read_bytes() == Path("then.onnx").read_bytes()
+def test_a_model_of_the_plugin_without_a_description_is_refused(trained: dict[str, Path], model: str) -> None:
+    path = changed(trained[model], Path("bare.pth"), without_description)
+    with pytest.raises(SpecError, match=f"^the checkpoint of {model} has no description of its model: train it again with"):
+        export(path, "model.onnx")
+
+
+def test_a_layer_that_recbole_s_own_model_lacks_is_named(trained: dict[str, Path]) -> None:
+    names = [name for name in torch.load(trained["MultiVAE"], weights_only=False)["state_dict"] if "decoder" in name]
+    path = changed(trained["MultiVAE"], Path("lacking.pth"), lambda contents: contents["state_dict"].pop(names[0]))
+    with pytest.raises(WeightsError, match="the decoder has 1 layers, mlp_hidden_size=\\[6\\] needs 2"):
+        export(path, "model.onnx", dataset_path=str(path.parent))
 
 
 def test_flipped_bytes_of_a_description_never_crash(checkpoint: Path) -> None:

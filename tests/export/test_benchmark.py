@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from multvae_export.benchmark import command as benchmark
-from multvae_export.benchmark import session as served
+from multvae_export.benchmark import measure, session
 from multvae_export.checkpoint.contents import load
 from multvae_export.exporter import export
 from multvae_export.ranking import best
@@ -24,8 +24,8 @@ QUICK = ("--requests", "20", "--provider", CPU, "--batch-size")
 
 @pytest.fixture(autouse=True)
 def _few_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "LEAST", 20)
-    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0.001)
+    monkeypatch.setattr(measure, "LEAST", 20)
+    monkeypatch.setattr(measure, "WARM_SECONDS", 0.001)
 
 
 def rows(out: str) -> list[list[str]]:
@@ -68,9 +68,9 @@ def test_options_beside_the_plain_file(checkpoint: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize("model", ["MultVAE", "MultDAE", "MultiVAE"])
 def test_eager_torch_is_the_same_model(trained: dict[str, Path], model: str) -> None:
     loaded = architecture_of(load(trained[model]))
-    for history in served.histories(21, 4)[:3]:
-        items, scores = benchmark.Eager(loaded, "cpu")(history)
-        want_items, want_scores = best(loaded.answer(torch.from_numpy(history)), benchmark.TOP)
+    for history in session.histories(21, 4)[:3]:
+        items, scores = measure.Eager(loaded, "cpu")(history)
+        want_items, want_scores = best(loaded.answer(torch.from_numpy(history)), session.TOP)
         torch.testing.assert_close(scores, want_scores, atol=1e-5, rtol=0)
         finite = ~want_scores.isneginf()
         assert torch.equal(items[finite], want_items[finite])
@@ -86,7 +86,7 @@ def test_floor_reads_the_rows_of_the_history_and_every_other_weight(checkpoint: 
     bytes_of = {}
     for io in ("ids", "tokens", "dense"):
         export(checkpoint, "model.onnx", io=io)
-        bytes_of[io] = benchmark.Served("model.onnx", CPU).bytes_read(items=3)
+        bytes_of[io] = session.ServedFile("model.onnx", CPU).bytes_read(items=3)
     network = architecture_of(load(checkpoint))
     weights = sum(weight.numel() for weight, _ in network.layers)
     unread = (network.n_items - 3) * 6
@@ -98,14 +98,14 @@ def test_floor_reads_the_rows_of_the_history_and_every_other_weight(checkpoint: 
 def test_turns_alternate_and_their_warm_up_does_not_count() -> None:
     order: list[str] = []
     calls = {"a": lambda n: order.append("a"), "b": lambda n: order.append("b")}
-    times = benchmark.take_turns(calls, 35)
+    times = measure.take_turns(calls, 35)
     assert {name: len(values) for name, values in times.items()} == {"a": 40, "b": 40}
-    assert "".join(name for name, _ in groupby(order)) == "ab" * benchmark.TURNS
+    assert "".join(name for name, _ in groupby(order)) == "ab" * measure.TURNS
     assert len(order) > 80
 
 
 def test_histories_are_seeded_and_of_about_fifty_items() -> None:
-    made, again = served.histories(20_000, 20), served.histories(20_000, 20)
+    made, again = session.histories(20_000, 20), session.histories(20_000, 20)
     assert all(np.array_equal(*pair) for pair in zip(made, again, strict=True))
     lengths = np.concatenate([(batch > 0).sum(axis=1) for batch in made])
     assert 40 < lengths.mean() < 60

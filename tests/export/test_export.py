@@ -25,7 +25,7 @@ from recbole.utils.case_study import full_sort_topk
 
 from recbole_multvae.commands.recommend import load_model
 from tests.conftest import QUIET, Experiment
-from tests.export.conftest import MODELS
+from tests.export.conftest import MODELS, change_nodes
 
 ROOT = Path(__file__).parent.parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -77,10 +77,10 @@ def test_contract_is_in_the_file(checkpoint: Path) -> None:
 
 def test_k_has_a_default_if_asked_for(checkpoint: Path) -> None:
     export(checkpoint, "model.onnx", k_default=4)
-    opened = session("model.onnx")
+    model = session("model.onnx")
     history = np.array([["i1", "i2"]], dtype=object)
-    assert opened.run(None, {"history": history})[0].shape == (1, 4)
-    assert opened.run(None, {"history": history, "k": np.array([2])})[0].shape == (1, 2)
+    assert model.run(None, {"history": history})[0].shape == (1, 4)
+    assert model.run(None, {"history": history, "k": np.array([2])})[0].shape == (1, 2)
 
 
 def test_large_weights_go_into_a_second_file(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,12 +97,11 @@ def test_large_weights_go_into_a_second_file(checkpoint: Path, monkeypatch: pyte
 @pytest.mark.parametrize("broken", ["weight", "mask", "order"])
 def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     change = {
-        "weight": lambda body: body.replace("Gemm(active0, weight1, bias1)", "Gemm(active0, weight1)"),
-        "mask": lambda body: body.replace("Where(seen, lowest, logits)", "Where(seen, logits, logits)"),
-        "order": lambda body: body.replace("largest: int = 1", "largest: int = 0"),
+        "weight": ("Gemm(active0, weight1, bias1)", "Gemm(active0, weight1)"),
+        "mask": ("Where(seen, minus_infinity, logits)", "Where(seen, logits, logits)"),
+        "order": ("largest: int = 1", "largest: int = 0"),
     }[broken]
-    original = onnx_file.body
-    monkeypatch.setattr(onnx_file, "body", lambda *arguments: change(original(*arguments)))
+    change_nodes(monkeypatch, *change)
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         export(checkpoint, "model.onnx")
     assert not list(Path().glob("*.onnx"))
@@ -110,10 +109,7 @@ def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_operator_without_cuda_kernel_is_noticed(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = onnx_file.body
-    monkeypatch.setattr(
-        onnx_file, "body", lambda *arguments: original(*arguments).replace("Tanh(hidden0)", "Softsign(hidden0)")
-    )
+    change_nodes(monkeypatch, "Tanh(hidden0)", "Softsign(hidden0)")
     checks = [check for check in verification.CHECKS if check[1] is verification.check_cuda]
     monkeypatch.setattr(verification, "CHECKS", checks)
     with pytest.raises(VerificationError, match=r"Softsign.* have no CUDA kernel"):
@@ -209,8 +205,8 @@ def test_golden_file_is_what_the_exporter_writes() -> None:
     for ours_part, committed_part in ((ours, committed), *((ours[part], committed[part]) for part in ("options", "ids"))):
         for case, expected in zip(ours_part["cases"], committed_part["cases"], strict=True):
             for name in ("scores", "reasons"):
-                numbers, wanted = (np.array(part.pop(name, []), float) for part in (case, expected))
-                np.testing.assert_allclose(numbers, wanted, atol=1e-5)
+                numbers, committed_numbers = (np.array(part.pop(name, []), float) for part in (case, expected))
+                np.testing.assert_allclose(numbers, committed_numbers, atol=1e-5)
     assert ours == committed
     for name in ("golden.onnx", "golden.options.onnx", "golden.ids.onnx"):
         assert onnx.load(name).graph == onnx.load(clients / name).graph
@@ -228,7 +224,7 @@ def test_ranking_is_recbole_s_for_every_user(dataset: str) -> None:
     experiment.fit()
     experiment.model.eval()
     export(experiment.trainer.saved_model_file, "model.onnx")
-    opened = session("model.onnx")
+    model = session("model.onnx")
     tokens = experiment.dataset.field2id_token["item_id"]
     # In validation RecBole masks what was seen in training, which is the history that the model reads.
     users = experiment.valid_data.uid_list.numpy()
@@ -239,9 +235,9 @@ def test_ranking_is_recbole_s_for_every_user(dataset: str) -> None:
         history = np.full((len(chunk), max(map(len, rows))), "", dtype=object)
         for n, row in enumerate(rows):
             history[n, : len(row)] = row
-        found, values = opened.run(None, {"history": history, "k": np.array([10])})
+        top_items, values = model.run(None, {"history": history, "k": np.array([10])})
         np.testing.assert_allclose(values, scores.detach().numpy(), atol=1e-4)
         # Where the rankings differ, the scores beside them tie.
-        differ = found != tokens[items.numpy()]
+        differ = top_items != tokens[items.numpy()]
         gaps = np.minimum(np.diff(values, prepend=np.inf, append=-np.inf)[:, :-1] ** 2, np.diff(values, append=-np.inf) ** 2)
         assert (gaps[differ] < 1e-8).all()

@@ -27,7 +27,7 @@ from multvae_export.exporter import export
 from multvae_export.trained_model import Model, model_of
 
 from tests import hostile
-from tests.archive import Calls, changed, pack, parts_of, with_pickle
+from tests.archive import Calls, changed, pack, parts_of, with_pickle, without_description
 
 
 @pytest.mark.parametrize("name", [*hostile.PROGRAMS, *hostile.PICKLES])
@@ -88,13 +88,14 @@ CHANGES: dict[str, Any] = {
     "NaN weight": lambda c: c["state_dict"]["decoder.2.weight"].fill_(torch.nan),
     "a weight that is text": lambda c: _set(c, "encoder.first.weight", "text"),
     "future format": lambda c: c["other_parameter"].update(format_version=99),
-    "no format": lambda c: c["other_parameter"].update(format_version="2"),
+    "a format that is text": lambda c: c["other_parameter"].update(format_version="2"),
+    "no description": without_description,
     "missing tokens": lambda c: c["other_parameter"].pop("item_tokens"),
     "too few tokens": lambda c: c["other_parameter"]["item_tokens"].pop(),
     "equal tokens": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "i1"),
     "no text": lambda c: c["other_parameter"]["item_tokens"].__setitem__(2, "\ud800"),
     "numbered weights": lambda c: c["state_dict"].__setitem__(7, torch.zeros(1)),
-    "another model": lambda c: c["other_parameter"].pop("spec") and c["config"].final_config_dict.update(model="SASRec"),
+    "another model": lambda c: without_description(c) or c["config"].final_config_dict.update(model="SASRec"),
     "no config": lambda c: c.pop("config"),
     "a huge stride": lambda c: _set(c, "decoder.2.bias", torch.zeros(1).expand(10**12)),
 }
@@ -123,7 +124,8 @@ CHANGES: dict[str, Any] = {
             "the weights encoder.first.weight are a str, expected a tensor of 2 dimensions",
         ),
         ("future format", FormatVersionError, "is of format 99, this exporter knows up to 2: update"),
-        ("no format", FormatVersionError, "format_version is '2', expected a whole number"),
+        ("a format that is text", FormatVersionError, "format_version is '2', expected a whole number"),
+        ("no description", SpecError, "the checkpoint of MultVAE has no description of its model: train it again"),
         ("missing tokens", TokensError, "has no item tokens: name the folder"),
         ("too few tokens", TokensError, "there are 20 item tokens with padding, and the model has 21 items"),
         ("equal tokens", TokensError, "two items have the token 'i1': rename one of them"),

@@ -14,16 +14,18 @@ import torch
 from multvae_export import architectures, golden
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
-from multvae_export.architectures.linear import Entries, Linear, SparseLinear, stored
+from multvae_export.architectures.linear import Entries, Linear, SparseLinear, linear_model
 from multvae_export.architectures.macridvae import MacridVAE
 from multvae_export.architectures.popularity import Popularity
 from multvae_export.architectures.recvae import DEPTH, RecVAE
 from multvae_export.benchmark import command as benchmark
+from multvae_export.benchmark import measure
 from multvae_export.errors import OptionError
 from multvae_export.graph import onnx_file
 from multvae_export.graph.layers import Layer
 from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.ranking import best
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verification
 from torch import Tensor
@@ -88,10 +90,14 @@ def model(kind: str, items: int = N) -> Model:
     return Model("Small", KINDS[kind](items), tokens, "golden", {})
 
 
-def written(kind: str, io: str, precision: str = "fp32", opset: int = 18, items: int = N) -> verification.File:
+def written(kind: str, io: str, precision: str = "fp32", opset: int = 18, items: int = N) -> verification.ExportedFile:
     small = model(kind, items)
-    onnx_file.write(onnx_file.to_onnx(small, io, opset, None, precision), Path("model.onnx"))
-    return verification.File(Path("model.onnx"), small, io, opset, 1e-4, precision)
+    return exported(small, Target(io, precision), opset)
+
+
+def exported(model: Model, target: Target, opset: int = 18) -> verification.ExportedFile:
+    onnx_file.write(onnx_file.to_onnx(model, target, opset), Path("model.onnx"))
+    return verification.ExportedFile(Path("model.onnx"), model, target, opset, 1e-4)
 
 
 def test_every_architecture_that_reads_a_history_is_tried_here() -> None:
@@ -105,10 +111,10 @@ def test_every_architecture_that_reads_a_history_is_tried_here() -> None:
 def test_golden_cases_are_torch_s(kind: str, precision: str) -> None:
     file = written(kind, "tokens", precision)
     rounded = Model("Small", file.stored, golden.TOKENS, "golden", {})
-    for name, scores, wanted in golden_answers(file.session, rounded):
-        finite = wanted[np.isfinite(wanted)]
+    for name, scores, expected in golden_answers(file.session, rounded):
+        finite = expected[np.isfinite(expected)]
         atol = 1e-5 if precision in ("fp32", "fp16") else 0.05 * max(1, np.abs(finite).max(initial=0))
-        np.testing.assert_allclose(scores, wanted, atol=atol, err_msg=name)
+        np.testing.assert_allclose(scores, expected, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize(("kind", "precision"), PAIRS)
@@ -126,9 +132,9 @@ def test_a_history_of_length_zero_is_an_empty_one_for_every_user(kind: str) -> N
     for _ in range(3):
         # What ran before leaves its numbers in the memory that is used again.
         file.session.run(None, {"history": np.random.default_rng(0).integers(1, N + 1, (16, 7)), "k": k})
-        found = file.session.run(None, {"history": np.zeros((16, 0), np.int64), "k": k})
-        wanted = file.session.run(None, {"history": np.zeros((16, 1), np.int64), "k": k})
-        for ours, theirs in zip(found, wanted, strict=True):
+        zero_length = file.session.run(None, {"history": np.zeros((16, 0), np.int64), "k": k})
+        padding = file.session.run(None, {"history": np.zeros((16, 1), np.int64), "k": k})
+        for ours, theirs in zip(zero_length, padding, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
@@ -136,9 +142,9 @@ def test_a_history_of_length_zero_is_an_empty_one_for_every_user(kind: str) -> N
 def test_eager_torch_is_the_same_model(kind: str) -> None:
     architecture = KINDS[kind](N)
     history = np.array([[1, 2, 3], [4, 0, 0], [0, 0, 0]])
-    _, scores = benchmark.Eager(architecture, "cpu")(history)
-    wanted = best(architecture.answer(torch.from_numpy(history)), benchmark.TOP)[1]
-    torch.testing.assert_close(scores, wanted, atol=1e-5, rtol=0)
+    _, scores = measure.Eager(architecture, "cpu")(history)
+    expected = best(architecture.answer(torch.from_numpy(history)), measure.TOP)[1]
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,8 +152,8 @@ def test_eager_torch_is_the_same_model(kind: str) -> None:
 def test_benchmark_measures_every_architecture(
     kind: str, io: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "LEAST", 1)
-    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    monkeypatch.setattr(measure, "LEAST", 1)
+    monkeypatch.setattr(measure, "WARM_SECONDS", 0)
     written(kind, io)
     assert benchmark.main(["model.onnx", "--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2"]) == 0
     assert f"| model.onnx | {io} fp32 | CPU | 2 |" in capsys.readouterr().out
@@ -157,18 +163,18 @@ def test_benchmark_measures_every_architecture(
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
 def test_a_precision_that_makes_no_sense_is_refused_with_a_reason(kind: str, precision: str) -> None:
     with pytest.raises(OptionError, match=f"--precision={precision} does not fit Small: expected fp32, because .+\\.$"):
-        onnx_file.to_onnx(model(kind), precision=precision)
+        onnx_file.to_onnx(model(kind), Target(precision=precision))
 
 
 def test_a_wrong_chunk_is_noticed() -> None:
     # The proof of a sparse file can fail: one entry of another column.
-    proto = onnx_file.to_onnx(model("sparse linear"), "ids")
+    proto = onnx_file.to_onnx(model("sparse linear"), Target("ids"))
     table = next(tensor for tensor in proto.graph.initializer if tensor.name == "table_columns")
     columns = np.frombuffer(table.raw_data, np.int32).copy()
     columns[columns == 2] = 7
     table.raw_data = columns.tobytes()
     onnx_file.write(proto, Path("model.onnx"))
-    file = verification.File(Path("model.onnx"), model("sparse linear"), "ids", 18, 1e-4)
+    file = verification.ExportedFile(Path("model.onnx"), model("sparse linear"), Target("ids"), 18, 1e-4)
     with pytest.raises(verification.VerificationError, match="expected"):
         verification.verify(file, lambda name, figures: None)
 
@@ -176,26 +182,25 @@ def test_a_wrong_chunk_is_noticed() -> None:
 def test_long_rows_take_several_chunks_and_the_form_follows_the_size() -> None:
     rows = torch.cat([torch.full((150,), 7), torch.arange(1, 200)])
     columns = torch.cat([torch.arange(1, 151), torch.full((199,), 3)])
-    found = stored(Entries(rows, columns, random(len(rows)), 1000), torch.zeros(1000))
-    assert isinstance(found, SparseLinear)
-    assert found.constants("ids", "fp32")["chunk_count"][7] == 5
-    small = Model("Small", found, ("[PAD]", *map(str, range(999))), "x", {})
-    onnx_file.write(onnx_file.to_onnx(small, "ids"), Path("model.onnx"))
-    verification.verify(verification.File(Path("model.onnx"), small, "ids", 18, 1e-4), lambda name, figures: None)
-    whole = stored(random(200, 200), torch.zeros(200))
+    sparse_model = linear_model(Entries(rows, columns, random(len(rows)), 1000), torch.zeros(1000))
+    assert isinstance(sparse_model, SparseLinear)
+    assert sparse_model.graph(Target("ids"), "scores").constants["chunk_count"][7] == 5
+    small = Model("Small", sparse_model, ("[PAD]", *map(str, range(999))), "x", {})
+    verification.verify(exported(small, Target("ids")), lambda name, figures: None)
+    whole = linear_model(random(200, 200), torch.zeros(200))
     assert isinstance(whole, Linear)
     assert whole.n_items == 200
     # Equal entries add up, and those of the padding item are left out.
     twice = Entries(torch.tensor([1, 1, 0]), torch.tensor([2, 2, 1]), torch.tensor([1.0, 2.0, 9.0]), 200)
     clicks = torch.zeros(1, 200)
     clicks[0, 1] = 1
-    assert stored(twice, torch.zeros(200)).logits(clicks)[0, 1:3].tolist() == [0, 3]
+    assert linear_model(twice, torch.zeros(200)).logits(clicks)[0, 1:3].tolist() == [0, 3]
 
 
 def test_a_facet_model_with_a_small_temperature_stays_finite() -> None:
     architecture = macridvae(N, tau=0.004)
     tried = Model("Small", architecture, golden.TOKENS, "golden", {})
-    onnx_file.write(onnx_file.to_onnx(tried, "ids"), Path("model.onnx"))
+    onnx_file.write(onnx_file.to_onnx(tried, Target("ids")), Path("model.onnx"))
     session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
     _, scores = session.run(None, {"history": np.array([[0]]), "k": np.array([N])})
     assert np.isfinite(scores).all()

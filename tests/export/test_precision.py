@@ -21,11 +21,12 @@ from multvae_export.exporter import export
 from multvae_export.graph import onnx_file, quantise
 from multvae_export.graph.layers import Layer
 from multvae_export.histories import Layout
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verify
 from multvae_export.verification import precision_cost as cost
 
-from tests.export.conftest import golden_answers
+from tests.export.conftest import change_nodes, golden_answers
 
 FEWER = ("fp16", "int8", "int4")
 
@@ -46,9 +47,10 @@ def random_model(n_items: int, hidden: int | None, units: int, latent_tanh: bool
     return Model("MultVAE", network, tokens, "random", {})
 
 
-def opened(model: Model, io: str, precision: str, opset: int = 18) -> verify.File:
-    onnx_file.write(onnx_file.to_onnx(model, io, opset, None, precision), Path("model.onnx"))
-    return verify.File(Path("model.onnx"), model, io, opset, 1e-4, precision)
+def written(model: Model, io: str, precision: str, opset: int = 18) -> verify.ExportedFile:
+    target = Target(io, precision)
+    onnx_file.write(onnx_file.to_onnx(model, target, opset), Path("model.onnx"))
+    return verify.ExportedFile(Path("model.onnx"), model, target, opset, 1e-4)
 
 
 @pytest.mark.parametrize("io", ("tokens", "ids", "dense"))
@@ -70,14 +72,14 @@ def test_every_precision_in_every_form_is_verified_and_measured(checkpoint: Path
 def test_every_shape_and_opset(precision: str, hidden: int | None, units: int, latent_tanh: bool) -> None:
     model = random_model(30, hidden, units, latent_tanh)
     for io, opset in (("ids", 16), ("dense", 17), ("tokens", 18)):
-        verify.verify(opened(model, io, precision, opset), lambda name, figures: None)
+        verify.verify(written(model, io, precision, opset), lambda name, figures: None)
 
 
 def test_size_is_a_half_a_quarter_and_an_eighth() -> None:
     model = random_model(2000, 600, 200)
     sizes = {}
     for precision in quantise.PRECISIONS:
-        onnx_file.write(onnx_file.to_onnx(model, "ids", 18, None, precision), Path("model.onnx"))
+        onnx_file.write(onnx_file.to_onnx(model, Target("ids", precision)), Path("model.onnx"))
         sizes[precision] = Path("model.onnx").stat().st_size
     ratios = [sizes[precision] / sizes["fp32"] for precision in FEWER]
     assert ratios == pytest.approx([0.5, 0.25, 0.15], abs=0.012)
@@ -86,15 +88,15 @@ def test_size_is_a_half_a_quarter_and_an_eighth() -> None:
 @pytest.mark.parametrize("precision", FEWER)
 def test_golden_cases_hold_in_every_precision(precision: str) -> None:
     # The last two items have equal weights: they tie in every precision, and the lower id comes first.
-    file = opened(golden.model(), "tokens", precision)
-    for name, scores, wanted in golden_answers(file.session, golden.model()):
+    file = written(golden.model(), "tokens", precision)
+    for name, scores, expected in golden_answers(file.session, golden.model()):
         if precision != "int4":
-            np.testing.assert_allclose(scores, wanted, atol=0.2, err_msg=name)
+            np.testing.assert_allclose(scores, expected, atol=0.2, err_msg=name)
 
 
 def test_a_user_s_int8_ranking_does_not_depend_on_the_batch() -> None:
     model = random_model(50, 16, 4)
-    file = opened(model, "ids", "int8")
+    file = written(model, "ids", "int8")
     history = np.random.default_rng(0).integers(1, 51, (8, 5))
     together = file.run(verify.Case("together", history, 50))
     for n, row in enumerate(history):
@@ -126,13 +128,12 @@ def test_stored_weights_are_near_the_originals(precision: str) -> None:
 @pytest.mark.parametrize("broken", ["scale", "mask", "repeats", "order"])
 def test_wrong_file_in_fewer_bits_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     change = {
-        "scale": ("Mul(of_items, divisor8)", "Mul(of_items, one)"),
-        "mask": ("Where(seen, lowest, logits)", "Where(seen, logits, logits)"),
-        "repeats": ("counts = And(stands, known)", "counts = And(known, known)"),
+        "scale": ("Mul(item_scaled, row_divisor)", "Mul(item_scaled, one_float)"),
+        "mask": ("Where(seen, minus_infinity, logits)", "Where(seen, logits, logits)"),
+        "repeats": ("counts = And(is_last, is_known)", "counts = And(is_known, is_known)"),
         "order": ("largest: int = 1", "largest: int = 0"),
     }[broken]
-    original = onnx_file.body
-    monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
+    change_nodes(monkeypatch, *change)
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         export(checkpoint, "model.onnx", precision="int8", min_overlap=0)
     assert not list(Path().glob("*.onnx"))
@@ -140,8 +141,8 @@ def test_wrong_file_in_fewer_bits_is_not_written(checkpoint: Path, monkeypatch: 
 
 def test_a_file_that_says_another_precision_is_refused() -> None:
     model = random_model(20, None, 4)
-    file = opened(model, "ids", "int8")
-    file.precision = "int4"
+    file = written(model, "ids", "int8")
+    file.target = replace(file.target, precision="int4")
     with pytest.raises(VerificationError, match="metadata"):
         verify.check_structure(file)
 
@@ -158,19 +159,19 @@ def test_histories_give_ndcg_of_both(checkpoint: Path, inter: str, capsys: pytes
     flags = ("--precision", "int8", "--io", "ids", "--histories", inter, "--min-overlap", "0.5")
     assert main([str(checkpoint), "model.onnx", *flags]) == 0
     out = capsys.readouterr().out
-    found = re.search(
+    figures = re.search(
         r"keeps fp32's ranking: [\d.]+% of fp32's top 10, NDCG@100 (0\.\d+) \(fp32 (0\.\d+), .*over 10 users", out
     )
-    assert found, out
-    assert float(found[1]) == pytest.approx(float(found[2]), abs=0.1)
+    assert figures, out
+    assert float(figures[1]) == pytest.approx(float(figures[2]), abs=0.1)
     assert "--io ids, int8" in out
 
 
 def test_a_history_is_shown_in_part_and_nothing_of_it_is_lost(inter: str) -> None:
-    found = cost.read_histories(inter, ("[PAD]", *(f"i{n}" for n in range(20))), Layout())
-    assert found.held is not None
-    assert [(len(seen), len(held)) for seen, held in zip(found.seen, found.held, strict=True)] == [(8, 2)] * 10
-    for seen, held in zip(found.seen, found.held, strict=True):
+    histories = cost.read_histories(inter, ("[PAD]", *(f"i{n}" for n in range(20))), Layout())
+    assert histories.held is not None
+    assert [(len(seen), len(held)) for seen, held in zip(histories.seen, histories.held, strict=True)] == [(8, 2)] * 10
+    for seen, held in zip(histories.seen, histories.held, strict=True):
         assert not set(seen) & set(held)
 
 
@@ -182,7 +183,7 @@ def test_ndcg_and_overlap_by_hand() -> None:
 
 
 def test_fp32_costs_nothing() -> None:
-    file = opened(random_model(40, 8, 4), "dense", "fp32")
+    file = written(random_model(40, 8, 4), "dense", "fp32")
     assert cost.measure(file, cost.made_histories(41)).overlap == 1
 
 
@@ -251,20 +252,20 @@ def test_histories_that_do_not_fit(checkpoint: Path, text: str | None, message: 
 
 def test_a_cuda_session_is_told_what_stays_on_the_cpu() -> None:
     model = random_model(20, None, 4)
-    assert "MatMulInteger: int8 is for CPUs" in verify.check_cuda(opened(model, "ids", "int8"))
+    assert "MatMulInteger: int8 is for CPUs" in verify.check_cuda(written(model, "ids", "int8"))
     for precision in ("fp16", "int4"):
-        assert verify.check_cuda(opened(model, "ids", precision)).endswith("0 string look-ups stay on the CPU")
+        assert verify.check_cuda(written(model, "ids", precision)).endswith("0 string look-ups stay on the CPU")
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="no CUDA provider")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("precision", quantise.PRECISIONS)
 def test_cuda_ranks_as_the_cpu_does(precision: str) -> None:
-    file = opened(random_model(500, 64, 16), "ids", precision)
+    file = written(random_model(500, 64, 16), "ids", precision)
     case = verify.Case("cuda", np.random.default_rng(0).integers(1, 501, (16, 20)), 500)
     _, scores = file.run(case)
     cuda = onnxruntime.InferenceSession(file.path, providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
-    _, found = cuda.run(None, {"history": case.history, "k": np.array([500])})
+    _, cuda_scores = cuda.run(None, {"history": case.history, "k": np.array([500])})
     finite = np.isfinite(scores)
-    np.testing.assert_array_equal(np.isfinite(found), finite)
-    np.testing.assert_allclose(found[finite], scores[finite], atol=0.01 * np.ptp(scores[finite]))
+    np.testing.assert_array_equal(np.isfinite(cuda_scores), finite)
+    np.testing.assert_allclose(cuda_scores[finite], scores[finite], atol=0.01 * np.ptp(scores[finite]))

@@ -19,7 +19,7 @@ from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment
-from tests.export.conftest import assert_as_good_as_recbole_s, blocks_folder, checkpoint_of
+from tests.export.conftest import assert_as_good_as_recbole, blocks_folder, checkpoint_of
 
 #: ml-100k lies in RecBole's own package.
 DATA = Path(recbole.__path__[0]) / "dataset_example"
@@ -55,10 +55,10 @@ def test_ranking_is_recbole_s_for_every_user(name: str) -> None:
     history = np.full((len(users), max(map(len, rows))), "", dtype=object)
     for n, row in enumerate(rows):
         history[n, : len(row)] = row
-    found, scores = session.run(None, {"history": history, "k": np.array([10])})
-    theirs = full_sort_scores(users, experiment.model, data).detach().float()
-    assert_as_good_as_recbole_s(found, scores, theirs, tokens, atol=3e-5)  # ADMMSLIM adds noise of up to 1e-5.
-    assert len({tuple(row) for row in found.tolist()}) > (1 if name == "Pop" else 100)
+    items, scores = session.run(None, {"history": history, "k": np.array([10])})
+    recbole_scores = full_sort_scores(users, experiment.model, data).detach().float()
+    assert_as_good_as_recbole(items, scores, recbole_scores, tokens, atol=3e-5)  # ADMMSLIM adds noise of up to 1e-5.
+    assert len({tuple(row) for row in items.tolist()}) > (1 if name == "Pop" else 100)
 
 
 SMALL = ("EASE", "SLIMElastic", "ItemKNN", "Pop", "RecVAE", "MacridVAE", "ADMMSLIM")

@@ -1,4 +1,4 @@
-"""A model repository of Triton, read with Triton's own schema, and what Triton asks of a file that it batches."""
+"""A model repository of Triton, read with Triton's schema, and Triton's conditions for a file that it batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from multvae_export.errors import VerificationError
 from multvae_export.exporter import export
 from multvae_export.graph import onnx_file
 from multvae_export.publish import triton
-from multvae_export.target import NONE, Options
+from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model
 from tritonclient.grpc import model_config_pb2 as schema
 
@@ -41,19 +41,19 @@ def test_the_configuration_is_of_the_file(io: str, options: Options, precision: 
 
 
 def check(model: Model, io: str, options: Options = NONE, precision: str = "fp32") -> None:
-    """Triton's own checks of a configuration against the model, and a batch of two that has what it names."""
+    """Triton's checks of a configuration against the model, and a batch of two with the inputs that it names."""
     k = None if io == "dense" else triton.K
     path = Path("model.onnx")
-    onnx_file.write(onnx_file.to_onnx(model, io, 18, k, precision, options=options), path)
+    onnx_file.write(onnx_file.to_onnx(model, Target(io, precision, options), k_default=k), path)
     config = text_format.Parse(triton.config_text("small", path, precision), schema.ModelConfig())
     assert (config.name, config.backend) == ("small", "onnxruntime") and config.max_batch_size > 1
     assert config.HasField("dynamic_batching")
     kind = "KIND_CPU" if precision in ("int8", "int4") else "KIND_AUTO"
     assert [schema.ModelInstanceGroup.Kind.Name(group.kind) for group in config.instance_group] == [kind]
     session = onnxruntime.InferenceSession(path)
-    for told, wanted in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
-        assert [value.name for value in told] == [value.name for value in wanted]
-        for one, value in zip(told, wanted, strict=True):
+    for configured, values in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
+        assert [value.name for value in configured] == [value.name for value in values]
+        for one, value in zip(configured, values, strict=True):
             assert schema.DataType.Name(one.data_type) == TYPES[value.type]
             dims = [size if isinstance(size, int) else -1 for size in value.shape]
             assert dims == [-1, *(one.reshape.shape if one.HasField("reshape") else one.dims)]
@@ -65,8 +65,8 @@ def check(model: Model, io: str, options: Options = NONE, precision: str = "fp32
         feed[one.name] = np.zeros(shape, VALUES[schema.DataType.Name(one.data_type)])
         if feed[one.name].dtype == object:
             feed[one.name][:] = golden.TOKENS[1]
-    for one, found in zip(config.output, session.run(None, feed), strict=True):
-        assert found.shape[0] == 2 and found.ndim == 1 + len(one.dims)
+    for one, array in zip(config.output, session.run(None, feed), strict=True):
+        assert array.shape[0] == 2 and array.ndim == 1 + len(one.dims)
 
 
 def test_users_have_no_dimension_but_the_batch() -> None:

@@ -10,18 +10,19 @@ import pytest
 import torch
 from multvae_export.architectures.vectors import Vectors, vectors
 from multvae_export.benchmark import command as benchmark
+from multvae_export.benchmark import measure
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, TokensError, UnsupportedModelError, VerificationError, WeightsError
 from multvae_export.exporter import export
 from multvae_export.graph import onnx_file
-from multvae_export.target import NONE
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verification
 from recbole.utils.case_study import full_sort_scores
 
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment, block_pairs, write_inter
-from tests.export.conftest import assert_as_good_as_recbole_s, blocks_folder, checkpoint_of
+from tests.export.conftest import assert_as_good_as_recbole, blocks_folder, change_nodes, checkpoint_of
 from tests.export.test_recbole_models import DATA, FAST
 
 #: Those that RecBole can train without a further package (NCL needs faiss).
@@ -42,10 +43,10 @@ def test_ranking_is_recbole_s_for_every_user(model: str) -> None:
     # In validation RecBole masks what was seen in training.
     users = data.uid_list.numpy()
     assert len(users) > 900
-    found, scores = session.run(None, {"user": names["user_id"][users].astype(object), "k": np.array([10])})
-    theirs = full_sort_scores(users, experiment.model, data).detach()
-    assert_as_good_as_recbole_s(found, scores, theirs, names["item_id"], rtol=1e-4, atol=1e-6)
-    assert len({tuple(row) for row in found.tolist()}) > 100
+    items, scores = session.run(None, {"user": names["user_id"][users].astype(object), "k": np.array([10])})
+    recbole_scores = full_sort_scores(users, experiment.model, data).detach()
+    assert_as_good_as_recbole(items, scores, recbole_scores, names["item_id"], rtol=1e-4, atol=1e-6)
+    assert len({tuple(row) for row in items.tolist()}) > 100
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +76,10 @@ def synthetic() -> Model:
     return Model("BPR", Vectors(layers, begin, history, users), ("[PAD]", *(f"i{n}" for n in range(1, ITEMS + 1))), "x", {})
 
 
-def written(precision: str = "fp32", opset: int = 18) -> verification.File:
-    onnx_file.write(onnx_file.to_onnx(synthetic(), "users", opset, None, precision), Path("model.onnx"))
-    return verification.File(Path("model.onnx"), synthetic(), "users", opset, 1e-4, precision)
+def written(precision: str = "fp32", opset: int = 18) -> verification.ExportedFile:
+    target = Target("users", precision)
+    onnx_file.write(onnx_file.to_onnx(synthetic(), target, opset), Path("model.onnx"))
+    return verification.ExportedFile(Path("model.onnx"), synthetic(), target, opset, 1e-4)
 
 
 def asked(*users: str, k: int = ITEMS) -> tuple[list[list[str]], np.ndarray]:
@@ -117,16 +119,14 @@ def test_every_opset_and_precision_is_verified(precision: str, opset: int) -> No
 @pytest.mark.parametrize(
     "change",
     [
-        ("Where(is_own, any_item, zero)", "Where(is_own, zero, zero)"),
-        ("Where(known_user, user_scores, lowest)", "Where(known_user, user_scores, user_scores)"),
-        ("Add(begin_column, own_place)", "Add(begin_column, zero)"),
-        ("rows = Gather(table, whose)", "first_user = Min(whose, one_more)\n    rows = Gather(table, first_user)"),
+        ("Where(is_of_user, click64, zero)", "Where(is_of_user, zero, zero)"),
+        ("Where(is_known_user, product_scores, minus_infinity)", "Where(is_known_user, product_scores, product_scores)"),
+        ("Add(begin_column, place)", "Add(begin_column, zero)"),
+        ("rows = Gather(table0, user_column)", "first_user = Min(user_column, one)\n    rows = Gather(table0, first_user)"),
     ],
 )
 def test_a_wrong_file_is_noticed(change: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    original = onnx_file.body
-    assert change[0] in original(synthetic().architecture, "users", "fp32", NONE)
-    monkeypatch.setattr(onnx_file, "body", lambda *arguments: original(*arguments).replace(*change))
+    change_nodes(monkeypatch, *change)
     with pytest.raises(VerificationError, match=r"expected|where torch has"):
         verification.verify(written(), lambda name, figures: None)
 
@@ -138,8 +138,8 @@ def test_fewer_bits_are_measured_over_users(small: dict[str, Path]) -> None:
 
 
 def test_benchmark_asks_for_users(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(benchmark, "LEAST", 1)
-    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    monkeypatch.setattr(measure, "LEAST", 1)
+    monkeypatch.setattr(measure, "WARM_SECONDS", 0)
     written()
     flags = ("--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2")
     assert benchmark.main(["model.onnx", *flags]) == 0
@@ -149,8 +149,8 @@ def test_benchmark_asks_for_users(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_benchmark_compares_with_torch(
     small: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "LEAST", 1)
-    monkeypatch.setattr(benchmark, "WARM_SECONDS", 0)
+    monkeypatch.setattr(measure, "LEAST", 1)
+    monkeypatch.setattr(measure, "WARM_SECONDS", 0)
     path, folder = str(small["BPR"]), str(small["BPR"].parent)
     export(path, "model.onnx", dataset_path=folder, check=False)
     flags = ("--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2", "--checkpoint", path)
@@ -161,8 +161,8 @@ def test_benchmark_compares_with_torch(
 def test_eager_torch_is_the_same_model() -> None:
     users = np.array([1, 5, 3, 2])
     architecture = synthetic().architecture
-    found = architecture.eager("cpu")(torch.from_numpy(users))
-    torch.testing.assert_close(found, architecture.answer(torch.from_numpy(users)))
+    scores = architecture.eager("cpu")(torch.from_numpy(users))
+    torch.testing.assert_close(scores, architecture.answer(torch.from_numpy(users)))
 
 
 def test_what_does_not_fit_is_one_sentence(small: dict[str, Path]) -> None:

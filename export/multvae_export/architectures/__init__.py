@@ -1,4 +1,8 @@
-"""The kinds of models that can be exported: one file each, found by where it lies."""
+"""The kinds of models that can be exported: one file each, found because it is in this folder.
+
+Methods are documented where they are declared, in ``base.py`` and ``layered.py``. An override has a docstring only where it
+adds something.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import pkgutil
 
 from multvae_export.architectures.base import Architecture
 
-__all__ = ["Architecture", "exportable", "find", "reason_against"]
+__all__ = ["Architecture", "exportable", "find", "is_described", "reason_against"]
 
 
 def _all() -> list[type[Architecture]]:
@@ -18,7 +22,7 @@ def _all() -> list[type[Architecture]]:
 
 def exportable() -> list[str]:
     """The names of the models that can be exported, in order of the alphabet."""
-    return sorted({model for found in _all() for model in (*found.models, *found.described)})
+    return sorted({model for kind in _all() for model in (*kind.models, *kind.described)})
 
 
 def find(model: str, architecture: str | None) -> type[Architecture] | None:
@@ -29,10 +33,15 @@ def find(model: str, architecture: str | None) -> type[Architecture] | None:
         architecture: the name that the checkpoint's description of the model has; None if there is no description.
     """
     if architecture is not None:
-        return next((found for found in _all() if found.name == architecture), None)
-    return next((found for found in _all() if model in found.models), None)
+        return next((kind for kind in _all() if kind.name == architecture), None)
+    return next((kind for kind in _all() if model in kind.models), None)
+
+
+def is_described(model: str) -> bool:
+    """Whether a model's checkpoints have a description, without which it cannot be exported."""
+    return any(model in kind.described for kind in _all())
 
 
 def reason_against(model: str) -> str | None:
     """Why a model of a known kind is not exported, as the end of a sentence; None where nothing is known."""
-    return next((found.refused[model] for found in _all() if model in found.refused), None)
+    return next((kind.refused[model] for kind in _all() if model in kind.refused), None)

@@ -5,7 +5,7 @@ How a checkpoint describes one is in :mod:`.description`. Source: Liang et al., 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -15,14 +15,15 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize, pad
 
 from multvae_export.architectures import description
+from multvae_export.architectures.base import Posterior
 from multvae_export.architectures.description import usual_activations
-from multvae_export.architectures.layered import Layered
+from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.graph import filters, layers, posterior, reasons
-from multvae_export.graph import last_layer as columns
-from multvae_export.graph import single_layer as pairs
-from multvae_export.graph.layers import Layer
-from multvae_export.target import Options
+from multvae_export.graph import filters, layers, posterior, reasons, single_layer
+from multvae_export.graph.first_layer import first
+from multvae_export.graph.layers import Layer, StoredLayer, StoredNetwork, store_log_variance
+from multvae_export.graph.nodes import Nodes
+from multvae_export.target import Target
 
 #: By the name in a description: the operator of ONNX, and torch's function.
 ACTIVATIONS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
@@ -31,30 +32,23 @@ ACTIVATIONS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "sigmoid": ("Sigmoid", torch.sigmoid),
     "none": ("", lambda x: x),
 }
-#: Where the first layer gives the posterior, the logarithm of its variance has a first layer of its own: what that reads in
-#: place of what the mean's reads, and what its nodes without each item read.
-SECOND = {"table": "table_variance", "table_scale": "table_scale_variance", "bias0": "bias_variance"}
-WITHOUT_SECOND = {
-    **{name: f"variance_{name}" for name in ("rows", "sum", "click", "number", "scaled")},
-    "left_hidden0": "left_variance_hidden0",
-}
 
 
 @dataclass(frozen=True)
-class AutoEncoder(Layered):
+class AutoEncoder(LayeredWithReasons, Posterior):
     """An auto-encoder of clicks.
 
     Attributes:
         layers: the first has a row for every item but the padding item, the last a column for each.
-        activations: what follows each layer, a name of :data:`ACTIVATIONS`; nothing follows the last.
+        activations: the activation after each layer, a name of :data:`ACTIVATIONS`; the last is none.
         norm: whether the clicks are divided by their L2 norm.
-        latent: how many layers come before z.
+        latent: the number of layers before z.
         log_variance: the layer beside the one that gives z, for the logarithm of its variance; None without a posterior.
     """
 
     name: ClassVar[str] = "auto_encoder"
-    models: ClassVar[tuple[str, ...]] = ("MultVAE", "MultDAE", "MultiVAE", "MultiDAE")
-    described: ClassVar[tuple[str, ...]] = ("AutoRec",)
+    models: ClassVar[tuple[str, ...]] = ("MultiVAE", "MultiDAE")
+    described: ClassVar[tuple[str, ...]] = ("MultVAE", "MultDAE", "AutoRec")
     refused: ClassVar[dict[str, str]] = {
         "CDAE": "it has a weight for every user, and a history alone does not say who asks",
         "ItemAutoRec": "it has weights for every user, and a history alone does not say who asks",
@@ -66,11 +60,8 @@ class AutoEncoder(Layered):
     latent: int
     log_variance: Layer | None = None
 
-    no_reasons_because: ClassVar[str] = ""
-
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> AutoEncoder:
-        """Build what the checkpoint describes, or what the function for its model does. See the base class."""
         return cls(*description.read(checkpoint))
 
     @property
@@ -83,12 +74,7 @@ class AutoEncoder(Layered):
         """The units from the items to the items: [C - 1, ..., K, ..., C - 1]."""
         return [len(self.layers[0][0]), *(len(bias) for _, bias in self.layers)]
 
-    def logits(self, clicks: Tensor) -> Tensor:
-        """See the base class."""
-        return self.sampled(clicks, None)
-
     def sampled(self, clicks: Tensor, noise: Tensor | None) -> Tensor:
-        """See the base class; without noise it is the mean."""
         x = normalize(clicks[:, 1:]) if self.norm else clicks[:, 1:]
         for n, ((weight, bias), activation) in enumerate(zip(self.layers, self.activations, strict=True), 1):
             read, x = x, x @ weight + bias
@@ -99,128 +85,98 @@ class AutoEncoder(Layered):
         return pad(x, (1, 0), value=-torch.inf)
 
     def rounded(self, precision: str) -> AutoEncoder:
-        """See the base class."""
         log_variance = self.log_variance
         if log_variance is not None:
-            log_variance = layers.second_rounded(log_variance, precision, first=self.latent == 1)
+            log_variance = layers.rounded_log_variance(log_variance, precision, first=self.latent == 1)
         return replace(self, layers=layers.rounded(self.layers, precision), log_variance=log_variance)
 
     @property
     def latent_units(self) -> int:
-        """See the base class."""
         return len(self.log_variance[1]) if self.log_variance else 0
 
     @property
     def single(self) -> bool:
-        """Whether one layer is all there is: it reads the history and scores the catalogue."""
+        """Whether there is only one layer, which reads the history and scores the catalogue."""
         return len(self.layers) == 1
 
-    def scored(self, io: str, precision: str, output: str, options: Options) -> str:
-        """See the base class."""
+    def stored(self, target: Target) -> StoredNetwork:
+        """The layers as a file stores them.
+
+        Where the first layer gives the posterior, the nodes of a sample cut off its spare units.
+        """
+        cut = target.options.posterior and self.latent == 1
+        network = StoredNetwork(target, layers.store(self.layers, target, cut))
+        if not target.options.posterior or not self.log_variance:
+            return network
+        spare = layers.spare_units(self.layers, target.precision) if self.latent <= 2 else 0
+        return replace(network, log_variance=store_log_variance(self.log_variance, target, self.latent == 1, spare))
+
+    def graph_of(self, network: StoredNetwork, output: str) -> Nodes:
         if not self.single:
-            return super().scored(io, precision, output, options)
-        nodes = self._single(io, precision, "every_score" if options.filters else output)
-        return filters.chosen(pairs.few(precision, self.norm, "among_item"), nodes, output) if options.filters else nodes
+            return super().graph_of(network, output)
+        if not network.target.options.filters:
+            return self._single(network, output)
+        listed = single_layer.listed_scores(network.layers[0], network.target, self.norm, "among_item")
+        return filters.chosen(listed, self._single(network, "every_score"), self.n_items, output)
 
-    def reasoned(self, precision: str, ids: str, options: Options) -> str:
-        """See the base class."""
+    def reasons_of(self, network: StoredNetwork, ids: str) -> Nodes:
         if self.single:
-            return pairs.raised(precision, self.norm, ids)
-        return super().reasoned(precision, ids, options)
+            return single_layer.score_drops(network.layers[0], network.target, self.norm, ids)
+        return super().reasons_of(network, ids)
 
-    def _single(self, io: str, precision: str, output: str) -> str:
-        if not layers.spare_units(self.layers, precision):
-            return layers.first(io, precision, self.norm, output)
-        return layers.first(io, precision, self.norm) + f"    {output} = Slice(hidden0, first_item, end_item, axis1)\n"
+    def _single(self, network: StoredNetwork, output: str) -> Nodes:
+        if not layers.spare_units(self.layers, network.target.precision):
+            return first(network.layers[0], network.target, self.norm, output)
+        cut = Nodes(f"    {output} = Slice(hidden0, from_start, n_items, axis1)\n", {"n_items": np.array([self.n_items])})
+        return first(network.layers[0], network.target, self.norm) + cut
 
-    def first(self, io: str, precision: str, options: Options) -> str:
-        """See the base class. Of a posterior that the first layer gives there are two, with the same rows of the history."""
-        nodes = layers.first(io, precision, self.norm)
-        if self._samples_first(options):
-            nodes += reasons.renamed(nodes, "variance_", SECOND)
-        return nodes
+    def first(self, network: StoredNetwork) -> Nodes:
+        nodes, variance = first(network.layers[0], network.target, self.norm), self._first_of_variance(network)
+        return nodes + first(variance, network.target, self.norm).renamed("variance_") if variance else nodes
 
-    def middle(self, precision: str, options: Options) -> tuple[str, str]:
-        """See the base class."""
-        nodes: list[str] = []
-        source = "hidden0"
-        for n in range(len(self.layers) - 1):
+    def _first_of_variance(self, network: StoredNetwork) -> StoredLayer | None:
+        """The first layer of the variance, if the first layer gives the posterior that is sampled."""
+        return network.log_variance if self.latent == 1 else None
+
+    def middle(self, network: StoredNetwork) -> tuple[Nodes, str]:
+        nodes, source = Nodes(), "hidden0"
+        for n, layer in enumerate(network.layers[:-1]):
+            before, source = source, f"hidden{n}"
             if n:
-                nodes += layers.hidden(n, source, precision)
-            if options.posterior and n == self.latent - 1:
-                nodes += self._sample(n, source, precision)
-            source = "sample" if options.posterior and n == self.latent - 1 else f"hidden{n}"
+                nodes += layers.hidden(layer, before, source)
+            if network.log_variance and n == self.latent - 1:
+                nodes += self._sample(network.log_variance, network.target, n, before)
+                source = "sample"
             if operator := ACTIVATIONS[self.activations[n]][0]:
-                nodes.append(f"    active{n} = {operator}({source})")
+                nodes += f"    active{n} = {operator}({source})\n"
                 source = f"active{n}"
-        return "\n".join(nodes), source
+        return nodes, source
 
-    def _sample(self, n: int, source: str, precision: str) -> Iterator[str]:
-        """The nodes from layer ``n``, which reads ``source``, to ``sample``."""
-        mean, log_variance = f"hidden{n}", "variance_hidden0"
+    def _sample(self, log_variance: StoredLayer, target: Target, n: int, source: str) -> Nodes:
+        """The nodes to ``sample``, beside layer ``n``, which gives the mean and reads ``source``."""
         if n:
-            yield from layers.hidden("_variance", source, precision)
-            log_variance = "hidden_variance"
-        elif layers.spare_units(self.layers, precision):
-            yield "    own_mean = Slice(hidden0, first_unit, latent_units, axis1)"
-            yield "    own_variance = Slice(variance_hidden0, first_unit, latent_units, axis1)"
-            mean, log_variance = "own_mean", "own_variance"
-        yield posterior.SAMPLE.substitute(mean=mean, log_variance=log_variance)
+            hidden = layers.hidden(log_variance, source, "hidden_variance")
+            return hidden + posterior.sample(f"hidden{n}", "hidden_variance")
+        if not layers.spare_units(self.layers, target.precision):
+            return posterior.sample("hidden0", "variance_hidden0")
+        cut = """
+    mean_units = Slice(hidden0, from_start, latent_units, axis1)
+    log_variance_units = Slice(variance_hidden0, from_start, latent_units, axis1)
+"""
+        units = {"latent_units": np.array([self.latent_units])}
+        return Nodes(cut, units) + posterior.sample("mean_units", "log_variance_units")
 
-    def last(self, source: str, precision: str, output: str, options: Options) -> str:
-        """See the base class."""
-        units = self._last_units(precision, options)
-        return layers.last(len(self.layers) - 1, source, precision, units, self.n_items, output, options.by_item)
-
-    def _last_units(self, precision: str, options: Options) -> int:
-        """What the last layer reads: with int4's spare unit, where it follows the first and no sample has cut it off."""
-        spare = 0 if self._samples_first(options) else layers.spare_units(self.layers, precision)
-        return self.layers[-1][0].shape[0] + (spare if len(self.layers) == 2 else 0)
-
-    def _samples_first(self, options: Options) -> bool:
-        """Whether the first layer gives the posterior that is sampled."""
-        return options.posterior and self.latent == 1
-
-    def few(self, source: str, precision: str, ids: str) -> str:
-        """See the base class."""
-        return columns.few(len(self.layers) - 1, source, precision, ids)
-
-    def without(self, precision: str, options: Options) -> str:
-        """See the base class."""
-        nodes = reasons.without(precision, self.norm)
-        if self._samples_first(options):
-            nodes += reasons.renamed(nodes, "variance_", SECOND | WITHOUT_SECOND)
-        return nodes
-
-    def raised(self, source: str, left: str, precision: str, ids: str) -> str:
-        """See the base class."""
-        return columns.raised(len(self.layers) - 1, source, left, precision, ids)
-
-    def constants(self, io: str, precision: str) -> dict[str, Any]:
-        """See the base class."""
-        values = layers.constants(self.layers, precision) | layers.numbers(io, precision, self.n_items)
-        if self.single:
-            values |= {"first_item": np.array([0]), "end_item": np.array([self.n_items]), "axis1": np.array([1])}
-        return values
-
-    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
-        """See the base class."""
-        if self.single:
-            return pairs.constants(values["table"])
-        spare = layers.spare_units(self.layers, precision)
-        if spare and self._samples_first(options):
-            values = values | layers.constants(self.layers, precision, cut=True)
-        values = values | {"units_flat": np.array([-1, len(values["bias0"])])}
-        if options.by_item:
-            values |= columns.by_item(values, len(self.layers) - 1, precision, self._last_units(precision, options))
-        if options.posterior and self.log_variance:
-            values |= posterior.constants(self.latent_units)
-            beside = spare if self.latent <= 2 else 0
-            values |= layers.second_constants(self.log_variance, precision, self.latent == 1, beside)
-        return values
+    def without_each_item(self, network: StoredNetwork) -> Nodes:
+        nodes = reasons.without_each_item(network.layers[0], network.target, self.norm)
+        variance = self._first_of_variance(network)
+        if variance is None:
+            return nodes
+        names = {name: f"variance_{name}" for name in first(variance, network.target, self.norm).produced}
+        names |= {"without_hidden0": "without_variance_hidden0"}
+        return nodes + reasons.without_each_item(variance, network.target, self.norm).renamed("variance_", names)
 
     def spec(self) -> dict[str, Any]:
-        """See the base class; ``input`` and ``activations`` are left out of the usual network: l2, and tanh between."""
+        """The sizes; ``input`` and ``activations`` too unless they are the usual ones, l2 and tanh."""
         latent_tanh = self.activations[self.latent - 1] == "tanh"
         spec: dict[str, Any] = {"sizes": self.sizes, "latent_tanh": latent_tanh}
         if not self.norm or self.activations != usual_activations(len(self.layers), self.latent, latent_tanh):
@@ -228,7 +184,7 @@ class AutoEncoder(Layered):
         return spec
 
     def eager(self, device: str) -> Callable[[Tensor], Tensor]:
-        """See the base class: the first layer as an EmbeddingBag."""
+        """The same as :meth:`answer`, with the first layer as an EmbeddingBag."""
         moved = [(weight.to(device), bias.to(device)) for weight, bias in self.layers]
         # A row and a column for the padding item.
         weight, bias = moved[-1]

@@ -1,7 +1,10 @@
 """What an architecture is: the inference of one kind of model, in torch and as ONNX nodes.
 
-A new kind of model is one new file in this folder. It is found because it lies here; what comes before and after the scores
-(tokens, what was seen, the ranking, metadata, the proof against torch, the cost of fewer bits, the benchmark) is shared.
+A new kind of model is one new file in this folder, and no other line changes. Everything before and after the scores is
+shared: tokens, seen items, the ranking, metadata, the proof against torch, the cost of fewer bits, the benchmark.
+
+A model derives from :class:`HistoryModel`, which reads a history, or from :class:`UserModel`, which answers for users by
+name; and from :class:`Reasons` and :class:`Posterior` if it has these options.
 
 ``B`` histories in the batch, ``L`` their padded length, ``C`` items of the catalogue with the padding item, id 0.
 """
@@ -17,26 +20,26 @@ import torch
 from torch import Tensor
 
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.graph import filters
+from multvae_export.graph.nodes import Nodes
 from multvae_export.graph.quantise import PRECISIONS
 from multvae_export.ranking import multi_hot
-from multvae_export.target import Options
+from multvae_export.target import Target
 
 
 class Architecture(ABC):
     """One kind of model, with its weights.
 
     Attributes:
-        name: what ``architecture`` in a checkpoint's description of its model says; a class with a name is registered.
-        models: the classes of models that it takes without a description, by name.
-        described: models of the plugin that come with a description, by name.
+        name: the value of ``architecture`` in a checkpoint's description; a class with a name is registered.
+        models: RecBole's own models that it takes, which have no description, by the name of their class.
+        described: models of the plugin that it takes, by name; they have a description.
         refused: models that look as if it took them, with the reason why it does not, as the end of a sentence.
         forms: the forms of input and output (``--io``) that it can be written in, the default first.
-        precisions: what its weights can be stored in; ``why_not`` is the reason against the others, as the end of
-            a sentence.
-        no_reasons_because: why it has no reasons, as the end of a sentence; empty for one that has.
+        precisions: the precisions that its weights can be stored in.
+        why_not: the reason against the other precisions, as the end of a sentence.
+        no_reasons_because: why it has no reasons, as the end of a sentence.
         user_tokens: of a model that answers for users by name: their tokens, the padding user's first.
-        rows: what the rows are that the last layer scores the catalogue for.
+        rows: the name of the rows for which the last layer scores the catalogue.
     """
 
     known: ClassVar[dict[str, type[Architecture]]] = {}
@@ -48,7 +51,7 @@ class Architecture(ABC):
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
     why_not: ClassVar[str] = ""
     rows: ClassVar[str] = "batch"
-    no_reasons_because: ClassVar[str] = "its architecture names none"
+    no_reasons_because: ClassVar[str] = "its architecture has none"
     user_tokens: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
@@ -72,78 +75,91 @@ class Architecture(ABC):
     def n_items(self) -> int:
         """C, the catalogue with the padding item."""
 
+    @property
+    def latent_units(self) -> int:
+        """K, the units of the posterior; 0 for a model without one that is known."""
+        return 0
+
     @abstractmethod
-    def logits(self, clicks: Tensor) -> Tensor:
-        """The scores that the model ranks by, of multi-hot rows, float32 [B, C] -> [B, C]; the padding item's is -inf."""
+    def answer(self, request: Tensor) -> Tensor:
+        """The scores for histories of item ids, int64 [B, L], or for users by id, int64 [B]: float32 [B, C].
+
+        What was seen is at -inf, and so is the padding item.
+        """
 
     @abstractmethod
     def rounded(self, precision: str) -> Architecture:
         """The same model with the weights that a file of this precision stores."""
 
     @abstractmethod
-    def nodes(self, io: str, precision: str, output: str) -> str:
-        """The nodes of the graph from the input to the scores, one a line.
+    def graph(self, target: Target, output: str) -> Nodes:
+        """The nodes from the input to the scores.
 
         They begin with ``x``, float32 [B, C], in the form ``dense``; with ``user_id``, int64 [B], 0 for an unknown user, in
         the form ``users``; and in the others with ``item``, int64 [B, L], the ids of the history with 0 for what is unknown,
         and ``counts``, bool [B, L], whether a position counts. All forms but ``dense`` have ``seen``, bool [B, C], the items
-        that must not be recommended. They end with ``output``, float32 [B, C]; the padding item's score is -inf.
+        that must not be recommended. They end with ``output``, float32 [B, C]; the padding item's score is -inf. With
+        filters, items that are not to be ranked have -inf too: see :func:`.filters.masked`.
         """
-
-    @abstractmethod
-    def constants(self, io: str, precision: str) -> dict[str, Any]:
-        """The arrays that the nodes name, besides those of :func:`.forms.constants`.
-
-        A name that begins with ``table`` is of an array of which a request reads the rows of its items only.
-        """
-
-    @property
-    def latent_units(self) -> int:
-        """K, the units of the posterior; 0 for a model without one that is known."""
-        return 0
-
-    def sampled(self, clicks: Tensor, noise: Tensor) -> Tensor:
-        """:meth:`logits` of a sample of the posterior, with standard normal noise, float32 [B, K]."""
-        raise NotImplementedError
-
-    def scored(self, io: str, precision: str, output: str, options: Options) -> str:
-        """:meth:`nodes` with options: with filters, the scores of what is not wanted are -inf."""
-        if not options.filters:
-            return self.nodes(io, precision, output)
-        return filters.masked(self.nodes(io, precision, "every_score"), "every_score", output)
-
-    def reasoned(self, precision: str, ids: str, options: Options) -> str:
-        """The nodes from those of :meth:`scored` to ``raised``, by how much each item raises each score, [B, k, L].
-
-        Args:
-            precision: of the weights.
-            ids: the name of the returned items, int64 [B, k].
-            options: those of the file.
-        """
-        raise NotImplementedError
-
-    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
-        """The arrays that options name besides, or in place of, ``values``, which are those of :meth:`constants`."""
-        return {}
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """What the file says about its model, as plain values; ``sizes``, if it is there, are the units of its layers."""
+        """The model's part of the file's metadata, as plain values; ``sizes`` are the units of its layers."""
 
     def __str__(self) -> str:
         return "-".join(map(str, self.spec()["sizes"]))
 
+    def eager(self, device: str) -> Callable[[Tensor], Tensor]:
+        """The same as :meth:`answer` in plain torch on a device, which the benchmark compares a file with."""
+        moved = copy(self)
+        for name, value in vars(self).items():
+            object.__setattr__(moved, name, _moved(value, device))
+        return moved.answer
+
+
+class HistoryModel(Architecture):
+    """A model that scores the catalogue for a history."""
+
+    @abstractmethod
+    def logits(self, clicks: Tensor) -> Tensor:
+        """The scores that the model ranks by, of multi-hot rows, float32 [B, C] -> [B, C]; the padding item's is -inf."""
+
     def answer(self, request: Tensor) -> Tensor:
-        """The scores of histories of item ids, with what was seen at -inf: int64 [B, L] -> float32 [B, C]."""
         clicks = multi_hot(request, self.n_items)
         return self.logits(clicks).masked_fill(clicks > 0, -torch.inf)
 
-    def eager(self, device: str) -> Callable[[Tensor], Tensor]:
-        """The same as :meth:`answer` in plain torch on a device: what the benchmark compares a file with."""
-        there = copy(self)
-        for name, value in vars(self).items():
-            object.__setattr__(there, name, _moved(value, device))
-        return there.answer
+
+class UserModel(Architecture):
+    """A model that answers for the users of its training data, by name."""
+
+    forms: ClassVar[tuple[str, ...]] = ("users",)
+
+    @abstractmethod
+    def training_history(self) -> Nodes:
+        """The nodes from ``user_id`` to ``ids``, int64 [B, L]: the users' items in training, which are masked; 0 pads."""
+
+
+class Reasons(HistoryModel):
+    """A model that can tell by how much each item of the history raises each score."""
+
+    @abstractmethod
+    def graph_with_reasons(self, target: Target, output: str, ids: str) -> tuple[Nodes, Nodes]:
+        """The nodes of :meth:`graph`, and those that follow the ranking.
+
+        The latter end with ``score_drop``, float32 [B, k, L]: by how much the scores of the returned items drop without each
+        item of the history. ``ids`` names the returned items, int64 [B, k].
+        """
+
+
+class Posterior(HistoryModel):
+    """A model with a posterior to sample from; an instance with ``latent_units`` of 0 has none."""
+
+    @abstractmethod
+    def sampled(self, clicks: Tensor, noise: Tensor | None) -> Tensor:
+        """:meth:`logits` of a sample of the posterior, with standard normal noise, float32 [B, K]; of its mean without."""
+
+    def logits(self, clicks: Tensor) -> Tensor:
+        return self.sampled(clicks, None)
 
 
 def _moved(value: Any, device: str) -> Any:

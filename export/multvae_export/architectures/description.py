@@ -1,26 +1,23 @@
-"""The description of an auto-encoder of clicks, which the plugin writes into its checkpoints of format 2.
+"""The description of an auto-encoder of clicks, which the plugin writes into its checkpoints.
 
 It is ``spec`` in their ``other_parameter``. ``input`` is "l2" (x / ||x||_2) or "none". ``layers`` names the weights and the
 activation of each layer, from the clicks to the logits, and how the weights are ``stored``: "in_out" is [d_in, d_out],
 "out_in" is [d_out, d_in]. Of a layer's outputs the first ``units`` count; where there are twice as many, the others are the
 logarithm of a Gaussian's variance. ``latent`` is how many layers come before z.
 
-For checkpoints of format 1 and for RecBole's own models, the same description is made here, by a function for each model.
+For RecBole's own MultiVAE and MultiDAE the same description is made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.errors import FormatVersionError, SpecError, UnsupportedModelError, WeightsError
-from multvae_export.graph import layers
-from multvae_export.graph.layers import Layer
+from multvae_export.errors import SpecError, UnsupportedModelError, WeightsError
+from multvae_export.graph.layers import Layer, check_sizes
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "none")
 INPUTS = ("l2", "none")
@@ -43,15 +40,15 @@ def usual_activations(count: int, latent: int, latent_tanh: bool) -> tuple[str, 
 
 
 def read(checkpoint: Checkpoint) -> Described:
-    """The network that a checkpoint describes, or that the function for its model does.
+    """The network of a checkpoint, from its description or, of RecBole's own models, from the names of its weights.
 
     Raises:
         SpecError: the description is wrong.
         WeightsError: the weights do not fit it.
         UnsupportedModelError: the network cannot be exported.
     """
-    described = checkpoint.description
-    return _built(described, checkpoint) if described else ADAPTERS[checkpoint.model](checkpoint)
+    description = checkpoint.description
+    return _built(description, checkpoint) if description else _of_recbole(checkpoint)
 
 
 def _built(description: dict[str, Any], checkpoint: Checkpoint) -> Described:
@@ -68,15 +65,15 @@ def _built(description: dict[str, Any], checkpoint: Checkpoint) -> Described:
         raise SpecError("the description of the model has no list of layers: save the checkpoint again.")
     if not _is_count(latent, len(entries)):
         raise SpecError(f"the description says latent={latent!r}, expected a number of layers from 1 to {len(entries)}.")
-    found = tuple(_layer(entry, n, checkpoint) for n, entry in enumerate(entries, 1))
+    network = tuple(_layer(entry, n, checkpoint) for n, entry in enumerate(entries, 1))
     activations = tuple(_one_of(ACTIVATIONS, entry.get("activation"), "activation") for entry in entries)
     if activations[-1] != "none":
-        raise SpecError(f"the last layer has the activation {activations[-1]}, expected none: what is ranked are logits.")
-    layers.check_sizes(found)
+        raise SpecError(f"the last layer has the activation {activations[-1]}, expected none: logits are ranked.")
+    check_sizes(network)
     n_items = description.get("n_items")
-    if n_items != len(found[0][0]) + 1:
-        raise SpecError(f"the description says n_items={n_items!r}, and the first layer is of {len(found[0][0]) + 1}.")
-    return Described(found, activations, norm == "l2", latent, _log_variance(entries[latent - 1], latent, checkpoint))
+    if n_items != len(network[0][0]) + 1:
+        raise SpecError(f"the description says n_items={n_items!r}, and the first layer is of {len(network[0][0]) + 1}.")
+    return Described(network, activations, norm == "l2", latent, _log_variance(entries[latent - 1], latent, checkpoint))
 
 
 def _one_of(allowed: tuple[str, ...], value: Any, key: str) -> str:
@@ -120,28 +117,20 @@ def _named(name: Any, n: int, dims: int, checkpoint: Checkpoint) -> Tensor:
     return checkpoint.tensor(name, dims)
 
 
-# Descriptions of models that come without one.
+# RecBole's own models come without a description.
 
 
-def _described(checkpoint: Checkpoint, encoder: list[str], decoder: list[str], gaussian: bool) -> dict[str, Any]:
-    """The description of a network whose layers are named in order, with tanh between them."""
-    names, latent = [*encoder, *decoder], len(encoder)
-    activations = usual_activations(len(names), latent, latent_tanh=not gaussian)
-    entries: list[dict[str, Any]] = []
-    for n, (name, activation) in enumerate(zip(names, activations, strict=True), 1):
-        units = len(checkpoint.tensor(f"{name}.bias", 1))
-        entries.append(
-            {
-                "weight": f"{name}.weight",
-                "bias": f"{name}.bias",
-                # The plugin's first layer is stored by item.
-                "stored": "in_out" if name == "encoder.first" else "out_in",
-                # Of a Gaussian's outputs the first half is the mean.
-                "units": units // 2 if gaussian and n == latent else units,
-                "activation": activation,
-            }
-        )
-    return {"n_items": entries[-1]["units"] + 1, "input": "l2", "layers": entries, "latent": latent}
+def _of_recbole(checkpoint: Checkpoint) -> Described:
+    """A model of RecBole's own: the padding item's units, the first at both ends, are cut off."""
+    encoder, decoder = (_layer_names(checkpoint, part) for part in ("encoder", "decoder"))
+    begin, end = encoder[0], decoder[-1]
+    cut = {
+        f"{begin}.weight": checkpoint.tensor(f"{begin}.weight", 2)[:, 1:],
+        f"{end}.weight": checkpoint.tensor(f"{end}.weight", 2)[1:],
+        f"{end}.bias": checkpoint.tensor(f"{end}.bias", 1)[1:],
+    }
+    checkpoint = replace(checkpoint, weights=checkpoint.weights | cut)
+    return _built(_description(checkpoint, [*encoder, *decoder], len(encoder)), checkpoint)
 
 
 def _layer_names(checkpoint: Checkpoint, part: str) -> list[str]:
@@ -154,31 +143,15 @@ def _layer_names(checkpoint: Checkpoint, part: str) -> list[str]:
     return [name.removesuffix(".weight") for name in weights]
 
 
-def _of_format_1(checkpoint: Checkpoint, gaussian: bool) -> Described:
-    """A model of the plugin, as its first version saved it."""
-    if "format_version" not in checkpoint.other_parameter:
-        raise FormatVersionError("the checkpoint has no format_version: it was not written by recbole-multvae.")
-    encoder, decoder = (_layer_names(checkpoint, part) for part in ("encoder", "decoder"))
-    return _built(_described(checkpoint, encoder, decoder, gaussian), checkpoint)
-
-
-def _of_recbole(checkpoint: Checkpoint, gaussian: bool) -> Described:
-    """A model of RecBole's own: the padding item's units, the first at both ends, are cut off."""
-    encoder, decoder = (_layer_names(checkpoint, part) for part in ("encoder", "decoder"))
-    begin, end = encoder[0], decoder[-1]
-    cut = {
-        f"{begin}.weight": checkpoint.tensor(f"{begin}.weight", 2)[:, 1:],
-        f"{end}.weight": checkpoint.tensor(f"{end}.weight", 2)[1:],
-        f"{end}.bias": checkpoint.tensor(f"{end}.bias", 1)[1:],
-    }
-    checkpoint = replace(checkpoint, weights=checkpoint.weights | cut)
-    return _built(_described(checkpoint, encoder, decoder, gaussian), checkpoint)
-
-
-#: The models that come without a description, and the function that makes it.
-ADAPTERS: dict[str, Callable[[Checkpoint], Described]] = {
-    "MultVAE": partial(_of_format_1, gaussian=True),
-    "MultDAE": partial(_of_format_1, gaussian=False),
-    "MultiVAE": partial(_of_recbole, gaussian=True),
-    "MultiDAE": partial(_of_recbole, gaussian=False),
-}
+def _description(checkpoint: Checkpoint, names: list[str], latent: int) -> dict[str, Any]:
+    """The description of a network whose layers are named in order, with tanh between them."""
+    gaussian = checkpoint.model == "MultiVAE"
+    activations = usual_activations(len(names), latent, latent_tanh=not gaussian)
+    layers: list[dict[str, Any]] = []
+    for n, (name, activation) in enumerate(zip(names, activations, strict=True), 1):
+        outputs = len(checkpoint.tensor(f"{name}.bias", 1))
+        # The first half of a Gaussian's outputs is the mean.
+        units = outputs // 2 if gaussian and n == latent else outputs
+        weights = {"weight": f"{name}.weight", "bias": f"{name}.bias", "stored": "out_in"}
+        layers.append({**weights, "units": units, "activation": activation})
+    return {"n_items": layers[-1]["units"] + 1, "input": "l2", "layers": layers, "latent": latent}

@@ -1,72 +1,88 @@
-"""What architectures have in common that end in a layer with a column for each item: how options reach into their nodes."""
+"""Architectures that end in a layer with a column for each item: how options reach into their nodes.
+
+``B`` histories, ``L`` their padded length, ``H`` units of the first layer, ``M`` items of a list, ``k`` returned items.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
-from multvae_export.architectures.base import Architecture
-from multvae_export.graph import filters, posterior, reasons
-from multvae_export.target import NONE, Options
+from multvae_export.architectures.base import Architecture, Reasons
+from multvae_export.graph import filters, last_layer, posterior
+from multvae_export.graph.layers import StoredNetwork
+from multvae_export.graph.nodes import Nodes
+from multvae_export.target import Target
 
 
 class Layered(Architecture):
-    """An architecture in three parts: the first layer, what comes between, and the last.
+    """An architecture in three parts: the first layer, the layers between, and the last.
 
-    ``B`` histories, ``L`` their padded length, ``H`` units of the first layer, ``M`` items of a list, ``k`` returned items.
+    Each part writes nodes from the layers as the file stores them, which are computed once.
     """
 
     @abstractmethod
-    def first(self, io: str, precision: str, options: Options) -> str:
-        """The nodes from the input, see :meth:`.Architecture.nodes`, to ``hidden0``, [B, H]."""
+    def stored(self, target: Target) -> StoredNetwork:
+        """The layers as a file stores them."""
 
     @abstractmethod
-    def middle(self, precision: str, options: Options) -> tuple[str, str]:
-        """The nodes from ``hidden0`` to what the last layer reads, and the name of this."""
+    def first(self, network: StoredNetwork) -> Nodes:
+        """The nodes from the input, see :meth:`.Architecture.graph`, to ``hidden0``, [B, H]."""
 
     @abstractmethod
-    def last(self, source: str, precision: str, output: str, options: Options) -> str:
-        """The nodes from what the last layer reads to the scores of all items, [B, C]."""
+    def middle(self, network: StoredNetwork) -> tuple[Nodes, str]:
+        """The nodes from ``hidden0`` to the input of the last layer, and the name of that input."""
+
+    def last(self, network: StoredNetwork, source: str, output: str) -> Nodes:
+        """The nodes from the input of the last layer, ``source``, to the scores of all items, [B, C]."""
+        return last_layer.last(network.layers[-1], network.target, source, output)
+
+    def listed_scores(self, network: StoredNetwork, source: str, ids: str) -> Nodes:
+        """The nodes from the input of the last layer to ``listed_scores`` of some items, int64 [B, M] -> float32 [B, M]."""
+        return last_layer.listed_scores(network.layers[-1], network.target, source, ids)
+
+    def graph(self, target: Target, output: str) -> Nodes:
+        return self.graph_of(self.stored(target), output)
+
+    def graph_of(self, network: StoredNetwork, output: str) -> Nodes:
+        """:meth:`graph` from the stored layers."""
+        middle, source = self.middle(network)
+        if network.target.options.filters:
+            listed, every = self.listed_scores(network, source, "among_item"), self.last(network, source, "every_score")
+            scores = filters.chosen(listed, every, self.n_items, output)
+        else:
+            scores = self.last(network, source, output)
+        nodes = self.first(network) + middle + scores
+        return posterior.guarded(nodes, network.target, output) if network.target.options.posterior else nodes
+
+
+class LayeredWithReasons(Layered, Reasons):
+    """The same with reasons: the parts once more, for every history without each of its items."""
 
     @abstractmethod
-    def few(self, source: str, precision: str, ids: str) -> str:
-        """The nodes from what the last layer reads to ``few_scores`` of some items, int64 [B, M] -> float32 [B, M]."""
+    def without_each_item(self, network: StoredNetwork) -> Nodes:
+        """After the nodes of :meth:`first`: ``without_hidden0``, of every history without each of its items, [B * L, H]."""
 
-    @abstractmethod
-    def without(self, precision: str, options: Options) -> str:
-        """The nodes from the first layer's to ``left_hidden0``, of every history without each of its items, [B * L, H]."""
-
-    @abstractmethod
-    def raised(self, source: str, left: str, precision: str, ids: str) -> str:
-        """The nodes to ``raised``, by how much each item raises each score, [B, k, L].
+    def score_drops(self, network: StoredNetwork, source: str, without: str, ids: str) -> Nodes:
+        """The nodes to ``score_drop``, by how much each score drops without each item of the history, [B, k, L].
 
         Args:
-            source: what the last layer reads of the histories.
-            left: and of the histories without each of their items.
-            precision: of the weights.
+            network: the layers as the file stores them.
+            source: the input of the last layer for the histories.
+            without: its input for the histories without each of their items.
             ids: the returned items, int64 [B, k].
         """
+        return last_layer.score_drops(network.layers[-1], network.target, source, without, ids)
 
-    def nodes(self, io: str, precision: str, output: str) -> str:
-        """See the base class."""
-        return self.scored(io, precision, output, NONE)
+    def graph_with_reasons(self, target: Target, output: str, ids: str) -> tuple[Nodes, Nodes]:
+        network = self.stored(target)
+        return self.graph_of(network, output), self.reasons_of(network, ids)
 
-    def scored(self, io: str, precision: str, output: str, options: Options) -> str:
-        """See the base class."""
-        middle, source = self.middle(precision, options)
-        nodes = f"{self.first(io, precision, options)}{middle}\n"
-        scores = "sampled_scores" if options.posterior else output
-        if options.filters:
-            last = self.last(source, precision, "every_score", options)
-            nodes += filters.chosen(self.few(source, precision, "among_item"), last, scores)
-        else:
-            nodes += self.last(source, precision, scores, options)
-        return nodes + (posterior.guarded(scores, output, io != "dense") if options.posterior else "")
-
-    def reasoned(self, precision: str, ids: str, options: Options) -> str:
-        """See the base class."""
-        middle, source = self.middle(precision, options)
+    def reasons_of(self, network: StoredNetwork, ids: str) -> Nodes:
+        """The nodes after the ranking, from the stored layers."""
+        middle, source = self.middle(network)
         read = ("hidden0", "variance_hidden0", "noise")
-        left = reasons.renamed(middle, "left_", {name: f"left_{name}" for name in read})
-        noise = reasons.NOISE if options.posterior else ""
-        begin = self.without(precision, options) + noise + left
-        return f"{begin}\n{self.raised(source, f'left_{source}', precision, ids)}"
+        without = middle.renamed("without_", {name: f"without_{name}" for name in read})
+        noise = posterior.noise_without(self.latent_units) if network.target.options.posterior else Nodes()
+        return (
+            self.without_each_item(network) + noise + without + self.score_drops(network, source, f"without_{source}", ids)
+        )

@@ -4,9 +4,9 @@ RecBole's EASE (Steck, WWW 2019), SLIMElastic (Ning and Karypis, ICDM 2011), ADM
 (Aiolli, RecSys 2013), and models whose description names a ``similarity`` among their weights. ``C`` items of the catalogue
 with the padding item, whose row and column of B are left out.
 
-B is stored whole, as a network of a single layer, or as the list of its entries where that takes at most an eighth of the
-bytes (:data:`DENSE_BYTES`). On the CPU a batch of 16 histories then takes half the time or less; one history alone takes up
-to 0.1 ms more on small catalogues and the same on large ones.
+B is stored whole, as a network of a single layer, or as the list of its entries if that takes at most an eighth of the bytes
+(:data:`DENSE_BYTES`). On the CPU a batch of 16 histories then takes half the time or less. One history alone takes up to
+0.1 ms more on small catalogues and the same on large ones.
 """
 
 from __future__ import annotations
@@ -21,89 +21,91 @@ import torch
 from torch import Tensor
 
 from multvae_export.architectures.auto_encoder import AutoEncoder
-from multvae_export.architectures.base import Architecture
+from multvae_export.architectures.base import Architecture, Reasons
 from multvae_export.architectures.similarity import Entries, read
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.target import Options
+from multvae_export.graph import filters
+from multvae_export.graph.nodes import Nodes
+from multvae_export.target import Target
 
 #: Entries of a chunk, and the bytes of an entry: its column as int32, its weight as float32.
 WIDTH, ENTRY_BYTES = 32, 8
-#: B is stored whole where its entries would take more than this share of that.
+#: B is stored whole if its entries would take more than this share of its bytes.
 DENSE_BYTES = 1 / 8
 
-#: The items of all histories, one after the other, each with the chunks of its row of B; ``entry`` says whose a chunk is. An
-#: item without entries has one chunk of zeros, so that no two items begin at the same chunk. Every entry is added to
-#: the score of its column, in the history of its item.
-ENTRIES = Template("""
+#: The items of all histories, one after the other, each with the chunks of its row of B; ``item_of_chunk`` is the place of
+#: a chunk's item among them. An item without entries has one chunk of zeros, so that no two items begin at the same chunk.
+#: Every entry is added to the score of its column, in the history of its item.
+SCORES = Template("""
     clicks = NonZero($seen)
-    clicked_by = Gather(clicks, zero)
-    clicked = Gather(clicks, one_more)
-    chunks = Gather(chunk_count, clicked)
-    chunk_end = CumSum(chunks, zero)
-    chunk_begin = Sub(chunk_end, chunks)
-    chunk_total = ReduceSum <keepdims: int = 1> (chunks)
-    no_marks = ConstantOfShape <value: tensor = int64[1] {0}> (chunk_total)
-    begin_shape = Shape(chunk_begin)
-    ones = Expand(one_more, begin_shape)
-    marks = ScatterElements <axis: int = 0> (no_marks, chunk_begin, ones)
-    begun = CumSum(marks, zero)
-    entry = Sub(begun, one_more)
-    own_first = Gather(first_chunk, clicked)
-    shift = Sub(own_first, chunk_begin)
-    entry_shift = Gather(shift, entry)
+    click_history = Gather(clicks, zero)
+    click_item = Gather(clicks, one)
+    click_chunks = Gather(chunk_count, click_item)
+    chunk_end = CumSum(click_chunks, zero)
+    chunk_begin = Sub(chunk_end, click_chunks)
+    chunk_total = ReduceSum <keepdims: int = 1> (click_chunks)
+    no_begins = ConstantOfShape <value: tensor = int64[1] {0}> (chunk_total)
+    clicks_shape = Shape(chunk_begin)
+    ones = Expand(one, clicks_shape)
+    is_begin = ScatterElements <axis: int = 0> (no_begins, chunk_begin, ones)
+    items_begun = CumSum(is_begin, zero)
+    item_of_chunk = Sub(items_begun, one)
+    click_first_chunk = Gather(first_chunk, click_item)
+    click_shift = Sub(click_first_chunk, chunk_begin)
+    chunk_shift = Gather(click_shift, item_of_chunk)
     chunk_limit = Squeeze(chunk_total)
-    chunk_number = Range(zero, chunk_limit, one_more)
-    chunk = Add(entry_shift, chunk_number)
+    chunk_number = Range(zero, chunk_limit, one)
+    chunk = Add(chunk_shift, chunk_number)
     columns32 = Gather(table_columns, chunk)
     columns = Cast <to: int = 7> (columns32)
     weights = Gather(table_weights, chunk)
-    whose = Gather(clicked_by, entry)
-    whose_first = Mul(whose, n_items)
-    whose_row = Unsqueeze(whose_first, axis1)
-    cell = Add(columns, whose_row)
-    all_cells = Reshape(cell, everything)
-    all_weights = Reshape(weights, everything)
+    chunk_history = Gather(click_history, item_of_chunk)
+    history_begin = Mul(chunk_history, n_items)
+    history_begin_column = Unsqueeze(history_begin, axis1)
+    cell = Add(columns, history_begin_column)
+    all_cells = Reshape(cell, flat_shape)
+    all_weights = Reshape(weights, flat_shape)
     scores_shape = Shape($seen)
     histories = Shape <start: int = 0, end: int = 1> ($seen)
     scores_count = Mul(histories, n_items)
-    no_scores = ConstantOfShape <value: tensor = float[1] {0}> (scores_count)
-    flat = ScatterElements <axis: int = 0, reduction: string = "add"> (no_scores, all_cells, all_weights)
-    similar = Reshape(flat, scores_shape)
-    $output = Add(similar, bias)
+    no_sums = ConstantOfShape <value: tensor = float[1] {0}> (scores_count)
+    flat_sums = ScatterElements <axis: int = 0, reduction: string = "add"> (no_sums, all_cells, all_weights)
+    sums = Reshape(flat_sums, scores_shape)
+    $output = Add(sums, bias)
 """)
-#: An entry whose column is returned raises that score, by its weight, for the position of its item in the history. The
-#: others are added up in a place of their own, before the first returned item, which is cut off.
-RAISED = Template("""
-    all_writers = Reshape(writer, everything)
-    clicked_row = Mul(clicked_by, n_items)
-    clicked_cell = Add(clicked_row, clicked)
-    clicked_place32 = Gather(all_writers, clicked_cell)
-    clicked_place = Cast <to: int = 7> (clicked_place32)
-    entry_place = Gather(clicked_place, entry)
-    entry_place_row = Unsqueeze(entry_place, axis1)
-    not_returned = ConstantOfShape <value: tensor = int64[1] {0}> (catalogue_shape)
+#: An entry whose column is returned contributes its weight to that score, at the position of its item in the history. The
+#: other entries are added up at rank 0, before the first returned item, which is cut off.
+SCORE_DROPS = Template("""
+    flat_position_of_item = Reshape(position_of_item, flat_shape)
+    click_row_begin = Mul(click_history, n_items)
+    click_cell = Add(click_row_begin, click_item)
+    click_position32 = Gather(flat_position_of_item, click_cell)
+    click_position = Cast <to: int = 7> (click_position32)
+    chunk_position = Gather(click_position, item_of_chunk)
+    chunk_position_column = Unsqueeze(chunk_position, axis1)
+    no_ranks = ConstantOfShape <value: tensor = int64[1] {0}> (catalogue_shape)
     returned_shape = Shape($ids)
     returned_count = Shape <start: int = 1, end: int = 2> ($ids)
-    returned_last64 = Squeeze(returned_count)
-    returned_end = Add(returned_last64, one_more)
-    returned_numbers = Range(one_more, returned_end, one_more)
-    returned_ranks = Expand(returned_numbers, returned_shape)
-    rank = ScatterElements <axis: int = 1> (not_returned, $ids, returned_ranks)
-    all_ranks = Reshape(rank, everything)
-    entry_rank = Gather(all_ranks, cell)
-    rank_count = Add(returned_count, one_more)
-    whose_ranks = Mul(whose, rank_count)
-    whose_rank_row = Unsqueeze(whose_ranks, axis1)
-    own_rank = Add(whose_rank_row, entry_rank)
-    own_rank_row = Mul(own_rank, length_shape)
-    raised_place = Add(own_rank_row, entry_place_row)
-    raised_places = Reshape(raised_place, everything)
-    raised_shape = Concat <axis: int = 0> (batch_shape, rank_count, length_shape)
-    nothing_raised = ConstantOfShape <value: tensor = float[1] {0}> (raised_shape)
-    nothing_flat = Reshape(nothing_raised, everything)
-    raised_flat = ScatterElements <axis: int = 0, reduction: string = "add"> (nothing_flat, raised_places, all_weights)
-    raised_all = Reshape <allowzero: int = 1> (raised_flat, raised_shape)
-    raised = Slice(raised_all, one_row, rank_count, axis1)
+    last_rank = Squeeze(returned_count)
+    rank_end = Add(last_rank, one)
+    rank_row = Range(one, rank_end, one)
+    ranks = Expand(rank_row, returned_shape)
+    rank_of_item = ScatterElements <axis: int = 1> (no_ranks, $ids, ranks)
+    flat_rank_of_item = Reshape(rank_of_item, flat_shape)
+    entry_rank = Gather(flat_rank_of_item, cell)
+    rank_count = Add(returned_count, one)
+    history_rank_begin = Mul(chunk_history, rank_count)
+    history_rank_begin_column = Unsqueeze(history_rank_begin, axis1)
+    entry_row = Add(history_rank_begin_column, entry_rank)
+    entry_row_begin = Mul(entry_row, length_shape)
+    entry_place = Add(entry_row_begin, chunk_position_column)
+    all_places = Reshape(entry_place, flat_shape)
+    drops_shape = Concat <axis: int = 0> (batch_shape, rank_count, length_shape)
+    no_drops = ConstantOfShape <value: tensor = float[1] {0}> (drops_shape)
+    no_flat_drops = Reshape(no_drops, flat_shape)
+    flat_drops = ScatterElements <axis: int = 0, reduction: string = "add"> (no_flat_drops, all_places, all_weights)
+    drops_by_rank = Reshape <allowzero: int = 1> (flat_drops, drops_shape)
+    score_drop = Slice(drops_by_rank, from_second, rank_count, axis1)
 """)
 
 
@@ -117,16 +119,15 @@ class Linear(AutoEncoder):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Architecture:  # type: ignore[override]
-        """Read the similarity, and choose how it is stored. See the base class."""
-        return stored(*read(checkpoint))
+        """Read the similarity, and choose how it is stored."""
+        return linear_model(*read(checkpoint))
 
     def spec(self) -> dict[str, Any]:
-        """See the base class."""
         return {"sizes": self.sizes, "similarity": "dense"}
 
 
 @dataclass(frozen=True)
-class SparseLinear(Architecture):
+class SparseLinear(Reasons):
     """A linear model whose similarity is stored as its entries.
 
     Attributes:
@@ -135,15 +136,13 @@ class SparseLinear(Architecture):
     """
 
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    why_not: ClassVar[str] = "half of what a sparse similarity takes are the places of its entries"
-    no_reasons_because: ClassVar[str] = ""
+    why_not: ClassVar[str] = "the places of its entries are half the size of a sparse similarity"
 
     entries: Entries
     offset: Tensor
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Architecture:
-        """See :meth:`Linear.from_checkpoint`, which makes these."""
         return Linear.from_checkpoint(checkpoint)
 
     @property
@@ -152,7 +151,6 @@ class SparseLinear(Architecture):
         return len(self.offset)
 
     def logits(self, clicks: Tensor) -> Tensor:
-        """See the base class."""
         scores = torch.sparse.mm(self.transposed.to(clicks.device), clicks.T).T + self.offset.to(clicks.device)
         scores[:, 0] = -torch.inf
         return scores
@@ -165,42 +163,26 @@ class SparseLinear(Architecture):
         return torch.sparse_coo_tensor(places, self.entries.weights, shape, check_invariants=True)
 
     def rounded(self, precision: str) -> SparseLinear:
-        """See the base class."""
         return self
 
-    def nodes(self, io: str, precision: str, output: str) -> str:
-        """See the base class."""
-        return ENTRIES.substitute(seen="x" if io == "dense" else "seen", output=output)
-
-    def constants(self, io: str, precision: str) -> dict[str, Any]:
-        """See the base class."""
+    def graph(self, target: Target, output: str) -> Nodes:
         bias = self.offset.numpy().copy()
         bias[0] = -np.inf
-        return {
-            **chunked(self.entries, self.n_items),
-            "bias": bias,
-            "zero": np.int64(0),
-            "everything": np.array([-1]),
-            "axis1": np.array([1]),
-            "n_items": np.array([self.n_items]),
-        }
+        text = SCORES.substitute(seen="x" if target.dense else "seen", output=output)
+        constants = {**chunked(self.entries, self.n_items), "bias": bias, "n_items": np.array([self.n_items])}
+        return filters.masked(Nodes(text, constants), target, output)
 
-    def reasoned(self, precision: str, ids: str, options: Options) -> str:
-        """See the base class."""
-        return RAISED.substitute(ids=ids)
-
-    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
-        """See the base class."""
-        return {"one_row": np.array([1])}
+    def graph_with_reasons(self, target: Target, output: str, ids: str) -> tuple[Nodes, Nodes]:
+        n_items = {"n_items": np.array([self.n_items])}
+        return self.graph(target, output), Nodes(SCORE_DROPS.substitute(ids=ids), n_items)
 
     def spec(self) -> dict[str, Any]:
-        """See the base class."""
         items = self.n_items - 1
         return {"sizes": [items, items], "similarity": "sparse", "entries": len(self.entries.weights)}
 
 
 def chunked(entries: Entries, n_items: int) -> dict[str, np.ndarray]:
-    """The entries cut into chunks of WIDTH, a row's one after the other; what is missing in its last one is zeros.
+    """The entries cut into chunks of WIDTH, those of a row one after the other; zeros fill the last chunk of a row.
 
     Returns:
         ``chunk_count`` and ``first_chunk``, int64 [C], and ``table_columns``, int32, and ``table_weights``, float32,
@@ -218,8 +200,8 @@ def chunked(entries: Entries, n_items: int) -> dict[str, np.ndarray]:
     return {"chunk_count": count, "first_chunk": first, "table_columns": columns, "table_weights": weights}
 
 
-def stored(similarity: Tensor | Entries, offset: Tensor) -> Architecture:
-    """The model of a similarity [C, C] and an offset [C], in the form that its size asks for."""
+def linear_model(similarity: Tensor | Entries, offset: Tensor) -> Architecture:
+    """The model of a similarity [C, C] and an offset [C], stored whole or as entries, whichever fits its size."""
     n_items = len(similarity)
     entries = similarity if isinstance(similarity, Entries) else _entries(similarity)
     real = (entries.rows > 0) & (entries.columns > 0) & (entries.weights != 0)

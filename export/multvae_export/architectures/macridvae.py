@@ -11,7 +11,6 @@ itself overflows for a small tau.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from string import Template
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,100 +18,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from multvae_export.architectures.layered import Layered
+from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
-from multvae_export.graph import last_layer as columns
-from multvae_export.graph import layers, reasons
-from multvae_export.graph.layers import DENSE_NORM, PRODUCT, SCALED, Layer
-from multvae_export.target import Options
-
-#: The clicks of each facet, [B, K, L]; an empty history is divided by 1. The transposition comes before the last factor, as
-#: onnxruntime 1.31 fuses it into a product that follows at once, and that product gets a history of length zero wrong.
-FROM_ITEMS = Template("""
-    click = Cast <to: int = 1> (counts)
-    number = ReduceSum <keepdims: int = 1> (click, axis1)
-    at_least_one = Max(number, one)
-    norm = Sqrt(at_least_one)
-    unit = Div(click, norm)$scaling
-    unit_row = Unsqueeze($unit, axis1)
-    shares = Gather(table_shares, item)
-    facet_rows = Transpose <perm: ints = [0, 2, 1]> (shares)
-    facet_clicks = Mul(facet_rows, unit_row)
-    rows = Gather(table, item)""")
-#: The same from a multi-hot row, [B, K, C].
-FROM_MULTI_HOT = Template("""$norm$scaling
-    unit_row = Unsqueeze($unit, axis1)
-    facet_clicks = Mul(unit_row, facet_shares)""")
-#: A row for each facet of each history, [B * K, H].
-ROWS = """
-    flat_sums = Reshape(facet_sums, rows_shape)
-    hidden0 = Add(flat_sums, bias0)
-"""
-UNIT = Template("""
-    latent_square = Mul($source, $source)
-    latent_sum = ReduceSum <keepdims: int = 1> (latent_square, axis1)
-    latent_norm = Sqrt(latent_sum)
-    latent_divisor = Max(latent_norm, tiny)
-    latent = Div($source, latent_divisor)
-""")
-FACETS = Template("""
-    by_facet = Reshape(products, facets_shape)
-    weighted_facets = Add(by_facet, log_shares)
-    all_facets = ReduceLogSumExp <keepdims: int = 0> (weighted_facets, axis1)
-    $output = Add(all_facets, padding)
-""")
-#: The scores of some items, [B, M], from their vectors, ``weights`` [B, M, D].
-FEW = Template("""
-    ${p}latent_shape = Concat <axis: int = 0> (batch_shape, facet_count, last_units)
-    ${p}latent = Reshape($source, ${p}latent_shape)
-    ${p}latent_columns = Transpose <perm: ints = [0, 2, 1]> (${p}latent)
-    ${p}products = MatMul(${p}weights, ${p}latent_columns)
-    ${p}shares = Gather(log_shares_by_item, $ids)
-    ${p}facets = Add(${p}products, ${p}shares)
-    ${p}sums = ReduceLogSumExp <keepdims: int = 0> (${p}facets, axis2)
-    ${p}padding = Gather(padding, $ids)
-    ${p}scores = Add(${p}sums, ${p}padding)
-""")
-#: The sums of the facets [B, K, H] without each item of the history: a row for each facet and item, [B * K * L, H]. They
-#: were divided by the norm of the clicks, which differs without an item.
-WITHOUT = Template("""$scale
-    own_column = Unsqueeze($click, axis2)$own
-    own_row = Unsqueeze(own, axis1)
-    share_column = Unsqueeze(facet_rows, axis3)
-    own_facets = Mul(share_column, own_row)
-    norm_column = Unsqueeze(norm, axis2)
-    whole_sums = Mul(facet_sums, norm_column)
-    whole = Unsqueeze(whole_sums, axis2)
-    without = Sub(whole, own_facets)
-    fewer = Sub(number, click)
-    fewer_or_one = Max(fewer, one)
-    fewer_norm = Sqrt(fewer_or_one)
-    fewer_row = Unsqueeze(fewer_norm, axis1)
-    fewer_column = Unsqueeze(fewer_row, axis3)
-    without_mean = Div(without, fewer_column)
-    without_units = Add(without_mean, bias0)
-    left_hidden0 = Reshape(without_units, rows_shape)
-""")
-#: The sums of returned items with the history, and without each of its items: [B, k] and [B, k, L].
-RAISED = Template("""
-    left_shape = Concat <axis: int = 0> (batch_shape, minus_one, last_units)
-    left_rows = Reshape($left, left_shape)
-    left_columns = Transpose <perm: ints = [0, 2, 1]> (left_rows)
-    left_products = MatMul(returned_weights, left_columns)
-    returned_count = Shape <start: int = 1, end: int = 2> ($ids)
-    left_facets_shape = Concat <axis: int = 0> (batch_shape, returned_count, facet_count, length_shape)
-    left_by_facet = Reshape <allowzero: int = 1> (left_products, left_facets_shape)
-    returned_share_column = Unsqueeze(returned_shares, axis3)
-    left_facets = Add(left_by_facet, returned_share_column)
-    left_sums = ReduceLogSumExp <keepdims: int = 0> (left_facets, axis2)
-    sum_column = Unsqueeze(returned_sums, axis2)
-    raised = Sub(sum_column, left_sums)
-""")
+from multvae_export.graph import last_layer, layers, reasons
+from multvae_export.graph.first_layer import click_norm, click_norm_without, product, scaled_clicks, unit_rows
+from multvae_export.graph.layers import Layer, StoredLayer, StoredNetwork
+from multvae_export.graph.nodes import Nodes
+from multvae_export.target import Target
 
 
 @dataclass(frozen=True)
-class MacridVAE(Layered):
+class MacridVAE(LayeredWithReasons):
     """MacridVAE.
 
     Attributes:
@@ -124,29 +41,27 @@ class MacridVAE(Layered):
     name: ClassVar[str] = "macridvae"
     models: ClassVar[tuple[str, ...]] = ("MacridVAE",)
     rows: ClassVar[str] = "batch_and_facets"
-    no_reasons_because: ClassVar[str] = ""
 
     layers: tuple[Layer, ...]
     log_shares: Tensor
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> MacridVAE:
-        """Read the encoder and the vectors. See the base class."""
         tau = checkpoint.config.get("tau")
         if not isinstance(tau, (int, float)) or not 1e-6 < tau < 1e6:
             raise WeightsError(f"the checkpoint says tau={tau!r}, expected a number above 0.")
         items = normalize(checkpoint.tensor("item_embedding.weight", 2)[1:])
         facets = normalize(checkpoint.tensor("k_embedding.weight", 2))
         names = [n.removesuffix(".weight") for n in checkpoint.weights if n.startswith("encoder.") and n.endswith(".weight")]
-        found = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
-        if not found or items.shape[1] != facets.shape[1]:
+        network = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
+        if not network or items.shape[1] != facets.shape[1]:
             raise WeightsError("the checkpoint of MacridVAE has no encoder, or items and facets of different sizes.")
-        found[0] = (found[0][0][1:], found[0][1])
-        # The first half of what the encoder gives is the mean.
-        found[-1] = (found[-1][0][:, : items.shape[1]], found[-1][1][: items.shape[1]])
-        found.append((items.T / tau, torch.zeros(len(items))))
-        layers.check_sizes(tuple(found))
-        return cls(tuple(found), torch.log_softmax(items @ facets.T / tau, dim=1))
+        network[0] = (network[0][0][1:], network[0][1])
+        # The first half of the encoder's outputs is the mean.
+        network[-1] = (network[-1][0][:, : items.shape[1]], network[-1][1][: items.shape[1]])
+        network.append((items.T / tau, torch.zeros(len(items))))
+        layers.check_sizes(tuple(network))
+        return cls(tuple(network), torch.log_softmax(items @ facets.T / tau, dim=1))
 
     @property
     def n_items(self) -> int:
@@ -154,7 +69,6 @@ class MacridVAE(Layered):
         return len(self.layers[0][0]) + 1
 
     def logits(self, clicks: Tensor) -> Tensor:
-        """See the base class."""
         x = normalize(clicks[:, 1:])[:, None, :] * self.log_shares.exp().T
         for n, (weight, bias) in enumerate(self.layers[:-1]):
             x = (torch.tanh(x) if n else x) @ weight + bias
@@ -162,84 +76,159 @@ class MacridVAE(Layered):
         return pad(products.logsumexp(dim=1), (1, 0), value=-torch.inf)
 
     def rounded(self, precision: str) -> MacridVAE:
-        """See the base class."""
         return replace(self, layers=layers.rounded(self.layers, precision))
 
-    def first(self, io: str, precision: str, options: Options) -> str:
-        """See the base class; ``hidden0`` has a row for each facet of each history."""
-        dense = io == "dense"
-        scale = "table_scale" if dense else "row_scale"
-        scaling = "" if dense or precision not in SCALED else "\n    row_scale = Gather(table_scale, item)"
-        scaling += f"\n    scaled = Mul(unit, {scale})" if precision in SCALED else ""
-        names = {"scaling": scaling, "unit": "scaled" if scaling else "unit"}
-        begin = FROM_MULTI_HOT.substitute(names, norm=DENSE_NORM) if dense else FROM_ITEMS.substitute(names)
-        product = PRODUCT[precision].substitute(clicks="facet_clicks", table="table" if dense else "rows", sum="facet_sums")
-        return begin + product + ROWS
+    def stored(self, target: Target) -> StoredNetwork:
+        # The padding item's score becomes -inf only at the end: an infinite bias would spoil the sums of exponentials.
+        return StoredNetwork(target, layers.store(self.layers, target, padding=0))
 
-    def middle(self, precision: str, options: Options) -> tuple[str, str]:
-        """See the base class."""
-        nodes, source = [], "hidden0"
-        for n in range(1, len(self.layers) - 1):
-            nodes.append(f"    active{n - 1} = Tanh({source})")
-            nodes += layers.hidden(n, f"active{n - 1}", precision)
+    def first(self, network: StoredNetwork) -> Nodes:
+        """The first layer for the clicks of each facet; ``hidden0`` has a row for each facet of each history, [B * K, H]."""
+        layer, target = network.layers[0], network.target
+        clicks = self._facets_of_multi_hot(layer, target) if target.dense else self._facets_of_items(layer, target)
+        rows = layer.weight if target.dense else "rows"
+        sums = layer.nodes(product(target.precision, "facet_clicks", rows, "facet_sums", axis="axis2").text)
+        flat = f"""
+    flat_sums = Reshape(facet_sums, facet_rows_shape)
+    hidden0 = Add(flat_sums, {layer.bias})
+"""
+        bias = layer.constants[layer.bias]
+        return clicks + sums + Nodes(flat, {layer.bias: bias, "facet_rows_shape": np.array([-1, len(bias)])})
+
+    def _facets_of_items(self, layer: StoredLayer, target: Target) -> Nodes:
+        """The nodes from a list of items to ``rows`` of the table and ``facet_clicks``, [B, K, L].
+
+        The transposition comes before the last factor. onnxruntime 1.31 fuses it into a product that follows at once, and
+        gets that product wrong for a history of length zero.
+        """
+        nodes = Nodes("    click = Cast <to: int = 1> (counts)\n") + click_norm() + "    unit_click = Div(click, norm)\n"
+        if target.scaled:
+            nodes += scaled_clicks(layer, "unit_click")
+        text = f"""
+    unit_click_row = Unsqueeze({"scaled_click" if target.scaled else "unit_click"}, axis1)
+    item_shares = Gather(table_shares, item)
+    facet_shares = Transpose <perm: ints = [0, 2, 1]> (item_shares)
+    facet_clicks = Mul(facet_shares, unit_click_row)
+    rows = Gather({layer.weight}, item)
+"""
+        return nodes + Nodes(text, {**layer.constants, "table_shares": np.exp(self._padded_log_shares)})
+
+    def _facets_of_multi_hot(self, layer: StoredLayer, target: Target) -> Nodes:
+        """The nodes from multi-hot rows to ``facet_clicks``, [B, K, C]."""
+        nodes, clicks = unit_rows(self.n_items), "unit_x"
+        if target.scaled:
+            nodes += layer.nodes(f"    scaled_x = Mul(unit_x, {layer.scale})\n")
+            clicks = "scaled_x"
+        text = f"""
+    x_row = Unsqueeze({clicks}, axis1)
+    facet_clicks = Mul(x_row, shares)
+"""
+        return nodes + Nodes(text, {"shares": np.exp(self._padded_log_shares).T})
+
+    @property
+    def _padded_log_shares(self) -> np.ndarray:
+        """Log c with a row for the padding item, [C, K]."""
+        return np.pad(self.log_shares.numpy(), ((1, 0), (0, 0)))
+
+    @property
+    def _padding(self) -> np.ndarray:
+        """-inf for the padding item, [C]."""
+        return np.where(np.arange(self.n_items) == 0, -np.inf, 0).astype(np.float32)
+
+    def middle(self, network: StoredNetwork) -> tuple[Nodes, str]:
+        nodes, source = Nodes(), "hidden0"
+        for n, layer in enumerate(network.layers[1:-1], 1):
+            nodes += f"    active{n - 1} = Tanh({source})\n"
             source = f"hidden{n}"
-        return "\n".join([*nodes, UNIT.substitute(source=source)]), "latent"
+            nodes += layers.hidden(layer, f"active{n - 1}", source)
+        return nodes + Nodes(f"""
+    latent_square = Mul({source}, {source})
+    latent_square_sum = ReduceSum <keepdims: int = 1> (latent_square, axis1)
+    latent_norm = Sqrt(latent_square_sum)
+    latent_divisor = Max(latent_norm, tiny)
+    latent = Div({source}, latent_divisor)
+"""), "latent"
 
-    def last(self, source: str, precision: str, output: str, options: Options) -> str:
-        """See the base class."""
-        end, units = len(self.layers) - 1, self._units(precision)
-        products = layers.last(end, source, precision, units, self.n_items, "products", options.by_item)
-        return products + FACETS.substitute(output=output)
+    def last(self, network: StoredNetwork, source: str, output: str) -> Nodes:
+        text = f"""
+    facet_products = Reshape(products, facets_shape)
+    facet_scores = Add(facet_products, log_shares)
+    every_sum = ReduceLogSumExp <keepdims: int = 0> (facet_scores, axis1)
+    {output} = Add(every_sum, padding)
+"""
+        shares = self._padded_log_shares.T
+        shape = np.array([-1, len(shares), self.n_items])
+        constants = {"facets_shape": shape, "log_shares": shares, "padding": self._padding}
+        return super().last(network, source, "products") + Nodes(text, constants)
 
-    def _units(self, precision: str) -> int:
-        spare = layers.spare_units(self.layers, precision) if len(self.layers) == 2 else 0
-        return self.layers[-1][0].shape[0] + spare
+    def listed_scores(self, network: StoredNetwork, source: str, ids: str) -> Nodes:
+        return self._item_scores(network, source, ids, "listed")
 
-    def few(self, source: str, precision: str, ids: str) -> str:
-        """See the base class."""
-        weights = columns.columns(len(self.layers) - 1, precision, ids, "few_weights")
-        return weights + FEW.substitute(p="few_", source=source, ids=ids)
+    def _item_scores(self, network: StoredNetwork, source: str, ids: str, p: str) -> Nodes:
+        """The nodes to the scores of some items, [B, M], from their vectors [B, M, D]; names begin with ``p``."""
+        layer = network.layers[-1]
+        text = f"""
+    {p}_latent_shape = Concat <axis: int = 0> (batch_shape, facet_count, last_units)
+    {p}_latent = Reshape({source}, {p}_latent_shape)
+    {p}_latent_columns = Transpose <perm: ints = [0, 2, 1]> ({p}_latent)
+    {p}_products = MatMul({p}_weights, {p}_latent_columns)
+    {p}_shares = Gather(log_shares_by_item, {ids})
+    {p}_facet_scores = Add({p}_products, {p}_shares)
+    {p}_sums = ReduceLogSumExp <keepdims: int = 0> ({p}_facet_scores, axis2)
+    {p}_padding = Gather(padding, {ids})
+    {p}_scores = Add({p}_sums, {p}_padding)
+"""
+        constants = {"log_shares_by_item": self._padded_log_shares, "padding": self._padding, **self._shape_constants(layer)}
+        return last_layer.item_weights(layer, network.target, ids, f"{p}_weights") + Nodes(text, constants)
 
-    def without(self, precision: str, options: Options) -> str:
-        """See the base class."""
-        scale = "\n    own_click = Mul(click, row_scale)" if precision in SCALED else ""
-        return WITHOUT.substitute(own=reasons.OWN[precision], scale=scale, click="own_click" if scale else "click")
+    def _shape_constants(self, layer: StoredLayer) -> dict[str, np.ndarray]:
+        return {"facet_count": np.array([self.log_shares.shape[1]]), "last_units": np.array([layer.units])}
 
-    def raised(self, source: str, left: str, precision: str, ids: str) -> str:
-        """See the base class. The scores are no linear function of what the last layer reads: they are computed twice."""
-        weights = columns.columns(len(self.layers) - 1, precision, ids, "returned_weights")
-        return weights + FEW.substitute(p="returned_", source=source, ids=ids) + RAISED.substitute(left=left, ids=ids)
+    def without_each_item(self, network: StoredNetwork) -> Nodes:
+        """A row for each facet and item, [B * K * L, H]. The sums are divided by the norm, which differs without an item."""
+        layer, target = network.layers[0], network.target
+        nodes, click = Nodes(), "click"
+        if target.scaled:
+            nodes += "    scaled_plain_click = Mul(click, row_scale)\n"
+            click = "scaled_plain_click"
+        nodes += reasons.contributions(target, click) + Nodes("""
+    contribution_row = Unsqueeze(contribution, axis1)
+    share_column = Unsqueeze(facet_shares, axis3)
+    facet_contribution = Mul(share_column, contribution_row)
+    norm_column = Unsqueeze(norm, axis2)
+    undivided_sums = Mul(facet_sums, norm_column)
+    undivided_sums_row = Unsqueeze(undivided_sums, axis2)
+    sums_without = Sub(undivided_sums_row, facet_contribution)
+""")
+        text = f"""
+    norm_without_row = Unsqueeze(norm_without, axis1)
+    norm_without_column = Unsqueeze(norm_without_row, axis3)
+    mean_without = Div(sums_without, norm_without_column)
+    units_without = Add(mean_without, {layer.bias})
+    without_hidden0 = Reshape(units_without, facet_rows_shape)
+"""
+        bias = layer.constants[layer.bias]
+        shape = {"facet_rows_shape": np.array([-1, len(bias)])}
+        return nodes + click_norm_without() + Nodes(text, {layer.bias: bias, **shape})
 
-    def constants(self, io: str, precision: str) -> dict[str, Any]:
-        """See the base class."""
-        values = layers.constants(self.layers, precision) | layers.numbers(io, precision, self.n_items)
-        # The padding item's score becomes -inf in the end: nothing is computed with it on the way.
-        values[f"bias{len(self.layers) - 1}"][0] = 0
-        log_shares = np.pad(self.log_shares.numpy(), ((1, 0), (0, 0)))
-        padding = np.zeros(self.n_items, np.float32)
-        padding[0] = -np.inf
-        return values | {
-            "table_shares": np.exp(log_shares),
-            "facet_shares": np.exp(log_shares).T,
-            "log_shares": log_shares.T,
-            "padding": padding,
-            "rows_shape": np.array([-1, len(values["bias0"])]),
-            "facets_shape": np.array([-1, log_shares.shape[1], self.n_items]),
-            "tiny": np.float32(1e-12),
-            "axis1": np.array([1]),
-            # The clicks of facets have a dimension more than those of a history.
-            **({"last_axis": np.array([2])} if precision == "int4" else {}),
-        }
-
-    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
-        """See the base class."""
-        return columns.by_item(values, len(self.layers) - 1, precision, self._units(precision)) | {
-            "log_shares_by_item": np.pad(self.log_shares.numpy(), ((1, 0), (0, 0))),
-            "facet_count": np.array([self.log_shares.shape[1]]),
-            "minus_one": np.array([-1]),
-            "axis3": np.array([3]),
-        }
+    def score_drops(self, network: StoredNetwork, source: str, without: str, ids: str) -> Nodes:
+        """The scores are not linear in z, so they are computed with the whole history and without each item."""
+        text = f"""
+    without_shape = Concat <axis: int = 0> (batch_shape, flat_shape, last_units)
+    without_rows = Reshape({without}, without_shape)
+    without_columns = Transpose <perm: ints = [0, 2, 1]> (without_rows)
+    products_without = MatMul(returned_weights, without_columns)
+    returned_count = Shape <start: int = 1, end: int = 2> ({ids})
+    facets_without_shape = Concat <axis: int = 0> (batch_shape, returned_count, facet_count, length_shape)
+    facet_products_without = Reshape <allowzero: int = 1> (products_without, facets_without_shape)
+    returned_share_column = Unsqueeze(returned_shares, axis3)
+    facet_scores_without = Add(facet_products_without, returned_share_column)
+    scores_without = ReduceLogSumExp <keepdims: int = 0> (facet_scores_without, axis2)
+    returned_sum_column = Unsqueeze(returned_sums, axis2)
+    score_drop = Sub(returned_sum_column, scores_without)
+"""
+        constants = self._shape_constants(network.layers[-1])
+        return self._item_scores(network, source, ids, "returned") + Nodes(text, constants)
 
     def spec(self) -> dict[str, Any]:
-        """See the base class."""
         return {"sizes": [self.n_items - 1, *(len(bias) for _, bias in self.layers)], "facets": self.log_shares.shape[1]}

@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from multvae_export.architectures.base import Architecture
+from multvae_export.architectures.base import HistoryModel
 from multvae_export.checkpoint.contents import Checkpoint, checked
 from multvae_export.errors import WeightsError
+from multvae_export.graph import filters
+from multvae_export.graph.nodes import Nodes
+from multvae_export.target import Target
 
 
 @dataclass(frozen=True)
-class Popularity(Architecture):
-    """The same scores for everybody; only what was seen differs.
+class Popularity(HistoryModel):
+    """The same scores for every user; only the seen items differ.
 
     Attributes:
         scores: of each item, [C]; the padding item's is -inf.
@@ -31,7 +34,6 @@ class Popularity(Architecture):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Popularity:
-        """Read the clicks of each item in training. See the base class."""
         clicks = checked(checkpoint.other_parameter.get("item_cnt"), "item_cnt", 2)
         if clicks.shape[1] != 1 or len(clicks) < 2 or not clicks.max() > 0:
             raise WeightsError(f"the weights item_cnt of shape {list(clicks.shape)} are no clicks of two or more items.")
@@ -45,24 +47,17 @@ class Popularity(Architecture):
         return len(self.scores)
 
     def logits(self, clicks: Tensor) -> Tensor:
-        """See the base class."""
         return self.scores.to(clicks.device).repeat(len(clicks), 1)
 
     def rounded(self, precision: str) -> Popularity:
-        """See the base class."""
         return self
 
-    def nodes(self, io: str, precision: str, output: str) -> str:
-        """See the base class."""
-        return f"""
-    scores_shape = Shape({"x" if io == "dense" else "seen"})
+    def graph(self, target: Target, output: str) -> Nodes:
+        text = f"""
+    scores_shape = Shape({"x" if target.dense else "seen"})
     {output} = Expand(popularity, scores_shape)
 """
-
-    def constants(self, io: str, precision: str) -> dict[str, Any]:
-        """See the base class."""
-        return {"popularity": self.scores.numpy()}
+        return filters.masked(Nodes(text, {"popularity": self.scores.numpy()}), target, output)
 
     def spec(self) -> dict[str, Any]:
-        """See the base class."""
         return {"sizes": [self.n_items - 1]}

@@ -5,9 +5,7 @@ With h_0 = x / ||x||_2: h_n = LayerNorm(swish(W_n h_(n-1) + b_n + h_1 + ... + h_
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from string import Template
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,38 +13,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, normalize, pad, silu
 
-from multvae_export.architectures.layered import Layered
+from multvae_export.architectures.base import Posterior
+from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
-from multvae_export.graph import last_layer as columns
 from multvae_export.graph import layers, posterior, reasons
-from multvae_export.graph.layers import Layer
-from multvae_export.target import Options
+from multvae_export.graph.first_layer import first
+from multvae_export.graph.layers import Layer, StoredNetwork, store_log_variance
+from multvae_export.graph.nodes import Nodes
+from multvae_export.target import Target
 
-#: Layers of the encoder before the mean, and what RecBole adds to the variance that LayerNorm divides by.
+#: Layers of the encoder before the mean, and RecBole's epsilon of LayerNorm.
 DEPTH, EPSILON = 5, 0.1
-
-#: swish(x) = x sigmoid(x), then LayerNorm: [B, H] -> [B, H].
-BLOCK = Template("""
-    gate$n = Sigmoid($source)
-    swish$n = Mul($source, gate$n)
-    total$n = ReduceSum <keepdims: int = 1> (swish$n, axis1)
-    mean$n = Mul(total$n, one_unit)
-    centred$n = Sub(swish$n, mean$n)
-    square$n = Mul(centred$n, centred$n)
-    squares$n = ReduceSum <keepdims: int = 1> (square$n, axis1)
-    variance$n = Mul(squares$n, one_unit)
-    more$n = Add(variance$n, epsilon)
-    deviation$n = Sqrt(more$n)
-    standard$n = Div(centred$n, deviation$n)
-    gained$n = Mul(standard$n, gain$n)
-    block$n = Add(gained$n, shift$n)
-""")
 
 
 @dataclass(frozen=True)
-class RecVAE(Layered):
-    """RecVAE, of which ranking needs the mean of the posterior only, unless a sample is asked for.
+class RecVAE(LayeredWithReasons, Posterior):
+    """RecVAE. Ranking needs only the mean of the posterior, unless a file has ``posterior``.
 
     Attributes:
         layers: five of the encoder, the mean, the decoder. The first has a row for every item but the padding item, the last
@@ -57,7 +40,6 @@ class RecVAE(Layered):
 
     name: ClassVar[str] = "recvae"
     models: ClassVar[tuple[str, ...]] = ("RecVAE",)
-    no_reasons_because: ClassVar[str] = ""
 
     layers: tuple[Layer, ...]
     norms: tuple[Layer, ...]
@@ -65,19 +47,18 @@ class RecVAE(Layered):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> RecVAE:
-        """Read the encoder and the decoder. See the base class."""
         names = [*(f"encoder.fc{n}" for n in range(1, DEPTH + 1)), "encoder.fc_mu", "decoder", "encoder.fc_logvar"]
-        found = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
-        log_variance = found.pop()
+        network = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
+        log_variance = network.pop()
         norms = tuple(
             (checkpoint.tensor(f"encoder.ln{n}.weight", 1), checkpoint.tensor(f"encoder.ln{n}.bias", 1))
             for n in range(1, DEPTH + 1)
         )
         # The padding item's units, the first at both ends, are cut off.
-        found[0] = (found[0][0][1:], found[0][1])
-        found[-1] = (found[-1][0][:, 1:], found[-1][1][1:])
-        _check_sizes(found, norms, log_variance)
-        return cls(tuple(found), norms, log_variance)
+        network[0] = (network[0][0][1:], network[0][1])
+        network[-1] = (network[-1][0][:, 1:], network[-1][1][1:])
+        _check_sizes(network, norms, log_variance)
+        return cls(tuple(network), norms, log_variance)
 
     @property
     def n_items(self) -> int:
@@ -86,15 +67,9 @@ class RecVAE(Layered):
 
     @property
     def latent_units(self) -> int:
-        """See the base class."""
         return len(self.log_variance[1])
 
-    def logits(self, clicks: Tensor) -> Tensor:
-        """See the base class."""
-        return self.sampled(clicks, None)
-
     def sampled(self, clicks: Tensor, noise: Tensor | None) -> Tensor:
-        """See the base class; without noise it is the mean."""
         x, before = normalize(clicks[:, 1:]), torch.zeros(())
         for (weight, bias), (gain, shift) in zip(self.layers[:DEPTH], self.norms, strict=True):
             x = layer_norm(silu(x @ weight + bias + before.to(x)), gain.shape, gain, shift, EPSILON)
@@ -106,83 +81,76 @@ class RecVAE(Layered):
         return pad(z @ last + last_bias, (1, 0), value=-torch.inf)
 
     def rounded(self, precision: str) -> RecVAE:
-        """See the base class."""
-        log_variance = layers.second_rounded(self.log_variance, precision, first=False)
+        log_variance = layers.rounded_log_variance(self.log_variance, precision, first=False)
         return replace(self, layers=layers.rounded(self.layers, precision), log_variance=log_variance)
 
-    def first(self, io: str, precision: str, options: Options) -> str:
-        """See the base class."""
-        return layers.first(io, precision, norm=True)
+    def stored(self, target: Target) -> StoredNetwork:
+        network = StoredNetwork(target, layers.store(self.layers, target, cut=True))
+        if not target.options.posterior:
+            return network
+        return replace(network, log_variance=store_log_variance(self.log_variance, target, first=False, spare=0))
 
-    def middle(self, precision: str, options: Options) -> tuple[str, str]:
-        """See the base class."""
-        return "\n".join(self._middle(precision, options)), "sample" if options.posterior else f"hidden{DEPTH}"
+    def first(self, network: StoredNetwork) -> Nodes:
+        return first(network.layers[0], network.target, norm=True)
 
-    def _middle(self, precision: str, options: Options) -> Iterator[str]:
-        source, before = "hidden0", ""
-        if layers.spare_units(self.layers, precision):
-            yield "    own0 = Slice(hidden0, first_unit, end_unit, axis1)"
-            source = "own0"
+    def middle(self, network: StoredNetwork) -> tuple[Nodes, str]:
+        nodes, source = Nodes(), "hidden0"
+        if layers.spare_units(self.layers, network.target.precision):
+            units = {"end_unit": np.array([self.layers[0][0].shape[1]])}
+            nodes += Nodes("    first_units = Slice(hidden0, from_start, end_unit, axis1)\n", units)
+            source = "first_units"
+        before = ""
         for n in range(DEPTH):
             if n:
-                yield from layers.hidden(n, f"block{n - 1}", precision)
+                nodes += layers.hidden(network.layers[n], f"block{n - 1}", f"hidden{n}")
                 # The sum of all blocks so far.
-                yield f"    before{n} = Add({before}, block{n - 1})" if n > 1 else ""
-                before = f"before{n}" if n > 1 else "block0"
-                yield f"    with_before{n} = Add(hidden{n}, {before})"
+                nodes += f"    sum_before{n} = Add({before}, block{n - 1})\n" if n > 1 else ""
+                before = f"sum_before{n}" if n > 1 else "block0"
                 source = f"with_before{n}"
-            yield BLOCK.substitute(n=n, source=source)
-        yield from layers.hidden(DEPTH, f"block{DEPTH - 1}", precision)
-        if options.posterior:
-            yield from layers.hidden("_variance", f"block{DEPTH - 1}", precision)
-            yield posterior.SAMPLE.substitute(mean=f"hidden{DEPTH}", log_variance="hidden_variance")
+                nodes += f"    {source} = Add(hidden{n}, {before})\n"
+            nodes += self._block(n, source)
+        return nodes + self._latent(network), "sample" if network.log_variance else f"hidden{DEPTH}"
 
-    def last(self, source: str, precision: str, output: str, options: Options) -> str:
-        """See the base class."""
-        units = self.layers[-1][0].shape[0]
-        return layers.last(DEPTH + 1, source, precision, units, self.n_items, output, options.by_item)
+    def _block(self, n: int, source: str) -> Nodes:
+        """swish(x) = x sigmoid(x), then LayerNorm: [B, H] -> [B, H]."""
+        gain, shift = (part.numpy() for part in self.norms[n])
+        text = f"""
+    gate{n} = Sigmoid({source})
+    swish{n} = Mul({source}, gate{n})
+    swish_sum{n} = ReduceSum <keepdims: int = 1> (swish{n}, axis1)
+    swish_mean{n} = Mul(swish_sum{n}, one_over_units)
+    centred{n} = Sub(swish{n}, swish_mean{n})
+    square{n} = Mul(centred{n}, centred{n})
+    square_sum{n} = ReduceSum <keepdims: int = 1> (square{n}, axis1)
+    variance{n} = Mul(square_sum{n}, one_over_units)
+    variance_and_epsilon{n} = Add(variance{n}, epsilon)
+    deviation{n} = Sqrt(variance_and_epsilon{n})
+    standard{n} = Div(centred{n}, deviation{n})
+    gained{n} = Mul(standard{n}, gain{n})
+    block{n} = Add(gained{n}, shift{n})
+"""
+        numbers = {"one_over_units": np.float32(1 / len(gain)), "epsilon": np.float32(EPSILON)}
+        return Nodes(text, {f"gain{n}": gain, f"shift{n}": shift, **numbers})
 
-    def few(self, source: str, precision: str, ids: str) -> str:
-        """See the base class."""
-        return columns.few(DEPTH + 1, source, precision, ids)
+    def _latent(self, network: StoredNetwork) -> Nodes:
+        mean = layers.hidden(network.layers[DEPTH], f"block{DEPTH - 1}", f"hidden{DEPTH}")
+        if network.log_variance is None:
+            return mean
+        log_variance = layers.hidden(network.log_variance, f"block{DEPTH - 1}", "hidden_variance")
+        return mean + log_variance + posterior.sample(f"hidden{DEPTH}", "hidden_variance")
 
-    def without(self, precision: str, options: Options) -> str:
-        """See the base class."""
-        return reasons.without(precision, norm=True)
-
-    def raised(self, source: str, left: str, precision: str, ids: str) -> str:
-        """See the base class."""
-        return columns.raised(DEPTH + 1, source, left, precision, ids)
-
-    def constants(self, io: str, precision: str) -> dict[str, Any]:
-        """See the base class."""
-        units = self.layers[0][0].shape[1]
-        values = layers.constants(self.layers, precision, cut=True) | layers.numbers(io, precision, self.n_items)
-        for n, (gain, shift) in enumerate(self.norms):
-            values |= {f"gain{n}": gain.numpy(), f"shift{n}": shift.numpy()}
-        values |= {"one_unit": np.float32(1 / units), "epsilon": np.float32(EPSILON), "axis1": np.array([1])}
-        return values | {"first_unit": np.array([0]), "end_unit": np.array([units])}
-
-    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
-        """See the base class."""
-        values = values | {"units_flat": np.array([-1, len(values["bias0"])])}
-        if options.by_item:
-            values |= columns.by_item(values, DEPTH + 1, precision, self.layers[-1][0].shape[0])
-        if options.posterior:
-            values |= posterior.constants(self.latent_units)
-            values |= layers.second_constants(self.log_variance, precision, first=False, spare=0)
-        return values
+    def without_each_item(self, network: StoredNetwork) -> Nodes:
+        return reasons.without_each_item(network.layers[0], network.target, norm=True)
 
     def spec(self) -> dict[str, Any]:
-        """See the base class."""
         return {"sizes": [self.n_items - 1, *(len(bias) for _, bias in self.layers)]}
 
 
-def _check_sizes(found: list[Layer], norms: tuple[Layer, ...], log_variance: Layer) -> None:
-    items, units, latent = len(found[0][0]), found[0][0].shape[1], found[-1][0].shape[0]
+def _check_sizes(network: list[Layer], norms: tuple[Layer, ...], log_variance: Layer) -> None:
+    items, units, latent = len(network[0][0]), network[0][0].shape[1], network[-1][0].shape[0]
     expected = [(items, units), *[(units, units)] * (DEPTH - 1), (units, latent), (latent, items)]
     expected.append((units, latent))
-    shapes = [tuple(weight.shape) for weight, _ in [*found, log_variance]]
-    biases = [len(bias) for _, bias in [*found, log_variance]] + [len(part) for norm in norms for part in norm]
+    shapes = [tuple(weight.shape) for weight, _ in [*network, log_variance]]
+    biases = [len(bias) for _, bias in [*network, log_variance]] + [len(part) for norm in norms for part in norm]
     if items < 1 or shapes != expected or biases != [shape[1] for shape in expected] + [units] * 2 * DEPTH:
         raise WeightsError(f"the layers of RecVAE have the shapes {shapes}, expected {expected} with biases that fit.")

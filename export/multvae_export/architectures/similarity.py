@@ -57,7 +57,7 @@ def _named(description: dict[str, Any], checkpoint: Checkpoint) -> tuple[Tensor,
     return pad(similarity, (1, 0, 1, 0)), torch.zeros(len(similarity) + 1)
 
 
-# What each model of RecBole's leaves in its checkpoint.
+# What each of RecBole's models saves in its checkpoint.
 
 
 def _matrix(value: Any, name: str) -> Tensor | Entries:

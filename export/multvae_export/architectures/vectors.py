@@ -1,8 +1,8 @@
 """Models with one vector for each user and one for each item, ranked by their product: RecBole's BPR, LightGCN, SimpleX, ...
 
-Such a file answers for the users of the training data, by name, and masks what they have in training. Users, their history
-and the vectors come from RecBole's model, rebuilt from the data set: what it multiplies last is what it ranks by. A model
-whose scores are not that product for every user is refused.
+Such a file answers for the users of the training data, by name, and masks the items they have in training. Users, their
+history and the vectors come from RecBole's model, rebuilt from the data set: the last product that it computes for a user is
+the score that it ranks by. A model whose scores are not that product for every user is refused.
 
 ``U`` users and ``C`` items with RecBole's padding, ``D`` of a vector, ``N`` interactions of the training data.
 """
@@ -20,21 +20,39 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.overrides import TorchFunctionMode
 
+from multvae_export.architectures.base import UserModel
 from multvae_export.architectures.layered import Layered
 from multvae_export.checkpoint.contents import Checkpoint, check_tokens
 from multvae_export.errors import UnsupportedModelError, WeightsError
-from multvae_export.graph import last_layer as columns
 from multvae_export.graph import layers
-from multvae_export.graph.layers import Layer
-from multvae_export.target import Options
+from multvae_export.graph.first_layer import first
+from multvae_export.graph.layers import Layer, StoredNetwork
+from multvae_export.graph.nodes import Nodes
+from multvae_export.target import Target
 
 PRODUCTS = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)
-#: Scores that a batch of users may take, and how far, of the largest score, they may be from the product's.
+#: The most scores of a batch of users, and the allowed difference from the product, as a share of the largest score.
 BATCH_SCORES, TOLERANCE = 2**24, 1e-5
+
+#: The training history of each user, cut out of the list of all: [B, longest]. An unknown user, id 0, has none.
+HISTORY = """
+    begin = Gather(first_click_of_user, user_id)
+    length = Gather(number_of_clicks, user_id)
+    longest = ReduceMax <keepdims: int = 0> (length)
+    place = Range(zero, longest, one)
+    begin_column = Unsqueeze(begin, axis1)
+    place_in_list = Add(begin_column, place)
+    valid_place = Min(place_in_list, last_place)
+    click32 = Gather(table_history, valid_place)
+    click64 = Cast <to: int = 7> (click32)
+    length_column = Unsqueeze(length, axis1)
+    is_of_user = Less(place, length_column)
+    ids = Where(is_of_user, click64, zero)
+"""
 
 
 @dataclass(frozen=True)
-class Vectors(Layered):
+class Vectors(Layered, UserModel):
     """A model of vectors, and the training history that it masks.
 
     Attributes:
@@ -52,7 +70,6 @@ class Vectors(Layered):
         ("ConvNCF", "DMF", "ENMF", "FISM", "GCMC", "NAIS", "NNCF", "NeuMF"),
         "its scores are not the product of a user's vector and an item's",
     )
-    forms: ClassVar[tuple[str, ...]] = ("users",)
     no_reasons_because: ClassVar[str] = "it ranks by a user's vector, whatever the history"
 
     layers: tuple[Layer, ...]
@@ -62,7 +79,7 @@ class Vectors(Layered):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Vectors:
-        """Rebuild RecBole's model and take its vectors. See the base class."""
+        """Rebuild RecBole's model and take its vectors."""
         if checkpoint.data is None:
             raise WeightsError(
                 f"a checkpoint of {checkpoint.model} lacks its users and their training history: name its data set's folder "
@@ -84,10 +101,6 @@ class Vectors(Layered):
         """C, the catalogue with the padding item."""
         return self.layers[1][0].shape[1] + 1
 
-    def logits(self, clicks: Tensor) -> Tensor:
-        """Not by clicks: see :meth:`answer`."""
-        raise UnsupportedModelError("a model of vectors ranks for a user by name, not for a history.")
-
     def answer(self, request: Tensor) -> Tensor:
         """The scores for users by RecBole's id, with what they have in training at -inf: int64 [B] -> float32 [B, C].
 
@@ -101,88 +114,66 @@ class Vectors(Layered):
         return scores
 
     def rounded(self, precision: str) -> Vectors:
-        """See the base class."""
         return replace(self, layers=layers.rounded(self.layers, precision))
 
-    def first(self, io: str, precision: str, options: Options) -> str:
-        """See the base class. The user's row of the table is a history of one item."""
-        return f"""
-    whose = Unsqueeze(user_id, axis1)
-    known_user = Greater(whose, zero)
-{layers.first(io, precision, norm=False, item="whose", counts="known_user")}
-"""
-
-    def middle(self, precision: str, options: Options) -> tuple[str, str]:
-        """See the base class."""
-        return "", "hidden0"
-
-    def last(self, source: str, precision: str, output: str, options: Options) -> str:
-        """See the base class."""
-        units = self._units(precision)
-        return f"""
-{layers.last(1, source, precision, units, self.n_items, "user_scores", options.by_item)}
-    {output} = Where(known_user, user_scores, lowest)
-"""
-
-    def _units(self, precision: str) -> int:
-        return self.layers[0][0].shape[1] + layers.spare_units(self.layers, precision)
-
-    def few(self, source: str, precision: str, ids: str) -> str:
-        """See the base class."""
-        nodes = columns.few(1, source, precision, ids).replace("few_scores", "few_user_scores")
-        return f"{nodes}    few_scores = Where(known_user, few_user_scores, lowest)\n"
-
-    def without(self, precision: str, options: Options) -> str:
-        """Not there: see ``no_reasons_because``."""
-        raise NotImplementedError
-
-    def raised(self, source: str, left: str, precision: str, ids: str) -> str:
-        """Not there: see ``no_reasons_because``."""
-        raise NotImplementedError
-
-    def constants(self, io: str, precision: str) -> dict[str, Any]:
-        """See the base class."""
+    def training_history(self) -> Nodes:
         begin = self.begin.numpy()
-        return {
-            **layers.constants(self.layers, precision),
-            **layers.numbers(io, precision, self.n_items),
-            "history_begin": begin[:-1],
-            "history_length": np.diff(begin),
-            # One more, so that there is one where nobody has any.
+        constants = {
+            "first_click_of_user": begin[:-1],
+            "number_of_clicks": np.diff(begin),
+            # One entry more: never empty.
             "table_history": np.append(self.history.numpy(), 0).astype(np.int32),
-            "history_last": np.array([len(self.history)]),
+            "last_place": np.array([len(self.history)]),
         }
+        return Nodes(HISTORY, constants)
 
-    def option_constants(self, values: dict[str, Any], precision: str, options: Options) -> dict[str, Any]:
-        """See the base class."""
-        return columns.by_item(values, 1, precision, self._units(precision))
+    def stored(self, target: Target) -> StoredNetwork:
+        return StoredNetwork(target, layers.store(self.layers, target))
+
+    def first(self, network: StoredNetwork) -> Nodes:
+        """The user's row of the table, as a history of one item."""
+        user = Nodes("""
+    user_column = Unsqueeze(user_id, axis1)
+    is_known_user = Greater(user_column, zero)
+""")
+        return user + first(network.layers[0], network.target, norm=False, item="user_column", counts="is_known_user")
+
+    def middle(self, network: StoredNetwork) -> tuple[Nodes, str]:
+        return Nodes(), "hidden0"
+
+    def last(self, network: StoredNetwork, source: str, output: str) -> Nodes:
+        nodes = super().last(network, source, "product_scores")
+        return nodes + f"    {output} = Where(is_known_user, product_scores, minus_infinity)\n"
+
+    def listed_scores(self, network: StoredNetwork, source: str, ids: str) -> Nodes:
+        nodes = super().listed_scores(network, source, ids)
+        nodes = nodes.renamed("", {"listed_scores": "listed_product_scores"})
+        return nodes + "    listed_scores = Where(is_known_user, listed_product_scores, minus_infinity)\n"
 
     def spec(self) -> dict[str, Any]:
-        """See the base class."""
         digest = hashlib.sha256("".join(f"{token}\n" for token in self.user_tokens).encode()).hexdigest()
         units = self.layers[0][0].shape[1]
         sizes = [len(self.user_tokens) - 1, units, self.n_items - 1]
         return {"sizes": sizes, "users": len(self.user_tokens) - 1, "user_tokens_sha256": digest}
 
     def eager(self, device: str) -> Callable[[Tensor], Tensor]:
-        """See the base class; a history is masked by its places, which torch makes from where it begins."""
         table, items = (weight.to(device) for weight, _ in self.layers)
         begin, history = self.begin.to(device), self.history.to(device)
         length = begin.diff()
 
         def scores(users: Tensor) -> Tensor:
-            found = pad(table[users - 1] @ items, (1, 0), value=-torch.inf)
-            own = length[users]
-            row = torch.repeat_interleave(torch.arange(len(users), device=device), own)
-            place = torch.arange(len(row), device=device) - torch.repeat_interleave(own.cumsum(0) - own, own)
-            found[row, history[begin[users][row] + place]] = -torch.inf
-            return found
+            logits = pad(table[users - 1] @ items, (1, 0), value=-torch.inf)
+            clicks = length[users]
+            row = torch.repeat_interleave(torch.arange(len(users), device=device), clicks)
+            place = torch.arange(len(row), device=device) - torch.repeat_interleave(clicks.cumsum(0) - clicks, clicks)
+            logits[row, history[begin[users][row] + place]] = -torch.inf
+            return logits
 
         return scores
 
 
 class _Watch(TorchFunctionMode):
-    """Keeps what is multiplied while it is active: (left [B, D], right [D, C], product)."""
+    """Keeps every product of two matrices while it is active: (left [B, D], right [D, C], product)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,15 +202,15 @@ def vectors(model: Any, name: str) -> tuple[Tensor, Tensor]:
         common = right
     if common is None:
         raise WeightsError(f"the checkpoint of {name} has no users.")
-    found = torch.cat(rows).detach().float(), common.detach().float()
-    if not all(part.isfinite().all() for part in found):
+    left, right = torch.cat(rows).detach().float(), common.detach().float()
+    if not (left.isfinite().all() and right.isfinite().all()):
         raise WeightsError(f"the vectors of {name} hold numbers that are not finite: the training diverged.")
-    return found[0].contiguous(), found[1].contiguous()
+    return left.contiguous(), right.contiguous()
 
 
 @torch.no_grad()
 def _factors(model: Any, users: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """What was multiplied to give the scores of a batch of users, if anything was."""
+    """The two factors whose product is the scores of a batch of users."""
     with _Watch() as watch:
         try:
             scores = model.full_sort_predict({model.USER_ID: users}).view(len(users), -1)

@@ -1,4 +1,4 @@
-"""An exported file in a session, and the made requests that it is asked with, for the benchmark."""
+"""An exported file in a session of onnxruntime, and the made requests that the benchmark sends to it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from multvae_export.histories import padded, random_histories
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 DIFFERENT, TOP = 50, 10
-#: A file with filters is asked for all items, and among so many.
+#: A file with filters is measured for all items, and for so many candidates.
 AMONG = 100
-#: A batch is padded to its longest history, so that a service limits their length somewhere too.
+#: A batch is padded to its longest history, so their length is limited, as a service would.
 LONGEST = 500
 
 Call = Callable[[int], Any]
 
 
-class Served:
+class ServedFile:
     """An exported file in a session of a provider.
 
     Attributes:
         n_items: C, the catalogue with the padding item.
-        spec: what the file says about its model.
+        spec: the description of the model in the file's metadata.
         decoder: the units and items, [H, C], of the decoder's last layer; H is 0 where there is one layer or none.
 
     Raises:
@@ -46,7 +46,7 @@ class Served:
             raise NotAnExportError(f"there is no file {path}.")
         try:
             self.session = onnxruntime.InferenceSession(path, providers=list(dict.fromkeys([provider, CPU])))
-        except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
+        except Exception as error:  # onnxruntime raises types of its own.
             reason = str(error).split("\n")[0]
             raise NotAnExportError(f"onnxruntime cannot open {path}: {reason}") from error
         if self.session.get_providers()[0] != provider:
@@ -57,15 +57,15 @@ class Served:
         self.io, self.n_items, self.digest = metadata["io"], int(metadata["n_items"]), metadata["item_tokens_sha256"]
         self.spec, self.precision = json.loads(metadata["model_spec"]), metadata.get("precision", "fp32")
         graph = onnx.load(path, load_external_data=False).graph
-        self.tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self.weights = {tensor.name: tensor for tensor in graph.initializer}
         self.options: tuple[str, ...] = tuple(json.loads(metadata.get("options", "[]")))
         self.among = (None, min(AMONG, self.n_items - 1)) if "filters" in self.options else (None,)
         sizes = self.spec.get("sizes", [])
         self.decoder = (sizes[-2] if len(sizes) > 2 else 0, self.n_items)
-        self.names = _names(graph, "user" if self.io == "users" else "history")
-        self.item_names = _names(graph, "among")
-        # The rows of a table of which a request reads its own.
-        self.n_rows = len(self.names) if self.io == "users" else self.n_items
+        self.request_tokens = _tokens(graph, "user" if self.io == "users" else "history")
+        self.item_tokens = _tokens(graph, "among")
+        # Of a table with so many rows, a request reads those of its items or users.
+        self.n_rows = len(self.request_tokens) if self.io == "users" else self.n_items
 
     def requests(self, batch: int) -> list[np.ndarray]:
         """Made requests, the same ones at every call: histories, or users by number for a file that answers for users."""
@@ -76,7 +76,7 @@ class Served:
     def bytes_read(self, items: float) -> int:
         """The bytes of weights that a request for so many items, or users, reads."""
         total = 0.0
-        for name, tensor in self.tensors.items():
+        for name, tensor in self.weights.items():
             size = float(np.prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
             if name.startswith("table") and self.io != "dense":
                 size *= min(1.0, items / self.n_rows)
@@ -84,12 +84,12 @@ class Served:
         return int(total)
 
     def call(self, batches: list[np.ndarray], among: int | None = None) -> Call:
-        """What answers the n-th request: with k = 10, or all scores of the dense form.
+        """The function that answers the n-th request: with k = 10, or with all scores of the dense form.
 
-        ``among``: of how many items, for a file with filters; None for all. There is no noise, and nothing is excluded.
+        ``among``: of how many items, for a file with filters; None for all. Noise is 0, and nothing is excluded.
         """
-        feeds = [self._feed(batch) | self._options(batch, among) for batch in batches]
-        if self.provider != CUDA or len(self.names):
+        feeds = [self._request_inputs(batch) | self._option_inputs(batch, among) for batch in batches]
+        if self.provider != CUDA or len(self.request_tokens):
             return lambda n: self.session.run(None, feeds[n % len(feeds)])
 
         def bound(n: int) -> None:
@@ -103,32 +103,32 @@ class Served:
 
         return bound
 
-    def _options(self, request: np.ndarray, among: int | None) -> dict[str, np.ndarray]:
+    def _option_inputs(self, request: np.ndarray, among: int | None) -> dict[str, np.ndarray]:
         feed: dict[str, np.ndarray] = {}
         if "filters" in self.options:
             rng = np.random.default_rng(0)
             drawn = [rng.permutation(self.n_items - 1)[:among] + 1 for _ in request] if among else np.zeros((1, 0))
             for name, ids in (("exclude", np.zeros((1, 0), np.int64)), ("among", np.array(drawn, np.int64))):
-                feed[name] = self.item_names[ids] if len(self.item_names) else ids
+                feed[name] = self.item_tokens[ids] if len(self.item_tokens) else ids
         if "posterior" in self.options:
             units = next(value.shape[1] for value in self.session.get_inputs() if value.name == "noise")
             feed["noise"] = np.zeros((len(request), units), np.float32)
         return feed
 
-    def _feed(self, history: np.ndarray) -> dict[str, np.ndarray]:
+    def _request_inputs(self, history: np.ndarray) -> dict[str, np.ndarray]:
         if self.io == "dense":
             clicks = np.zeros((len(history), self.n_items), np.float32)
             np.put_along_axis(clicks, history, 1, axis=1)
             clicks[:, 0] = 0
             return {"x": clicks}
         k = np.array([TOP])
-        request = self.names[history] if len(self.names) else history
+        request = self.request_tokens[history] if len(self.request_tokens) else history
         return {"user" if self.io == "users" else "history": request, "k": k}
 
 
-def _names(graph: onnx.GraphProto, asked: str) -> np.ndarray:
-    """The tokens that an input is looked up by; none for one of ids, or of multi-hot rows, and for one that is not there."""
-    look_ups = [node for node in graph.node if node.op_type == "LabelEncoder" and node.input[0] == asked]
+def _tokens(graph: onnx.GraphProto, name: str) -> np.ndarray:
+    """The tokens of an input of tokens; none for any other input, or one that is not there."""
+    look_ups = [node for node in graph.node if node.op_type == "LabelEncoder" and node.input[0] == name]
     keys = {attribute.name: attribute.strings for node in look_ups for attribute in node.attribute}
     return np.array(["", *(token.decode() for token in keys["keys_strings"])] if keys else [], dtype=object)
 

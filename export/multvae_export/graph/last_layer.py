@@ -1,7 +1,7 @@
-"""Some columns of the last layer, for the options that need no other: the items of ``--filters`` and of ``--reasons``.
+"""The last layer: the scores of the whole catalogue, or those of some items for ``--filters`` and ``--reasons``.
 
-The weights of the last layer are stored as [C, H] then, so that those of an item lie together. What is computed with them is
-in float32, from the weights as they are stored: of int8 and int4 the input of the layer is not rounded.
+With these options the weights are stored as [C, H], so that those of an item lie together. The scores of some items are
+computed in float32 from the weights as they are stored: for int8 and int4 the input of the layer is not rounded.
 
 ``B`` histories, ``L`` their padded length, ``C`` items of the catalogue, ``M`` items of a list, ``H`` units that the last
 layer reads.
@@ -9,103 +9,137 @@ layer reads.
 
 from __future__ import annotations
 
-from string import Template
-from typing import Any
-
 import numpy as np
 
+from multvae_export.graph import quantise
+from multvae_export.graph.layers import StoredLayer
+from multvae_export.graph.nodes import Nodes
 from multvae_export.graph.quantise import BLOCK
-
-#: The columns of the last layer for some items, [B, M], whose weights lie together for each item: [B, M, H].
-COLUMNS = {
-    "fp32": Template("""
-    $columns = Gather(weight$n, $ids)"""),
-    "fp16": Template("""
-    ${columns}_stored = Gather(weight$n, $ids)
-    $columns = Cast <to: int = 1> (${columns}_stored)"""),
-    "int8": Template("""
-    ${columns}_stored = Gather(weight$n, $ids)
-    ${columns}_wide = Cast <to: int = 1> (${columns}_stored)
-    ${columns}_scales = Gather(full_scale$n, $ids)
-    ${columns}_scale = Unsqueeze(${columns}_scales, axis2)
-    $columns = Mul(${columns}_wide, ${columns}_scale)"""),
-    "int4": Template("""
-    ${columns}_stored = Gather(weight$n, $ids)
-    ${columns}_bytes = Cast <to: int = 1> (${columns}_stored)
-    ${columns}_sixteenths = Mul(${columns}_bytes, sixteenth)
-    ${columns}_upper = Floor(${columns}_sixteenths)
-    ${columns}_upper_sixteen = Mul(${columns}_upper, sixteen)
-    ${columns}_lower = Sub(${columns}_bytes, ${columns}_upper_sixteen)
-    ${columns}_even = Unsqueeze(${columns}_lower, axis4)
-    ${columns}_odd = Unsqueeze(${columns}_upper, axis4)
-    ${columns}_pairs = Concat <axis: int = 4> (${columns}_even, ${columns}_odd)
-    ${columns}_blocks = Reshape(${columns}_pairs, block_shape)
-    ${columns}_centred = Sub(${columns}_blocks, eight)
-    ${columns}_by_item = Reshape(scale$n, scale_shape)
-    ${columns}_scales = Gather(${columns}_by_item, $ids)
-    ${columns}_scale = Unsqueeze(${columns}_scales, axis3)
-    ${columns}_wide = Mul(${columns}_centred, ${columns}_scale)
-    ${columns}_all = Reshape(${columns}_wide, row_shape)
-    $columns = Slice(${columns}_all, first_unit, last_units, axis2)"""),
-}
+from multvae_export.target import Target
 
 
-def columns(n: int, precision: str, ids: str, output: str) -> str:
-    """The nodes from items, int64 [B, M], to their columns of layer ``n``, the last: float32 [B, M, units]."""
-    return COLUMNS[precision].substitute(n=n, ids=ids, columns=output)
+def last(layer: StoredLayer, target: Target, source: str, output: str) -> Nodes:
+    """The nodes from ``source`` [B, H] to the scores of all items, ``output`` [B, C]."""
+    if target.precision == "fp32":
+        transposed = " <transB: int = 1> " if target.by_item else ""
+        return layer.nodes(f"    {output} = Gemm{transposed}({source}, {layer.weight}, {layer.bias})\n")
+    if target.precision == "int4":
+        return _in_blocks(layer, source, output)
+    weight, turn = layer.weight, ""
+    if target.by_item:
+        turn = f"    {weight}_turned = Transpose <perm: ints = [1, 0]> ({weight})\n"
+        weight = f"{weight}_turned"
+    return layer.nodes(turn) + (_in_half if target.precision == "fp16" else _in_integers)(layer, weight, source, output)
 
 
-def few(n: int, source: str, precision: str, ids: str) -> str:
-    """The nodes from ``source`` [B, units] to ``few_scores`` of some items, int64 [B, M] -> float32 [B, M]."""
-    return f"""{columns(n, precision, ids, "few_weights")}
-    few_source = Unsqueeze({source}, axis2)
-    few_products = MatMul(few_weights, few_source)
-    few_sums = Squeeze(few_products, axis2)
-    few_biases = Gather(bias{n}, {ids})
-    few_scores = Add(few_sums, few_biases)
+def _in_half(layer: StoredLayer, weight: str, source: str, output: str) -> Nodes:
+    return layer.nodes(f"""
+    source16 = Cast <to: int = 10> ({source})
+    product16 = MatMul(source16, {weight})
+    product = Cast <to: int = 1> (product16)
+    {output} = Add(product, {layer.bias})
+""")
+
+
+def _in_integers(layer: StoredLayer, weight: str, source: str, output: str) -> Nodes:
+    """Rows of at most 1, then -127..127 around 128.
+
+    The scales come last and one after the other, as onnxruntime 1.31 applies a product of both scales to the bias too.
+    """
+    text = f"""
+    magnitude = Abs({source})
+    largest, largest_unit = TopK <axis: int = 1> (magnitude, one_unit)
+    row_divisor = Max(largest, tiny)
+    at_most_one = Div({source}, row_divisor)
+    source8 = QuantizeLinear(at_most_one, row_step, row_zero)
+    product32 = MatMulInteger(source8, {weight}, row_zero)
+    product = Cast <to: int = 1> (product32)
+    item_scaled = Mul(product, {layer.step_scale})
+    row_scaled = Mul(item_scaled, row_divisor)
+    {output} = Add(row_scaled, {layer.bias})
 """
+    numbers = {"row_step": np.float32(1 / 127), "row_zero": np.uint8(128), "one_unit": np.array([1])}
+    return Nodes(text, {**layer.constants, **numbers})
 
 
-def raised(n: int, source: str, left: str, precision: str, ids: str) -> str:
-    """The nodes from what the last layer reads to ``raised`` [B, k, L], by how much each item raises each score.
+def _in_blocks(layer: StoredLayer, source: str, output: str) -> Nodes:
+    items = len(layer.constants[layer.weight])
+    return layer.nodes(f"""
+    product = com.microsoft.MatMulNBits <K: int = {layer.units}, N: int = {items}, bits: int = 4, block_size: int = {BLOCK},
+        accuracy_level: int = 4> ({source}, {layer.weight}, {layer.scale})
+    {output} = Add(product, {layer.bias})
+""")
+
+
+def item_weights(layer: StoredLayer, target: Target, ids: str, output: str) -> Nodes:
+    """The nodes from items, int64 [B, M], to their weights in the last layer, ``output``, float32 [B, M, H]."""
+    if target.precision == "fp32":
+        return layer.nodes(f"    {output} = Gather({layer.weight}, {ids})\n")
+    nodes = layer.nodes(f"    {output}_stored = Gather({layer.weight}, {ids})\n")
+    if target.precision == "fp16":
+        return nodes + f"    {output} = Cast <to: int = 1> ({output}_stored)\n"
+    if target.precision == "int4":
+        return nodes + quantise.halves(f"{output}_stored", f"{output}_") + _from_blocks(layer, ids, output)
+    return nodes + layer.nodes(f"""
+    {output}_wide = Cast <to: int = 1> ({output}_stored)
+    {output}_scales = Gather({layer.scale}, {ids})
+    {output}_scale = Unsqueeze({output}_scales, axis2)
+    {output} = Mul({output}_wide, {output}_scale)
+""")
+
+
+def _from_blocks(layer: StoredLayer, ids: str, output: str) -> Nodes:
+    """From the halves of MatMulNBits's bytes, whose units alternate: the lower one comes first."""
+    items, blocks, _ = layer.constants[layer.weight].shape
+    text = f"""
+    {output}_even = Unsqueeze({output}_lower, axis4)
+    {output}_odd = Unsqueeze({output}_upper, axis4)
+    {output}_pairs = Concat <axis: int = 4> ({output}_even, {output}_odd)
+    {output}_blocks = Reshape({output}_pairs, block_shape)
+    {output}_centred = Sub({output}_blocks, eight)
+    {output}_all_scales = Reshape({layer.scale}, block_scale_shape)
+    {output}_scales = Gather({output}_all_scales, {ids})
+    {output}_scale = Unsqueeze({output}_scales, axis3)
+    {output}_scaled = Mul({output}_centred, {output}_scale)
+    {output}_all_units = Reshape({output}_scaled, all_units_shape)
+    {output} = Slice({output}_all_units, from_start, last_units, axis2)
+"""
+    shapes = {
+        "block_shape": np.array([0, 0, blocks, BLOCK]),
+        "block_scale_shape": np.array([items, blocks]),
+        "all_units_shape": np.array([0, 0, blocks * BLOCK]),
+        "last_units": np.array([layer.units]),
+    }
+    return Nodes(text, {**layer.constants, **shapes})
+
+
+def listed_scores(layer: StoredLayer, target: Target, source: str, ids: str) -> Nodes:
+    """The nodes from ``source`` [B, H] to ``listed_scores`` of some items, int64 [B, M] -> float32 [B, M]."""
+    return item_weights(layer, target, ids, "listed_weights") + layer.nodes(f"""
+    source_column = Unsqueeze({source}, axis2)
+    listed_products = MatMul(listed_weights, source_column)
+    listed_sums = Squeeze(listed_products, axis2)
+    listed_biases = Gather({layer.bias}, {ids})
+    listed_scores = Add(listed_sums, listed_biases)
+""")
+
+
+def score_drops(layer: StoredLayer, target: Target, source: str, without: str, ids: str) -> Nodes:
+    """The nodes to ``score_drop`` [B, k, L], by how much each score drops without each item of the history.
 
     Args:
-        n: the last layer.
-        source: what it reads of the histories, [B, units].
-        left: and of the histories without each of their items, [B * L, units].
-        precision: of the weights.
+        layer: the last layer.
+        target: what the file is to be.
+        source: the input of the layer for the histories, [B, H].
+        without: its input for the histories without each of their items, [B * L, H].
         ids: the returned items, int64 [B, k].
     """
-    return f"""{columns(n, precision, ids, "returned_weights")}
-    left_shape = Concat <axis: int = 0> (batch_shape, length_shape, last_units)
-    left_rows = Reshape <allowzero: int = 1> ({left}, left_shape)
+    text = f"""
+    without_shape = Concat <axis: int = 0> (batch_shape, length_shape, last_units)
+    without_rows = Reshape <allowzero: int = 1> ({without}, without_shape)
     source_row = Unsqueeze({source}, axis1)
-    gap = Sub(source_row, left_rows)
-    gap_columns = Transpose <perm: ints = [0, 2, 1]> (gap)
-    raised = MatMul(returned_weights, gap_columns)
+    difference = Sub(source_row, without_rows)
+    difference_columns = Transpose <perm: ints = [0, 2, 1]> (difference)
+    score_drop = MatMul(returned_weights, difference_columns)
 """
-
-
-def by_item(values: dict[str, Any], n: int, precision: str, units: int) -> dict[str, Any]:
-    """What :func:`columns`, :func:`few` and :func:`raised` read, of the layers' constants; ``n`` is the last.
-
-    Args:
-        values: what :func:`.layers.constants` gives.
-        n: the last layer.
-        precision: of the weights.
-        units: what the last layer reads.
-    """
-    found: dict[str, Any] = {"axis2": np.array([2]), "first_unit": np.array([0]), "last_units": np.array([units])}
-    if precision == "int4":
-        items, blocks, _ = values[f"weight{n}"].shape
-        return found | {
-            "axis3": np.array([3]),
-            "axis4": np.array([4]),
-            "block_shape": np.array([0, 0, blocks, BLOCK]),
-            "scale_shape": np.array([items, blocks]),
-            "row_shape": np.array([0, 0, blocks * BLOCK]),
-        }
-    found[f"weight{n}"] = values[f"weight{n}"].T
-    if precision == "int8":
-        found[f"full_scale{n}"] = values[f"scale{n}"] * np.float32(127)
-    return found
+    return item_weights(layer, target, ids, "returned_weights") + Nodes(text, {"last_units": np.array([layer.units])})

@@ -15,11 +15,13 @@ import onnx
 import onnx.parser
 from onnx import ModelProto, numpy_helper
 
+from multvae_export.architectures.base import Reasons
 from multvae_export.errors import OptionError
 from multvae_export.graph import forms
-from multvae_export.graph.forms import FORMS, IO, body
+from multvae_export.graph.body import body
+from multvae_export.graph.forms import IO
 from multvae_export.graph.quantise import PRECISIONS
-from multvae_export.target import NONE, Options
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 
 CONTRACT_VERSION = 1
@@ -36,15 +38,6 @@ EXTERNAL_BYTES = 2**31 - 2**20
 INLINE_BYTES = 1024
 
 
-def _constants(model: Model, io: str, precision: str, options: Options) -> dict[str, Any]:
-    """The initializers by name: the architecture's, and the few numbers and tokens that every graph shares."""
-    architecture = model.architecture
-    values = architecture.constants(io, precision) | forms.constants(model.n_items)
-    if options.names:
-        values |= architecture.option_constants(values, precision, options)
-    return values | {"tokens": np.array(["", *model.tokens[1:]], dtype=object)}
-
-
 def _label_encoder(node: onnx.NodeProto, model: Model) -> None:
     """Give a token look-up its table, of users or of items: padding has no entry, and is unknown like any other."""
     tokens = model.architecture.user_tokens if node.input[0] == "user" else model.tokens
@@ -58,13 +51,14 @@ def _label_encoder(node: onnx.NodeProto, model: Model) -> None:
     )
 
 
-def _metadata(model: Model, io: str, precision: str, options: Options, further: Mapping[str, str]) -> dict[str, str]:
+def _metadata(model: Model, target: Target, further: Mapping[str, str]) -> dict[str, str]:
     tools = {name: version(name) for name in ("torch", "onnx")} | {"python": platform.python_version()}
-    contract_s = {
-        "contract_version": str(OPTIONS_VERSION if options.names else CONTRACT_VERSION),
-        **({"options": json.dumps(options.names)} if options.names else {}),
-        "io": io,
-        "precision": precision,
+    options = target.options.names
+    contract_entries = {
+        "contract_version": str(OPTIONS_VERSION if options else CONTRACT_VERSION),
+        **({"options": json.dumps(options)} if options else {}),
+        "io": target.io,
+        "precision": target.precision,
         "model": model.name,
         "model_spec": json.dumps(model.architecture.spec()),
         "dataset": model.dataset,
@@ -73,21 +67,21 @@ def _metadata(model: Model, io: str, precision: str, options: Options, further: 
         "metrics": json.dumps(model.metrics),
         "tools": json.dumps(tools),
     }
-    if taken := sorted(contract_s.keys() & further.keys()):
+    if taken := sorted(contract_entries.keys() & further.keys()):
         raise OptionError(f"--metadata={taken[0]}=... is not allowed: the contract has this entry, take another name.")
-    return {**contract_s, **further}
+    return {**contract_entries, **further}
 
 
-def _check_options(model: Model, io: str, opset: int, k_default: int | None, precision: str, options: Options) -> None:
-    architecture = model.architecture
+def _check(model: Model, target: Target, opset: int, k_default: int | None) -> None:
+    architecture, io, precision = model.architecture, target.io, target.precision
     if io not in IO:
         raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
     if io not in architecture.forms:
         raise OptionError(f"--io={io} does not fit {model.name}: expected {', '.join(architecture.forms)}.")
     if opset not in OPSETS:
         raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
-    if k_default is not None and (not FORMS[io].ranks or k_default < 1):
-        ranking = [f"--io={name}" for name in architecture.forms if FORMS[name].ranks]
+    if k_default is not None and (target.dense or k_default < 1):
+        ranking = [f"--io={name}" for name in architecture.forms if Target(name).ranks]
         raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and {' or '.join(ranking)}.")
     if precision not in PRECISIONS:
         raise OptionError(f"--precision={precision} is not known: expected {', '.join(PRECISIONS)}.")
@@ -96,59 +90,80 @@ def _check_options(model: Model, io: str, opset: int, k_default: int | None, pre
             f"--precision={precision} does not fit {model.name}: expected {', '.join(architecture.precisions)}, "
             f"because {architecture.why_not}."
         )
-    options.check(model, io)
+
+
+def check_options(model: Model, target: Target) -> None:
+    """Refuse an option that does not fit the form or the model.
+
+    Raises:
+        OptionError: names the option, and why it does not fit.
+    """
+    architecture, io, options = model.architecture, target.io, target.options
+    if options.filters and target.dense:
+        raise OptionError("--filters does not fit --io=dense, which returns all scores: filter them in your program.")
+    if options.reasons and (target.dense or target.by_users):
+        raise OptionError(f"--reasons does not fit --io={io}: expected tokens or ids, whose history has items to name.")
+    if options.reasons and not isinstance(architecture, Reasons):
+        raise OptionError(f"--reasons does not fit {model.name}, because {architecture.no_reasons_because}.")
+    if options.posterior and not architecture.latent_units:
+        raise OptionError(
+            f"--posterior does not fit {model.name}, for which no posterior is exported: "
+            "expected MultVAE, MultiVAE or RecVAE."
+        )
 
 
 def to_onnx(
     model: Model,
-    io: str = "tokens",
+    target: Target,
     opset: int = 18,
     k_default: int | None = None,
-    precision: str = "fp32",
     metadata: Mapping[str, str] | None = None,
-    options: Options = NONE,
 ) -> ModelProto:
     """Write the graph of a model.
 
     Args:
-        model: what to export.
-        io: ``tokens``, ``ids`` or ``dense``: see the contract.
+        model: the model to export.
+        target: the form, the precision and the options of the file.
         opset: 16, 17 or 18.
         k_default: the value of ``k`` for a caller who gives none; None makes ``k`` required.
-        precision: what the weights are stored in, and the products with the catalogue computed in: see :mod:`.layers`.
-        metadata: what the file says besides, under names that it does not use itself.
-        options: further inputs and outputs.
+        metadata: further entries of the file's metadata, under names that the contract does not use.
 
     Raises:
         OptionError: an option is outside its range, or does not fit the model.
     """
-    _check_options(model, io, opset, k_default, precision, options)
-    text = body(model.architecture, io, precision, options)
-    domain = ', "com.microsoft": 1' if "com.microsoft" in text else ""
+    _check(model, target, opset, k_default)
+    check_options(model, target)
+    nodes = body(model.architecture, target, model.tokens)
+    domain = ', "com.microsoft": 1' if "com.microsoft" in nodes.text else ""
     head = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\n{model.name}'
-    form = forms.with_options(io, options)
-    proto = onnx.parser.parse_model(f"{head} ({form.inputs}) => ({form.outputs}) {{{text}}}")
+    form = forms.form(target)
+    proto = onnx.parser.parse_model(f"{head} ({form.inputs}) => ({form.outputs}) {{{nodes.text}}}")
     graph = proto.graph
-    constants = _constants(model, io, precision, options)
     if opset < AXES_AS_INPUT:
-        _set_axes(graph, constants)
-    _add_constants(graph, constants)
+        _set_axes(graph, nodes.constants)
+    _add_constants(graph, nodes.constants)
     if k_default is not None:
         graph.initializer.append(numpy_helper.from_array(np.array([k_default]), "k"))
     for part in graphs(graph):
         _complete(part, model)
-        for node in part.node if options.names else ():
+        for node in part.node if target.options.names else ():
             node.name = node.output[0]  # For onnxruntime's messages: lists of different batches do not fit together.
+    _document(proto, model, target)
+    onnx.helper.set_model_props(proto, _metadata(model, target, metadata or {}))
+    return proto
+
+
+def _document(proto: ModelProto, model: Model, target: Target) -> None:
+    """Describe the file, its inputs and its outputs, and state the sizes that are known."""
+    docs, graph = forms.form(target).docs, proto.graph
     for value in (*graph.input, *graph.output):
-        value.doc_string = form.docs[value.name]
-        if not form.ranks and value.name != "noise":
+        value.doc_string = docs[value.name]
+        if target.dense and value.name != "noise":
             value.type.tensor_type.shape.dim[1].dim_value = model.n_items
         if value.name == "noise":
             value.type.tensor_type.shape.dim[1].dim_value = model.architecture.latent_units
     proto.producer_name = "multvae-export"
-    proto.doc_string = f"{model.name} trained on {model.dataset}: {form.docs[graph.output[0].name]}"
-    onnx.helper.set_model_props(proto, _metadata(model, io, precision, options, metadata or {}))
-    return proto
+    proto.doc_string = f"{model.name} trained on {model.dataset}: {docs[graph.output[0].name]}"
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -170,15 +185,15 @@ def _complete(graph: onnx.GraphProto, model: Model) -> None:
             graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape))
 
 
-def _set_axes(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
+def _set_axes(graph: onnx.GraphProto, values: Mapping[str, Any]) -> None:
     """Write the axes of reductions as attributes, where they are written as inputs."""
     for node in (node for part in graphs(graph) for node in part.node):
         if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and len(node.input) == 2:
             node.attribute.append(onnx.helper.make_attribute("axes", values[node.input.pop()].tolist()))
 
 
-def _add_constants(graph: onnx.GraphProto, values: dict[str, Any]) -> None:
-    """Add the arrays that a node reads; not every form and precision reads all of them."""
+def _add_constants(graph: onnx.GraphProto, values: Mapping[str, Any]) -> None:
+    """Add the constants that a node still reads: :func:`_set_axes` leaves some unread."""
     read = {name for part in graphs(graph) for node in part.node for name in node.input}
     for name, value in values.items():
         if name in read:

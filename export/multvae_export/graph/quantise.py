@@ -1,14 +1,14 @@
-"""Weights in fewer bits: what a file stores, and the float32 weights that it then stands for.
+"""Weights in fewer bits: what a file stores, the float32 weights that it stands for, and the nodes that unpack int4.
 
 ``C`` items of the catalogue, ``H`` units of the hidden layer next to it. Every scheme is symmetric rounding to nearest:
 
 - ``fp16``: half precision.
 - ``int8``: the encoder's table a row (item) at a time, to -127..127; the decoder a column (item) at a time, to -64..64.
   Processors with AVX2 or AVX512 but no VNNI add two products of a uint8 and an int8 in 16 bits, which overflow beyond 64.
-- ``int4``: the table a row at a time, two units to a byte, unit h beside unit h + H/2; the decoder in blocks of 32 units, as
-  onnxruntime's MatMulNBits reads them.
+- ``int4``: the table a row at a time, two units to a byte, unit h in the lower half and unit h + H/2 in the upper one; the
+  decoder in blocks of 32 units, as onnxruntime's MatMulNBits reads them. 8 stands for zero.
 
-The small layers between table and decoder are 1 % of the weights: fp16 stores them so, int8 and int4 as int8.
+The small layers between table and decoder are 1 % of the weights: fp16 stores them as fp16, int8 and int4 as int8.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from multvae_export.graph.nodes import Nodes
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 TABLE_LIMIT, DECODER_LIMIT = 127, 64
@@ -29,7 +31,7 @@ class Stored:
 
     Attributes:
         values: the weights as stored.
-        scale: what they are multiplied by, float32; None where they stand for themselves.
+        scale: their factor, float32; None if they have none.
         widened: the float32 weights that they stand for, in the shape of the original.
     """
 
@@ -83,7 +85,36 @@ def _rounded(weight: np.ndarray, axis: int, limit: int) -> Stored:
 
 
 def _four_bit_scale(weight: np.ndarray, axis: int) -> np.ndarray:
-    """The number of largest magnitude becomes -8: there is no +8, so the scale carries its sign."""
+    """The number of largest magnitude becomes -8. There is no +8, so the scale has the sign."""
     where = np.abs(weight).argmax(axis=axis, keepdims=True)
     extreme = np.take_along_axis(weight, where, axis=axis)
     return np.where(extreme != 0, extreme / -8, 1).astype(np.float32)
+
+
+def upper_half(packed: str, prefix: str = "") -> Nodes:
+    """The nodes from int4's bytes to ``bytes`` and ``upper``, the number in the upper half of each, as float32."""
+    return Nodes(f"""
+    {prefix}bytes = Cast <to: int = 1> ({packed})
+    {prefix}sixteenths = Mul({prefix}bytes, sixteenth)
+    {prefix}upper = Floor({prefix}sixteenths)
+""")
+
+
+def halves(packed: str, prefix: str = "") -> Nodes:
+    """The nodes from int4's bytes to ``lower`` and ``upper``, the numbers in the two halves of each, as float32."""
+    return upper_half(packed, prefix) + Nodes(f"""
+    {prefix}upper_times_16 = Mul({prefix}upper, sixteen)
+    {prefix}lower = Sub({prefix}bytes, {prefix}upper_times_16)
+""")
+
+
+def widened(rows: str, precision: str) -> tuple[Nodes, str]:
+    """The nodes from rows of the table as they are stored to float32, before any scale, and the name of the result."""
+    if precision == "fp32":
+        return Nodes(), rows
+    if precision != "int4":
+        return Nodes(f"    {rows}_wide = Cast <to: int = 1> ({rows})\n"), f"{rows}_wide"
+    return halves(rows, f"{rows}_") + Nodes(f"""
+    {rows}_units = Concat <axis: int = -1> ({rows}_lower, {rows}_upper)
+    {rows}_wide = Sub({rows}_units, eight)
+"""), f"{rows}_wide"

@@ -1,107 +1,96 @@
-"""A single layer, which reads the history and scores the catalogue: the weights of some of its pairs of items.
+"""A network of one layer, which reads the history and scores the catalogue: scores from the weights of pairs of items.
 
-``B`` histories, ``L`` their padded length, ``M`` items of a list, ``C`` items of the catalogue with the padding item.
+``B`` histories, ``L`` their padded length, ``M`` items of a list.
 """
 
 from __future__ import annotations
 
-from string import Template
-from typing import Any
-
 import numpy as np
 
-from multvae_export.graph.layers import SCALED
+from multvae_export.graph import quantise
+from multvae_export.graph.first_layer import click_norm, click_norm_without
+from multvae_export.graph.layers import StoredLayer
+from multvae_export.graph.nodes import Nodes
+from multvae_export.target import Target
 
-#: What an item of a history adds to the sum of an item of a list, before any scaling by the history: [B, L, M].
-PAIRS = Template("""
-    ${p}click = Cast <to: int = 1> (counts)
-    ${p}begin = Mul(item, table_width)
-    ${p}begin_row = Unsqueeze(${p}begin, axis2)$places
-    ${p}column = Unsqueeze($column, axis1)
-    ${p}place = Add(${p}begin_row, ${p}column)
-    ${p}flat = Reshape(table, everything)
-    ${p}stored = Gather(${p}flat, ${p}place)$wide$scale
-    ${p}weight_column = Unsqueeze($weight, axis2)
-    ${p}own = Mul($value, ${p}weight_column)
+
+def listed_scores(layer: StoredLayer, target: Target, norm: bool, ids: str) -> Nodes:
+    """The nodes from the history to ``listed_scores`` of some items, int64 [B, M] -> float32 [B, M]."""
+    nodes = _contributions(layer, target, ids, "listed_") + _sum("listed_", norm)
+    return nodes + layer.nodes(f"""
+    listed_biases = Gather({layer.bias}, {ids})
+    listed_scores = Add(listed_{"mean" if norm else "sum"}, listed_biases)
 """)
-#: int4 holds unit h beside unit h + half of them.
-HALVES = Template("""
-    ${p}is_lower = Less($ids, table_width)
-    ${p}beyond = Sub($ids, table_width)
-    ${p}byte = Where(${p}is_lower, $ids, ${p}beyond)""")
-UNPACKED = Template("""
-    ${p}bytes = Cast <to: int = 1> (${p}stored)
-    ${p}sixteenths = Mul(${p}bytes, sixteenth)
-    ${p}upper = Floor(${p}sixteenths)
-    ${p}upper_sixteen = Mul(${p}upper, sixteen)
-    ${p}lower = Sub(${p}bytes, ${p}upper_sixteen)
-    ${p}lower_column = Unsqueeze(${p}is_lower, axis1)
-    ${p}half = Where(${p}lower_column, ${p}lower, ${p}upper)
-    ${p}wide = Sub(${p}half, eight)""")
-SCALE = Template("""
-    ${p}scale = Gather(table_scale, item)
-    ${p}scaled = Mul(${p}click, ${p}scale)""")
-#: The number of items, and the root of it that the sum is divided by.
-NORM = Template("""
-    ${p}number = ReduceSum <keepdims: int = 1> (${p}click, axis1)
-    ${p}at_least_one = Max(${p}number, one)
-    ${p}norm = Sqrt(${p}at_least_one)
-    ${p}mean = Div(${p}sum, ${p}norm)
-""")
-SUM = Template("""
-    ${p}sum = ReduceSum <keepdims: int = 0> (${p}own, axis1)
-""")
-FEW = Template("""
-    few_biases = Gather(bias0, $ids)
-    few_scores = Add($sum, few_biases)
-""")
-#: Without a norm an item raises a score by its weight.
-RAISED = """
-    raised = Transpose <perm: ints = [0, 2, 1]> (returned_own)
-"""
-RAISED_OF_NORM = """
-    returned_whole = Unsqueeze(returned_sum, axis1)
-    returned_left = Sub(returned_whole, returned_own)
-    returned_fewer = Sub(returned_number, returned_click)
-    returned_fewer_or_one = Max(returned_fewer, one)
-    returned_fewer_norm = Sqrt(returned_fewer_or_one)
-    returned_fewer_column = Unsqueeze(returned_fewer_norm, axis2)
-    returned_left_mean = Div(returned_left, returned_fewer_column)
+
+
+def score_drops(layer: StoredLayer, target: Target, norm: bool, ids: str) -> Nodes:
+    """The nodes to ``score_drop`` [B, M, L]: by how much the scores of some items drop without each item of the history."""
+    nodes = _contributions(layer, target, ids, "returned_")
+    if not norm:  # Without an item a score drops by the item's contribution.
+        return nodes + "    score_drop = Transpose <perm: ints = [0, 2, 1]> (returned_contribution)\n"
+    nodes += _sum("returned_", norm) + click_norm_without("returned_")
+    return nodes + Nodes("""
+    returned_sum_row = Unsqueeze(returned_sum, axis1)
+    returned_sum_without = Sub(returned_sum_row, returned_contribution)
+    returned_norm_column = Unsqueeze(returned_norm_without, axis2)
+    returned_mean_without = Div(returned_sum_without, returned_norm_column)
     returned_mean_row = Unsqueeze(returned_mean, axis1)
-    returned_gap = Sub(returned_mean_row, returned_left_mean)
-    raised = Transpose <perm: ints = [0, 2, 1]> (returned_gap)
+    returned_difference = Sub(returned_mean_row, returned_mean_without)
+    score_drop = Transpose <perm: ints = [0, 2, 1]> (returned_difference)
+""")
+
+
+def _sum(prefix: str, norm: bool) -> Nodes:
+    nodes = Nodes(f"    {prefix}sum = ReduceSum <keepdims: int = 0> ({prefix}contribution, axis1)\n")
+    return nodes + click_norm(prefix) + f"    {prefix}mean = Div({prefix}sum, {prefix}norm)\n" if norm else nodes
+
+
+def _contributions(layer: StoredLayer, target: Target, ids: str, p: str) -> Nodes:
+    """The nodes to ``contribution`` [B, L, M], the part of an item of the history in the sum of an item of a list.
+
+    ``p`` is the prefix of their names.
+    """
+    packed, plain = target.precision == "int4", target.precision == "fp32"
+    text = f"""
+    {p}click = Cast <to: int = 1> (counts)
+    {p}row_begin = Mul(item, table_width)
+    {p}row_begin_column = Unsqueeze({p}row_begin, axis2)
+    {p}column = Unsqueeze({f"{p}byte" if packed else ids}, axis1)
+    {p}place = Add({p}row_begin_column, {p}column)
+    {p}flat_table = Reshape({layer.weight}, flat_shape)
+    {p}stored = Gather({p}flat_table, {p}place)
+"""
+    weight = "click"
+    if target.scaled:
+        weight = "scaled_click"
+        text += f"""
+    {p}row_scale = Gather({layer.scale}, item)
+    {p}scaled_click = Mul({p}click, {p}row_scale)
+"""
+    width = {"table_width": np.int64(layer.constants[layer.weight].shape[1])}
+    nodes = Nodes((_byte_of(ids, p) if packed else "") + text, {**layer.constants, **width})
+    if packed:
+        nodes += _unpacked(p)
+    elif not plain:
+        nodes += f"    {p}wide = Cast <to: int = 1> ({p}stored)\n"
+    return nodes + Nodes(f"""
+    {p}weight_column = Unsqueeze({p}{weight}, axis2)
+    {p}contribution = Mul({p}{"stored" if plain else "wide"}, {p}weight_column)
+""")
+
+
+def _byte_of(ids: str, p: str) -> str:
+    """The column of int4's table that holds each item: item h shares a byte with item h + half of them."""
+    return f"""
+    {p}is_lower = Less({ids}, table_width)
+    {p}id_beyond = Sub({ids}, table_width)
+    {p}byte = Where({p}is_lower, {ids}, {p}id_beyond)
 """
 
 
-def _pairs(precision: str, ids: str, prefix: str) -> str:
-    names = {"p": prefix, "ids": ids}
-    packed = precision == "int4"
-    wide = f"\n    {prefix}wide = Cast <to: int = 1> ({prefix}stored)" if precision in ("fp16", "int8") else ""
-    return PAIRS.substitute(
-        names,
-        places=HALVES.substitute(names) if packed else "",
-        column=f"{prefix}byte" if packed else ids,
-        wide=UNPACKED.substitute(names) if packed else wide,
-        scale=SCALE.substitute(names) if precision in SCALED else "",
-        weight=f"{prefix}scaled" if precision in SCALED else f"{prefix}click",
-        value=f"{prefix}stored" if precision == "fp32" else f"{prefix}wide",
-    )
-
-
-def few(precision: str, norm: bool, ids: str) -> str:
-    """The nodes from the history to ``few_scores`` of some items, int64 [B, M] -> float32 [B, M]."""
-    total = SUM.substitute(p="few_") + (NORM.substitute(p="few_") if norm else "")
-    return _pairs(precision, ids, "few_") + total + FEW.substitute(ids=ids, sum="few_mean" if norm else "few_sum")
-
-
-def raised(precision: str, norm: bool, ids: str) -> str:
-    """The nodes from the history to ``raised``, by how much each of its items raises the scores of some, [B, M, L]."""
-    nodes = _pairs(precision, ids, "returned_")
-    if not norm:
-        return nodes + RAISED
-    return nodes + SUM.substitute(p="returned_") + NORM.substitute(p="returned_") + RAISED_OF_NORM
-
-
-def constants(table: np.ndarray) -> dict[str, Any]:
-    """What the nodes name, besides the constants of the layer; ``table`` are its weights as they are stored."""
-    return {"table_width": np.int64(table.shape[1]), "everything": np.array([-1]), "axis2": np.array([2])}
+def _unpacked(p: str) -> Nodes:
+    return quantise.halves(f"{p}stored", p) + Nodes(f"""
+    {p}is_lower_row = Unsqueeze({p}is_lower, axis1)
+    {p}number_in_byte = Where({p}is_lower_row, {p}lower, {p}upper)
+    {p}wide = Sub({p}number_in_byte, eight)
+""")

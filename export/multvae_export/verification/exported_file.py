@@ -1,4 +1,4 @@
-"""A written file beside the model it was made from: what it is asked, what it answers, and what torch answers."""
+"""A written file beside its model: the requests that prove it, the answers of the file, and torch's answers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from multvae_export.architectures.base import HistoryModel, Posterior
 from multvae_export.errors import VerificationError
-from multvae_export.graph.forms import FORMS
 from multvae_export.ranking import best, multi_hot
-from multvae_export.target import NONE, Options
+from multvae_export.target import Target
 from multvae_export.trained_model import Model
 
-#: A file in fewer bits rounds what goes into the products too: the share of the range of a history's scores that this may
-#: move a score by. Seen: 0.4 %.
+#: A file in fewer bits also rounds the inputs of its products. This may move a score by this share of the range of the
+#: history's scores; 0.4 % was measured.
 ROUNDING = 0.01
-#: Where a history's scores are all small, --atol says nothing about their order: the share of the largest that then holds.
+#: Where all scores of a history are small, --atol says nothing about their order: then this share of the largest is allowed.
 SMALL_SCORES = 0.001
 
 
@@ -33,8 +33,9 @@ class Case:
         name: what is special about it.
         history: RecBole item ids, int64 [B, L], or user ids, [B]; 0 for padding and -1 for what is unknown.
         k: how many items.
-        exclude, among: of a file with filters, item ids, int64 [B or 1, M]; None for none and for all.
-        noise: of a file with a posterior, float32 [B, K]; None for zeros.
+        exclude: for a file with filters, item ids, int64 [B or 1, M]; None excludes nothing.
+        among: likewise; None ranks all items.
+        noise: for a file with a posterior, float32 [B, K]; None for zeros.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Case:
 
 
 def cases(n_items: int, longest: int | None = None) -> Iterator[Case]:
-    """Histories of every kind, and several batch sizes. Seeded: the same file is always proved by the same histories.
+    """Histories of every kind, and several batch sizes. Seeded: the same histories at every call.
 
     Args:
         n_items: C, the catalogue with the padding item.
@@ -75,80 +76,79 @@ def cases(n_items: int, longest: int | None = None) -> Iterator[Case]:
 def user_cases(n_users: int, n_items: int) -> Iterator[Case]:
     """Users of every kind, and all of them in batches; U users and C items with padding. Seeded, as above."""
     rng = np.random.default_rng(0)
-    everybody = np.arange(1, n_users)
+    all_users = np.arange(1, n_users)
     yield Case("unknown user", np.array([-1]), 10)
     yield Case("empty token", np.array([0]), 10)
-    yield Case("one user", everybody[:1], 10)
+    yield Case("one user", all_users[:1], 10)
     yield Case("known and unknown users", np.where(rng.random(20) < 0.5, rng.integers(1, n_users, 20), [-1, 0] * 10), 10)
-    yield Case("the same user twice", np.repeat(everybody[-1:], 2), 20)
+    yield Case("the same user twice", np.repeat(all_users[-1:], 2), 20)
     for start in range(0, n_users - 1, 256):
-        yield Case("every user", everybody[start : start + 256], 20)
+        yield Case("every user", all_users[start : start + 256], 20)
     yield Case("k = 1", rng.integers(1, n_users, 3), 1)
     yield Case("k = all", rng.integers(1, n_users, 2), n_items - 1)
     yield Case("k above the catalogue", rng.integers(1, n_users, 2), n_items + 5)
 
 
-class File:
-    """An exported file, opened with onnxruntime, the model it was made from, and the same model with the weights it stores.
+class ExportedFile:
+    """An exported file in a session of onnxruntime, beside the model it was made from.
 
     Args:
         path: the file.
-        model: what it was made from.
-        io: the form of the file.
-        opset: the opset asked for.
-        atol: the largest difference of a score from torch's.
-        precision: the precision asked for.
-        options: those of the file.
+        model: the model that it was made from.
+        target: the form, the precision and the options of the file.
+        opset: the opset that it was written in.
+        atol: the largest allowed difference of a score from torch's.
+
+    Attributes:
+        stored: the model with the weights that the file stores.
 
     Raises:
         VerificationError: onnxruntime cannot open it.
     """
 
-    def __init__(
-        self, path: Path, model: Model, io: str, opset: int, atol: float, precision: str = "fp32", options: Options = NONE
-    ) -> None:
-        self.options = options
-        self.path, self.model, self.io, self.opset, self.atol, self.precision = path, model, io, opset, atol, precision
-        self.form = FORMS[io]
-        self.stored = model.architecture if precision == "fp32" else model.architecture.rounded(precision)
+    def __init__(self, path: Path, model: Model, target: Target, opset: int, atol: float) -> None:
+        self.path, self.model, self.target, self.opset, self.atol = path, model, target, opset, atol
+        whole = target.precision == "fp32"
+        self.stored = model.architecture if whole else model.architecture.rounded(target.precision)
         try:
             self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises types of its own for each way to be wrong.
+        except Exception as error:  # onnxruntime raises types of its own.
             raise VerificationError(f"onnxruntime cannot open the file: {error}") from error
         self.proto = onnx.load(path, load_external_data=False)
-        self.names = _names(model.architecture.user_tokens or model.tokens)
-        self.item_names = _names(model.tokens)
+        self.request_tokens = _tokens_by_id(model.architecture.user_tokens or model.tokens)
+        self.item_tokens = _tokens_by_id(model.tokens)
         self.ids = {token: n for n, token in enumerate(("", *model.tokens[1:]))}
 
     def cases(self) -> Iterator[Case]:
-        """What the file is proved on."""
+        """The requests that the file is proved on."""
         users = self.model.architecture.user_tokens
-        return user_cases(len(users), self.model.n_items) if self.io == "users" else cases(self.model.n_items)
+        return user_cases(len(users), self.model.n_items) if self.target.by_users else cases(self.model.n_items)
 
     def run(self, case: Case) -> tuple[np.ndarray, ...]:
         """Item ids [B, k] and scores [B, k] of a case; for the dense form all ids in order and their scores, [B, C].
 
         A file with reasons gives them too, [B, k, L].
         """
-        feed = self._options_of(case)
-        if self.io == "dense":
+        feed = self._option_inputs(case)
+        if self.target.dense:
             feed["x"] = multi_hot(torch.from_numpy(case.history), self.model.n_items).numpy()
             (scores,) = self._answer(case, feed)
             return np.broadcast_to(np.arange(scores.shape[1]), scores.shape), scores
-        request = case.history if self.io == "ids" else self.names[case.history]
-        items, *rest = self._answer(case, {self.form.input: request, "k": np.array([case.k]), **feed})
-        if self.io != "ids":
+        request = case.history if self.target.io == "ids" else self.request_tokens[case.history]
+        name = "user" if self.target.by_users else "history"
+        items, *rest = self._answer(case, {name: request, "k": np.array([case.k]), **feed})
+        if self.target.io != "ids":
             items = np.array([self.ids[token] for token in items.flat], np.int64).reshape(items.shape)
         return items, *rest
 
-    def _options_of(self, case: Case) -> dict[str, np.ndarray]:
-        """What the inputs of options get."""
+    def _option_inputs(self, case: Case) -> dict[str, np.ndarray]:
+        """The values of the inputs that options add."""
         feed: dict[str, np.ndarray] = {}
-        if self.options.filters:
+        if self.target.options.filters:
             for name, items in (("exclude", case.exclude), ("among", case.among)):
-                given = np.zeros((1, 0), np.int64) if items is None else items
-                feed[name] = given if self.io == "ids" else self.item_names[given]
-        if self.options.posterior:
+                ids = np.zeros((1, 0), np.int64) if items is None else items
+                feed[name] = ids if self.target.io == "ids" else self.item_tokens[ids]
+        if self.target.options.posterior:
             zeros = np.zeros((len(case.history), self.model.architecture.latent_units), np.float32)
             feed["noise"] = zeros if case.noise is None else case.noise
         return feed
@@ -161,16 +161,16 @@ class File:
 
     def expected(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Torch's item ids [B, k] and scores [B, k], and the scores of all items with the seen ones at -inf, [B, C]."""
-        if self.io == "dense":
+        if self.target.dense:
             logits = self.logits(case.history, case.noise).numpy()
             return np.broadcast_to(np.arange(self.model.n_items), logits.shape), logits, logits
-        everything = self.unfiltered(case)
+        all_scores = self.unfiltered(case)
         if case.exclude is not None:
-            everything = everything.masked_fill(self._listed(case.exclude), -torch.inf)
+            all_scores = all_scores.masked_fill(self._is_listed(case.exclude), -torch.inf)
         if case.among is not None:
-            everything = everything.masked_fill(~self._listed(case.among), -torch.inf)
-        items, scores = best(everything, case.k)
-        return items.numpy(), scores.numpy(), everything.numpy()
+            all_scores = all_scores.masked_fill(~self._is_listed(case.among), -torch.inf)
+        items, scores = best(all_scores, case.k)
+        return items.numpy(), scores.numpy(), all_scores.numpy()
 
     def unfiltered(self, case: Case) -> Tensor:
         """The scores of all items with the seen ones at -inf, whatever is excluded, [B, C]."""
@@ -182,21 +182,25 @@ class File:
     def logits(self, history: np.ndarray, noise: np.ndarray | None) -> Tensor:
         """Torch's scores of all items, [B, C], with the weights that the file stores."""
         clicks = multi_hot(torch.from_numpy(history), self.model.n_items)
-        return self.stored.logits(clicks) if noise is None else self.stored.sampled(clicks, torch.from_numpy(noise))
+        if noise is None:
+            assert isinstance(self.stored, HistoryModel)
+            return self.stored.logits(clicks)
+        assert isinstance(self.stored, Posterior)
+        return self.stored.sampled(clicks, torch.from_numpy(noise))
 
-    def _listed(self, items: np.ndarray) -> Tensor:
+    def _is_listed(self, items: np.ndarray) -> Tensor:
         return multi_hot(torch.from_numpy(items), self.model.n_items) > 0
 
-    def tolerance(self, everything: np.ndarray) -> np.ndarray:
+    def tolerance(self, all_scores: np.ndarray) -> np.ndarray:
         """How far a score may be from torch's, [B, C] -> [B, 1]."""
-        finite = [row[np.isfinite(row)] for row in everything]
-        if self.precision == "fp32":
+        finite = [row[np.isfinite(row)] for row in all_scores]
+        if self.target.precision == "fp32":
             largest = [np.abs(row).max(initial=0) for row in finite]
             return np.minimum(self.atol, SMALL_SCORES * np.array(largest))[:, None]
         spans = [np.ptp(row) if len(row) else 0 for row in finite]
         return np.maximum(self.atol, ROUNDING * np.array(spans))[:, None]
 
 
-def _names(tokens: tuple[str, ...]) -> np.ndarray:
-    """What a file is asked with. Padding is the first entry; the last, which -1 finds, is an unknown token."""
+def _tokens_by_id(tokens: tuple[str, ...]) -> np.ndarray:
+    """The tokens that stand for ids in a request: the first is padding; the last, at index -1, is an unknown token."""
     return np.array(["", *tokens[1:], "an unknown token \N{BALLOT X}"], dtype=object)

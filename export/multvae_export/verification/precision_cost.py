@@ -1,7 +1,7 @@
-"""What fewer bits cost: how much of float32's ranking a written file keeps, over given or made histories.
+"""The cost of fewer bits: how much of float32's ranking a written file keeps, over real or made histories.
 
-A given history is split into what the model sees and what it must find (Liang et al., WWW 2018, section 4.2: 80 % and 20 %),
-so that NDCG can be told for both; a made one can only be ranked twice.
+A real history is split into items that the model sees and items that it must find (Liang et al., WWW 2018, section 4.2: 80 %
+and 20 %), so that NDCG can be measured for both files; for a made one only the two rankings are compared.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 from multvae_export.errors import HistoriesError
 from multvae_export.histories import Layout, padded, random_histories, read_inter
 from multvae_export.ranking import best, multi_hot
-from multvae_export.verification.checks import Case, File
+from multvae_export.verification.checks import Case, ExportedFile
 
-#: How far down a ranking the overlap and NDCG look.
+#: The length of the rankings that the overlap and NDCG look at.
 OVERLAP_AT, NDCG_AT = 10, 100
 HELD_OUT = 0.2
 MADE, MOST, BATCH = 1000, 10_000, 100
@@ -26,11 +26,11 @@ MADE, MOST, BATCH = 1000, 10_000, 100
 
 @dataclass(frozen=True)
 class Histories:
-    """Who the cost is measured on.
+    """The histories or users that the cost is measured on.
 
     Attributes:
-        seen: the item ids that the model sees of each, int64 [length]; or users by their id.
-        held: those that it must find; None where nothing is known.
+        seen: the item ids that the model sees of each history, int64 [length]; or users by id.
+        held: the item ids that it must find; None for made histories and for users.
     """
 
     seen: list[np.ndarray]
@@ -39,7 +39,7 @@ class Histories:
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over ``users``, real or made ones: the share of fp32's top 10 in the file's, and NDCG@100 of both if known."""
+    """Means over ``users``, real or made: the share of fp32's top 10 in the file's top 10, and NDCG@100 of both if known."""
 
     users: int
     overlap: float
@@ -91,36 +91,36 @@ def read_histories(path: str | Path, tokens: Sequence[str], layout: Layout) -> H
     )
 
 
-def measure(file: File, histories: Histories) -> Cost:
+def measure(file: ExportedFile, histories: Histories) -> Cost:
     """Rank every history with the file and with torch in fp32, and compare."""
     overlaps, gains = [], []
-    by_user = file.form.input == "user"
+    by_user = file.target.by_users
     for start in range(0, len(histories.seen), BATCH):
         seen = histories.seen[start : start + BATCH]
         history = np.array(seen) if by_user else padded(seen)
         k = NDCG_AT if histories.held else OVERLAP_AT
-        ours = _file_best(file, history, k)
-        theirs = best(file.model.architecture.answer(torch.from_numpy(history)), k)[0].numpy()
-        overlaps += [_overlap(*pair) for pair in zip(ours, theirs, strict=True)]
+        ranking = _file_best(file, history, k)
+        fp32 = best(file.model.architecture.answer(torch.from_numpy(history)), k)[0].numpy()
+        overlaps += [_overlap(*pair) for pair in zip(ranking, fp32, strict=True)]
         if histories.held:
             held = histories.held[start : start + BATCH]
-            gains += [(_ndcg(a, items), _ndcg(b, items)) for a, b, items in zip(ours, theirs, held, strict=True)]
+            gains += [(_ndcg(a, items), _ndcg(b, items)) for a, b, items in zip(ranking, fp32, held, strict=True)]
     ndcg, ndcg_fp32 = np.mean(gains, axis=0).tolist() if gains else (None, None)
     return Cost(len(overlaps), float(np.mean(overlaps)), ndcg, ndcg_fp32, made=not by_user)
 
 
-def _file_best(file: File, history: np.ndarray, k: int) -> np.ndarray:
+def _file_best(file: ExportedFile, history: np.ndarray, k: int) -> np.ndarray:
     """The k best item ids by the file, [B, k], with 0 where fewer remain."""
     items, scores, *_ = file.run(Case("cost", history, k))
-    if file.form.ranks:
+    if file.target.ranks:
         return items
     clicks = multi_hot(torch.from_numpy(history), file.model.n_items)
     return best(torch.tensor(scores).masked_fill(clicks > 0, -torch.inf), k)[0].numpy()
 
 
-def _overlap(ours: np.ndarray, theirs: np.ndarray) -> float:
-    expected = set(theirs[:OVERLAP_AT].tolist()) - {0}
-    return len(expected & set(ours[:OVERLAP_AT].tolist())) / max(1, len(expected)) if expected else 1.0
+def _overlap(ranking: np.ndarray, fp32: np.ndarray) -> float:
+    expected = set(fp32[:OVERLAP_AT].tolist()) - {0}
+    return len(expected & set(ranking[:OVERLAP_AT].tolist())) / len(expected) if expected else 1.0
 
 
 def _ndcg(ranking: np.ndarray, held: np.ndarray) -> float:
