@@ -26,8 +26,8 @@ from multvae_export.exporter import export
 from multvae_export.histories import padded
 from multvae_export.target import Options
 
-from recbole_multvae.commands.recommend import load_model
 from recbole_multvae.leaderboard.json_file import write_json
+from recbole_multvae.rebuild.model import load_model
 
 TOP, DEPTH, BATCH = 10, 100, 256
 

@@ -16,8 +16,8 @@ import torch
 from machine import describe
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.benchmark import command as benchmark
-from multvae_export.graph.layers import Layer
 from multvae_export.graph.onnx_file import to_onnx, write
+from multvae_export.nodes.layers import Layer
 from multvae_export.target import Options, Target
 from multvae_export.trained_model import Model
 

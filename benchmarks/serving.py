@@ -22,9 +22,9 @@ from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activat
 from multvae_export.benchmark.measure import read_once, take_turns
 from multvae_export.benchmark.session import CPU, Call, ServedFile, histories
 from multvae_export.exporter import export
-from multvae_export.graph.layers import Layer
 from multvae_export.graph.onnx_file import to_onnx, write
-from multvae_export.graph.quantise import PRECISIONS
+from multvae_export.nodes.layers import Layer
+from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.target import Target
 from multvae_export.trained_model import Model
 

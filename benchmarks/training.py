@@ -116,7 +116,7 @@ def part_of_step(event: Any) -> str:
     while event is not None:
         names.append(event.name)
         event = event.cpu_parent
-    if any("_MultinomialNLL" in name for name in names):
+    if any("_FusedLoss" in name for name in names):
         return PRODUCTS if names[0].startswith("aten::addmm") else SOFTMAX
     return next((part for part, sign in SIGNS.items() if any(sign in name for name in names)), REST)
 

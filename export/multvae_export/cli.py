@@ -13,7 +13,7 @@ from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
 from multvae_export.graph.forms import IO
 from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPSETS, OPTIONS_VERSION
-from multvae_export.graph.quantise import PRECISIONS
+from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.publish import triton
 from multvae_export.reading import newest
 from multvae_export.target import Options

@@ -10,9 +10,9 @@ class Options:
     """What a file can do besides ranking, under contract version 2.
 
     Attributes:
-        filters: two more inputs, items never to return and the only items to rank: see :mod:`.graph.filters`.
-        reasons: one more output, what each item of the history adds to each score: see :mod:`.graph.reasons`.
-        posterior: one more input, noise, for a sample of the posterior: see :mod:`.graph.posterior`.
+        filters: two more inputs, items never to return and the only items to rank: see :mod:`.nodes.filters`.
+        reasons: one more output, what each item of the history adds to each score: see :mod:`.nodes.reasons`.
+        posterior: one more input, noise, for a sample of the posterior: see :mod:`.nodes.posterior`.
     """
 
     filters: bool = False
@@ -35,7 +35,7 @@ class Target:
 
     Attributes:
         io: the form of input and output, one of :data:`.graph.forms.FORMS`.
-        precision: of the stored weights, one of :data:`.graph.quantise.PRECISIONS`.
+        precision: of the stored weights, one of :data:`.nodes.quantise.PRECISIONS`.
         options: further inputs and outputs.
     """
 

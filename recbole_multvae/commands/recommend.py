@@ -9,95 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from recbole_multvae import checkpoint
 from recbole_multvae.commands.exit_codes import run_command
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.data.titles import read_titles
-from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
-from recbole_multvae.experiment.recbole_errors import explain_recbole_errors, one_line
-from recbole_multvae.models import FAMILY, ClickRecommender
-from recbole_multvae.rebuild.data import disable_pickle_caches, find_dataset, split_dataset
+from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.evaluation.recommendations import reasons, recommend
+from recbole_multvae.models import ClickRecommender
+from recbole_multvae.rebuild.model import load_model
 
 #: How the command line names items.
 _EXPECTED = "item tokens with commas between, or a file with one token a line, which may have commas and spaces at its ends"
-#: Histories that are scored at once.
-_BATCH = 100
-
-
-def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecommender, list[Any]]:
-    """Load a model of the family and the data sets that it was trained, validated and tested on.
-
-    Args:
-        path: a checkpoint of RecBole's ``Trainer``.
-        dataset_path: the folder of the data set, or the folder that holds it; None: where it was at training.
-
-    Returns:
-        The model in evaluation mode, and RecBole's data sets for training, validation and test.
-
-    Raises:
-        CheckpointError: the file is not a checkpoint of a model of the family.
-        DataError: the data set is not there, or has other users, items or clicks than the model was trained on.
-    """
-    saved = _read(path)
-    config = saved["config"]
-    find_dataset(config, dataset_path)
-    with disable_pickle_caches(config), explain_recbole_errors():
-        parts = [loader._dataset for loader in split_dataset(config)]
-    model = config.model_class(config, parts[0])
-    model.load_other_parameter(saved["other_parameter"])
-    try:
-        model.load_state_dict(saved["state_dict"])
-    except RuntimeError as error:
-        raise CheckpointError(f"The weights in {path} do not fit its model and its data set: {one_line(error)}") from error
-    return model.eval(), parts
-
-
-def _read(path: str) -> dict[str, Any]:
-    if Path(path).is_dir():
-        raise CheckpointError(f"{path} is a folder: name a checkpoint in it, or all of them as {Path(path) / '*.pth'}.")
-    saved = checkpoint.load(path, map_location="cpu")
-    parts = saved.keys() if isinstance(saved, dict) else set()
-    of_family = "config" in parts and issubclass(getattr(saved["config"], "model_class", object), ClickRecommender)
-    if not (of_family and {"state_dict", "other_parameter"} <= parts):
-        family = ", ".join(sorted(model.__name__ for model in FAMILY))
-        raise CheckpointError(f"{path} is not a checkpoint of this family: expected one of {family}.")
-    return saved
-
-
-def recommend(
-    model: ClickRecommender, history: Sequence[int], k: int, exclude: Sequence[int] = (), among: Sequence[int] | None = None
-) -> list[tuple[int, float]]:
-    """The k best items that are not in a history, with their scores. Of equal scores the lower id comes first.
-
-    Args:
-        model: in evaluation mode.
-        history: RecBole item ids.
-        k: how many items.
-        exclude: ids of items that are never recommended.
-        among: ids of the only items that are ranked; None ranks all.
-    """
-    scores = model.score_histories([history])[0]
-    if among is not None:
-        allowed = torch.zeros(len(scores), dtype=torch.bool)
-        allowed[torch.tensor(among, dtype=torch.long)] = True
-        scores[~allowed] = -torch.inf
-    scores[torch.tensor([0, *history, *exclude])] = -torch.inf
-    values, items = scores.sort(descending=True, stable=True)
-    k = min(k, int(scores.isfinite().sum()))
-    return list(zip(items[:k].tolist(), values[:k].tolist(), strict=True))
-
-
-def reasons(model: ClickRecommender, history: Sequence[int], items: Sequence[int]) -> torch.Tensor:
-    """By how much each item of a history raises the scores of some items, float32 [items, history].
-
-    It is the score with the whole history minus the score without this item, as in ``multvae-export --reasons``.
-    """
-    shorter = [[*history[:place], *history[place + 1 :]] for place in range(len(history))]
-    batches = [model.score_histories(shorter[n : n + _BATCH])[:, items] for n in range(0, len(shorter), _BATCH)]
-    scores_without = torch.cat(batches) if batches else torch.zeros(0, len(items))
-    return (model.score_histories([history])[:, items] - scores_without).T
 
 
 def _item_ids(text: str | None, flag: str, model: ClickRecommender, dataset: str) -> list[int] | None:

@@ -14,7 +14,6 @@ from recbole.utils import FeatureType, ModelType
 
 from recbole_multvae.data.atomic_table import AtomicFile
 from recbole_multvae.data.columns_in_keys import check_columns_in_keys
-from recbole_multvae.data.features import atomic_file
 from recbole_multvae.data.without_effect import check_effect, load_needed_columns
 from recbole_multvae.errors import DataError, MultVAEError
 
@@ -55,7 +54,7 @@ def _interaction_files(config: Any) -> list[AtomicFile]:
     """The files of interactions that RecBole will read. RecBole says which one is missing."""
     parts = [f".{part}" for part in config["benchmark_filename"] or []] or [""]
     paths = [Path(config["data_path"], f"{config['dataset']}{part}.inter") for part in parts]
-    return [atomic_file(path, config) for path in paths if path.is_file()]
+    return [AtomicFile.from_config(path, config) for path in paths if path.is_file()]
 
 
 def check_headers(config: Any, interactions: list[AtomicFile]) -> None:
@@ -77,7 +76,7 @@ def check_headers(config: Any, interactions: list[AtomicFile]) -> None:
     kinds += ["kg", "link"] if config["MODEL_TYPE"] == ModelType.KNOWLEDGE else []
     for kind in kinds:
         path = Path(config["data_path"], f"{config['dataset']}.{kind}")
-        files[kind] = [atomic_file(path, config)] if path.is_file() and _loads(config, kind) else []
+        files[kind] = [AtomicFile.from_config(path, config)] if path.is_file() and _loads(config, kind) else []
     _check_unique({kind: files[kind] for kind in ("inter", "user", "item")}, ids, config)
     if interactions:  # Otherwise the data set is missing, or not downloaded yet.
         check_columns_in_keys(config, files)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class AtomicFile:
     path: Path
     separator: str = "\t"
     encoding: str | None = None
+
+    @classmethod
+    def from_config(cls, path: str | Path, config: Any) -> AtomicFile:
+        """The file with the separator and the encoding of RecBole's ``Config``."""
+        # RecBole spells the path of its ml-100k with "..".
+        return cls(Path(os.path.normpath(path)), config["field_separator"], config["encoding"])
 
     @cached_property
     def columns(self) -> dict[str, FeatureType]:

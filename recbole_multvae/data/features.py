@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from logging import getLogger
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +31,7 @@ def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
     load, unload = dataset._get_load_and_unload_col(source)
     if load == set():
         return None
-    file = atomic_file(path, dataset.config)
+    file = AtomicFile.from_config(path, dataset.config)
     names = [name for name in file.columns if (load is None or name in load) and name not in (unload or ())]
     if not names:
         getLogger().warning(f"load_col and unload_col leave no column of {file.path}.")
@@ -51,12 +49,6 @@ def load_features(dataset: Any, path: str, source: Any) -> pd.DataFrame | None:
     _log_rows(table, source)
     _log_repeated(table, {FeatureSource.USER: dataset.uid_field, FeatureSource.ITEM: dataset.iid_field}.get(source))
     return frame
-
-
-def atomic_file(path: str | Path, config: Any) -> AtomicFile:
-    """An atomic file, with the separator and the encoding of a configuration."""
-    # RecBole spells the path of its ml-100k with "..".
-    return AtomicFile(Path(os.path.normpath(path)), config["field_separator"], config["encoding"])
 
 
 def _set_properties(dataset: Any, file: AtomicFile, names: list[str], source: Any) -> None:

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from recbole_multvae import checkpoint
-from recbole_multvae.commands.recommend import _item_ids, load_model, main, reasons, recommend
+from recbole_multvae.commands.recommend import _item_ids, main
 from recbole_multvae.data.titles import read_titles
 from recbole_multvae.errors import DataError
+from recbole_multvae.evaluation.recommendations import reasons, recommend
+from recbole_multvae.rebuild.model import load_model
 from tests.conftest import Experiment, block_pairs
 
 

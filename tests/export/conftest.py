@@ -15,7 +15,7 @@ import pytest
 import torch
 from multvae_export import golden
 from multvae_export.graph import onnx_file
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.trained_model import Model
 
 from tests.conftest import Experiment, block_pairs, write_inter

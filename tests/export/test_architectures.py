@@ -31,8 +31,8 @@ from typing import ClassVar
 
 import torch
 from multvae_export.architectures.base import HistoryModel
-from multvae_export.graph import filters
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import filters
+from multvae_export.nodes.nodes import Nodes
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from multvae_export.trained_model import architecture_of
 from multvae_export.verification import checks as verification
 from recbole.utils.case_study import full_sort_topk
 
-from recbole_multvae.commands.recommend import load_model
+from recbole_multvae.rebuild.model import load_model
 from tests.conftest import QUIET, Experiment
 from tests.export.conftest import MODELS, change_nodes
 

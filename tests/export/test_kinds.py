@@ -22,8 +22,8 @@ from multvae_export.benchmark import command as benchmark
 from multvae_export.benchmark import measure
 from multvae_export.errors import OptionError
 from multvae_export.graph import onnx_file
-from multvae_export.graph.layers import Layer
-from multvae_export.graph.quantise import PRECISIONS
+from multvae_export.nodes.layers import Layer
+from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.ranking import best
 from multvae_export.target import Target
 from multvae_export.trained_model import Model

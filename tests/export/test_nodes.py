@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from multvae_export.graph.nodes import LITERALS, Nodes
+from multvae_export.nodes.nodes import LITERALS, Nodes
 
 
 def test_nodes_have_the_constants_that_they_read_and_no_others() -> None:

@@ -18,9 +18,10 @@ from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activat
 from multvae_export.cli import main
 from multvae_export.errors import HistoriesError, OptionError, PrecisionError, VerificationError
 from multvae_export.exporter import export
-from multvae_export.graph import onnx_file, quantise
-from multvae_export.graph.layers import Layer
+from multvae_export.graph import onnx_file
 from multvae_export.histories import Layout
+from multvae_export.nodes import quantise
+from multvae_export.nodes.layers import Layer
 from multvae_export.target import Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verify

@@ -19,10 +19,10 @@ from multvae_export.architectures.base import Posterior
 from multvae_export.architectures.description import usual_activations
 from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.graph import filters, layers, posterior, reasons, single_layer
-from multvae_export.graph.first_layer import first
-from multvae_export.graph.layers import Layer, StoredLayer, StoredNetwork, store_log_variance
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import filters, layers, posterior, reasons, single_layer
+from multvae_export.nodes.first_layer import first
+from multvae_export.nodes.layers import Layer, StoredLayer, StoredNetwork, store_log_variance
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 #: By the name in a description: the operator of ONNX, and torch's function.

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.graph.nodes import Nodes
-from multvae_export.graph.quantise import PRECISIONS
+from multvae_export.nodes.nodes import Nodes
+from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.ranking import multi_hot
 from multvae_export.target import Target
 
@@ -99,7 +99,7 @@ class Architecture(ABC):
         the form ``users``; and in the others with ``item``, int64 [B, L], the ids of the history with 0 for what is unknown,
         and ``counts``, bool [B, L], whether a position counts. All forms but ``dense`` have ``seen``, bool [B, C], the items
         that must not be recommended. They end with ``output``, float32 [B, C]; the padding item's score is -inf. With
-        filters, items that are not to be ranked have -inf too: see :func:`.filters.masked`.
+        filters, items that are not to be ranked have -inf too: see :func:`..nodes.filters.masked`.
         """
 
     @abstractmethod

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import SpecError, UnsupportedModelError, WeightsError
-from multvae_export.graph.layers import Layer, check_sizes
+from multvae_export.nodes.layers import Layer, check_sizes
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "none")
 INPUTS = ("l2", "none")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from multvae_export.architectures.base import Architecture, Reasons
-from multvae_export.graph import filters, last_layer, posterior
-from multvae_export.graph.layers import StoredNetwork
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import filters, last_layer, posterior
+from multvae_export.nodes.layers import StoredNetwork
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 

@@ -24,8 +24,8 @@ from multvae_export.architectures.auto_encoder import AutoEncoder
 from multvae_export.architectures.base import Architecture, Reasons
 from multvae_export.architectures.similarity import Entries, read
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.graph import filters
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import filters
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 #: Entries of a chunk, and the bytes of an entry: its column as int32, its weight as float32.

@@ -21,10 +21,10 @@ from torch.nn.functional import normalize, pad
 from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
-from multvae_export.graph import last_layer, layers, reasons
-from multvae_export.graph.first_layer import click_norm, click_norm_without, product, scaled_clicks, unit_rows
-from multvae_export.graph.layers import Layer, StoredLayer, StoredNetwork
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import last_layer, layers, reasons
+from multvae_export.nodes.first_layer import click_norm, click_norm_without, product, scaled_clicks, unit_rows
+from multvae_export.nodes.layers import Layer, StoredLayer, StoredNetwork
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 

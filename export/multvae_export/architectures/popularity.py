@@ -11,8 +11,8 @@ from torch import Tensor
 from multvae_export.architectures.base import HistoryModel
 from multvae_export.checkpoint.contents import Checkpoint, checked
 from multvae_export.errors import WeightsError
-from multvae_export.graph import filters
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import filters
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 

@@ -17,10 +17,10 @@ from multvae_export.architectures.base import Posterior
 from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
-from multvae_export.graph import layers, posterior, reasons
-from multvae_export.graph.first_layer import first
-from multvae_export.graph.layers import Layer, StoredNetwork, store_log_variance
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import layers, posterior, reasons
+from multvae_export.nodes.first_layer import first
+from multvae_export.nodes.layers import Layer, StoredNetwork, store_log_variance
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 #: Layers of the encoder before the mean, and RecBole's epsilon of LayerNorm.

@@ -24,10 +24,10 @@ from multvae_export.architectures.base import UserModel
 from multvae_export.architectures.layered import Layered
 from multvae_export.checkpoint.contents import Checkpoint, check_tokens
 from multvae_export.errors import UnsupportedModelError, WeightsError
-from multvae_export.graph import layers
-from multvae_export.graph.first_layer import first
-from multvae_export.graph.layers import Layer, StoredNetwork
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import layers
+from multvae_export.nodes.first_layer import first
+from multvae_export.nodes.layers import Layer, StoredNetwork
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 PRODUCTS = (torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__)

@@ -1,1 +1,1 @@
-"""The ONNX graph: its nodes in the text form of ONNX, and the constants that they read."""
+"""The whole graph of a file: its inputs and outputs, its nodes from one to the other, and the file itself."""

@@ -10,8 +10,8 @@ from string import Template
 import numpy as np
 
 from multvae_export.architectures.base import Architecture, Reasons, UserModel
-from multvae_export.graph import filters, reasons
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import filters, reasons
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 #: Every position of the history writes its own number to its item's place in a row of the whole catalogue. Of the positions

@@ -20,7 +20,7 @@ from multvae_export.errors import OptionError
 from multvae_export.graph import forms
 from multvae_export.graph.body import body
 from multvae_export.graph.forms import IO
-from multvae_export.graph.quantise import PRECISIONS
+from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.target import Target
 from multvae_export.trained_model import Model
 

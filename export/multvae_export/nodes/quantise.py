@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes.nodes import Nodes
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 TABLE_LIMIT, DECODER_LIMIT = 127, 64

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from multvae_export.errors import WeightsError
-from multvae_export.graph import quantise
-from multvae_export.graph.nodes import Nodes
-from multvae_export.graph.quantise import Stored
+from multvae_export.nodes import quantise
+from multvae_export.nodes.nodes import Nodes
+from multvae_export.nodes.quantise import Stored
 from multvae_export.target import Target
 
 #: weight [d_in, d_out], bias [d_out].

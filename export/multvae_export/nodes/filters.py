@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 #: An ``among`` of up to this share of the catalogue is short.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from multvae_export.graph import quantise
-from multvae_export.graph.layers import StoredLayer
-from multvae_export.graph.nodes import Nodes
+from multvae_export.nodes import quantise
+from multvae_export.nodes.layers import StoredLayer
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
 
