@@ -61,8 +61,8 @@ EXPORT: dict[str, tuple[str, ...]] = {
     ),
     "__main__": ("cli",),
 }
-#: What a room of the exporter may import besides the standard library and the exporter: what reads a checkpoint and what ranks
-#: is torch only, writing adds onnx, verification adds onnxruntime.
+#: What a room of the exporter may import besides the standard library and the exporter: what reads a checkpoint or ranks
+#: imports torch only, writing adds onnx, verification adds onnxruntime.
 TORCH, ONNX, RUNTIME = ("numpy", "torch"), ("numpy", "torch", "onnx"), ("numpy", "torch", "onnx", "onnxruntime")
 PACKAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("__init__", "__main__", "cli", "console", "errors", "exporter", "target", "trained_model"), ()),
