@@ -1,6 +1,6 @@
 """Every kind of model that multvae-export takes: size of the file, time and exactness of the export, and one request.
 
-    python benchmarks/architectures.py [--data_path ../shared/data] [--dataset ml-1m] [--models EASE Pop] [--requests 500]
+    python benchmarks/architectures.py [--data_path <folder>] [--dataset ml-1m] [--models EASE Pop] [--requests 500]
 
 Each model is trained by the training command, exported in fp32, and asked for the 10 best items of one user a request, a
 different user each time; the file and RecBole's ``full_sort_topk`` take turns. Training is short: sizes and times do not

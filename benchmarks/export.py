@@ -1,6 +1,6 @@
 """Export time, file size, largest score difference, and the latency of one request beside torch and RecBole, in one run.
 
-    python benchmarks/export.py [--data_path ../shared/data] [--requests 1000]
+    python benchmarks/export.py [--data_path <folder of ml-1m>] [--requests 1000]
 
 For ml-100k, for ml-1m where ``--data_path`` has it, and for a made data set of ML-20M's 20,108 items, a 600-200-600 MultVAE
 is trained for one epoch and exported in its three forms. A request is one user's history, a different one each time; the

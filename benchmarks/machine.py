@@ -9,11 +9,11 @@ import warnings
 
 import torch
 
-from recbole_multvae.hardware import describe_machine
-
 
 def describe() -> str:
     """The machine, the version of torch, and the date."""
+    from recbole_multvae.hardware import describe_machine  # Not at the head: the package changes RecBole when imported.
+
     return f"{describe_machine()}, torch {torch.__version__}, {datetime.date.today()}"
 
 

@@ -11,8 +11,8 @@ sampled compare models of this project. quality_tables.py defines the rows of ea
 A table is a leaderboard: ``--report_dir`` holds its report, its runs and the configurations of its rows. If it is
 interrupted, the same command goes on. Rows that have a script of their own are run after it. Our figures are means with
 standard deviations over seeds. A seed decides the split too, except in strong, likelihoods, gowalla, sampled and the large
-tables. Seconds are medians (least to most) over seeds; "s in all" counts the import of the packages only for scripts. To try
-a table out:
+tables. Seconds are medians (least to most) over seeds. "s in all" and "peak MiB" count the import of the packages, some 250
+MiB, only for scripts. To try a table out:
 
     python benchmarks/quality.py slides --dataset ml-100k --keys epochs=2 --seeds 1 2
     python benchmarks/quality.py strong --dataset ml-100k --seeds 1 --keys epochs=2 \

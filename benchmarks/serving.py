@@ -1,6 +1,6 @@
 """Gain and cost of fewer bits: latency beside the floor, file size, and NDCG@100.
 
-    python benchmarks/serving.py [--data_path ../shared/data] [--repeats 5] [--epochs 40]
+    python benchmarks/serving.py [--data_path <folder of ml-1m>] [--repeats 5] [--epochs 40]
 
 At 20,108 items, a 600-200-600 MultVAE of random weights in every precision, ``--io ids``, batch 1: the files and the reads
 of their floors take turns, 200 requests each a repetition. On ml-1m, where ``--data_path`` has it (ratings of 4 and more,
