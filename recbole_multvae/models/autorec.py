@@ -100,6 +100,8 @@ class AutoRec(ClickAutoEncoder):
         output: Any = self.decoder[-1]
         rated = self.settings.targets == "ratings"
         error = observed_error(z, output, clicks) if rated else self.negative_log_likelihood(z, clicks)
+        if not self.l2:
+            return error
         return error + self.l2 * (self.encoder.first.weight.square().sum() + output.weight.square().sum())
 
 

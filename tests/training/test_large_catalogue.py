@@ -50,6 +50,10 @@ def test_learns_the_blocks(model: str, keys: dict[str, Any], blocks: str) -> Non
     assert experiment.trainer.evaluate(experiment.test_data, show_progress=False)["recall@10"] > 0.9
 
 
+def test_autorec_without_its_l2_penalty_has_sparse_gradients(blocks: str) -> None:
+    Experiment("AutoRec", learner="sparse_adam", reg_weight=0.0).fit()
+
+
 def test_only_the_items_of_a_batch_move(blocks: str) -> None:
     experiment = Experiment("MultVAE", **{**SPARSE, "sampled_softmax": 1, "train_batch_size": 1, "dropout_prob": 0.0})
     model, optimizer = experiment.model, experiment.trainer.optimizer
