@@ -106,7 +106,7 @@ class AutoRec(ClickAutoEncoder):
 
 
 def observed_error(z: Tensor, output: Any, ratings: Clicks) -> Tensor:
-    """The squared error of the observed entries, which alone are predicted: their sum, the mean over rows.
+    """The squared error of the observed entries only: the sum over a row, the mean over rows.
 
     Args:
         z: [B, K].

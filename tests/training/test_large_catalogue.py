@@ -1,4 +1,4 @@
-"""Sampled softmax and sparse gradients: what a catalogue needs that is too large for dense ones."""
+"""Sampled softmax and sparse gradients, for catalogues that are too large for dense ones."""
 
 from __future__ import annotations
 
