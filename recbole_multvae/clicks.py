@@ -58,7 +58,7 @@ class Clicks:
 
     @classmethod
     def from_csr(cls, matrix: Any) -> Clicks:
-        """Clicks from the entries of a SciPy matrix with a column for every RecBole id, [B, I + 1]. ``columns`` are int32."""
+        """Clicks from the entries of a SciPy matrix with a column for each RecBole id, [B, I + 1]. ``columns`` are int32."""
         return cls(torch.from_numpy(columns_of(matrix.indices)).int(), torch.from_numpy(matrix.indptr).long())
 
     def __len__(self) -> int:

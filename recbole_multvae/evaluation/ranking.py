@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-#: Items in a chunk of :func:`top_k`, and how many chunks for each position of the ranking make it faster than ``torch.topk``.
+#: Items in a chunk of :func:`top_k`, and how many chunks for each position of a list make it faster than ``torch.topk``.
 CHUNK, CHUNKS_PER_POSITION = 32, 16
 #: Floats in 64 bytes. A product whose rows begin on such a boundary took a fifth less time.
 ALIGNMENT = 16
