@@ -26,7 +26,7 @@ def entries_of_rows(offsets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         rows: which rows, int64 [B].
 
     Returns:
-        The places of their entries in the matrix, int64 [N], and the offsets of the rows among these, int64 [B + 1].
+        The positions of their entries in the matrix, int64 [N], and the offsets of the rows in these, int64 [B + 1].
     """
     starts = offsets[rows]
     counts = offsets[rows + 1] - starts
@@ -58,7 +58,7 @@ class Clicks:
 
     @classmethod
     def from_csr(cls, matrix: Any) -> Clicks:
-        """Clicks from a SciPy matrix with a column for every RecBole id, [B, I + 1]. Their ``columns`` are int32."""
+        """Clicks from the entries of a SciPy matrix with a column for each RecBole id, [B, I + 1]. ``columns`` are int32."""
         return cls(torch.from_numpy(columns_of(matrix.indices)).int(), torch.from_numpy(matrix.indptr).long())
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class Clicks:
 
     @property
     def nonzeros(self) -> Tensor:
-        """The values, float32 [N], also where every click is 1."""
+        """The values, float32 [N]; ones where :attr:`values` is None."""
         return torch.ones_like(self.columns, dtype=torch.float32) if self.values is None else self.values
 
     def select(self, rows: Tensor) -> Clicks:

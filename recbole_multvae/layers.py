@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from recbole_multvae.clicks import Clicks
 
-#: Biases start as a normal of this deviation, cut at two of them (dawenl/vae_cf, VAE_ML20M_WWW2018.ipynb at ad103c5).
+#: Standard deviation of the initial biases, which are at most two deviations from 0 (dawenl/vae_cf,
+#: VAE_ML20M_WWW2018.ipynb at ad103c5).
 BIAS_STD = 0.001
 #: The activations by their names in a configuration and in :func:`describe`.
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "none": nn.Identity}

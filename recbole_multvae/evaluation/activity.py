@@ -30,7 +30,7 @@ class ActivitySettings(Settings):
     activity_quantiles: int = setting(
         0,
         "an integer, 0 or more",
-        "groups of users, by length of history, for which test metrics are shown too; 0: none",
+        "groups of users by number of clicks, for which test metrics are shown too; 0: none",
         ge=0,
     )
 

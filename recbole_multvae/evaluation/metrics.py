@@ -8,9 +8,9 @@ The other classes have the names of RecBole's metrics and compute what RecBole d
 
 * the catalogue ``I`` is the items of the data set, without RecBole's padding item;
 * a list has only items that may be recommended to the user. RecBole fills it up to k with items that the user has already,
-  and with the padding item. Here the remaining places hold 0, the padding item, and do not count.
+  and with the padding item. Here the remaining positions hold 0, the padding item, and do not count.
 
-``U`` users, ``k`` places of the longest list, ``S`` records of a labeled evaluation.
+``U`` users, ``k`` positions of the longest list, ``S`` records of a labeled evaluation.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class CappedRecall(TopkMetric):
         """The recall of every user at 1, 2, ..., float [U, k].
 
         Args:
-            pos_index: whether the item at each place of the ranking is a hit, bool [U, k].
+            pos_index: whether the item at each position of the ranking is a hit, bool [U, k].
             pos_len: the number of relevant items, at least 1, int [U].
         """
-        places = np.arange(1, pos_index.shape[1] + 1)
-        return pos_index.cumsum(axis=1) / np.minimum(places, pos_len[:, None])
+        positions = np.arange(1, pos_index.shape[1] + 1)
+        return pos_index.cumsum(axis=1) / np.minimum(positions, pos_len[:, None])
 
 
 class ItemCoverage(recbole_metrics.ItemCoverage):
@@ -84,8 +84,8 @@ class AveragePopularity(recbole_metrics.AveragePopularity):
 
     def get_pop(self, item_matrix: np.ndarray, item_count: dict[int, int]) -> np.ndarray:
         """The records of training of each item in the lists, int [U, k]."""
-        items, places = np.unique(item_matrix, return_inverse=True)
-        return np.array([item_count.get(item, 0) for item in items.tolist()])[places].reshape(item_matrix.shape)
+        items, positions = np.unique(item_matrix, return_inverse=True)
+        return np.array([item_count.get(item, 0) for item in items.tolist()])[positions].reshape(item_matrix.shape)
 
 
 class TailPercentage(recbole_metrics.TailPercentage):
@@ -229,7 +229,7 @@ def _counts(lists: np.ndarray, num_items: int = 0) -> np.ndarray:
 
 
 def _means(values: np.ndarray, lists: np.ndarray) -> np.ndarray:
-    """The mean of the values at the first 1, 2, ... places of each list, float [U, k]. Empty places do not count."""
+    """The mean of the values at the first 1, 2, ... positions of each list, float [U, k]. Empty positions do not count."""
     listed = lists > 0
     return (values * listed).cumsum(axis=1) / np.maximum(1, listed.cumsum(axis=1))
 

@@ -5,7 +5,7 @@ logits with a column for the padding item, an integer matrix of positives of the
 scores by a heap over each whole row. Metrics that read only the top-k lists need none of these: see :class:`Ranker`. For all
 other metrics the trainer and the collector work as RecBole's do.
 
-``B`` users in the batch, ``I`` items with RecBole's padding item, ``k`` places of the ranking.
+``B`` users in the batch, ``I`` items with RecBole's padding item, ``k`` positions of the ranking.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-#: Items in a chunk of :func:`top_k`, and how many chunks for each place of the ranking make it faster than ``torch.topk``.
-CHUNK, CHUNKS_PER_PLACE = 32, 16
+#: Items in a chunk of :func:`top_k`, and how many chunks for each position of a list make it faster than ``torch.topk``.
+CHUNK, CHUNKS_PER_POSITION = 32, 16
 #: Floats in 64 bytes. A product whose rows begin on such a boundary took a fifth less time.
 ALIGNMENT = 16
 
@@ -88,15 +88,15 @@ def top_k(scores: Tensor, k: int) -> Tensor:
     """
     n_items = scores.shape[1]
     chunks = n_items // CHUNK
-    if scores.is_cuda or chunks < CHUNKS_PER_PLACE * k:
+    if scores.is_cuda or chunks < CHUNKS_PER_POSITION * k:
         return torch.topk(scores, k, dim=1).indices
     maxima = scores[:, : chunks * CHUNK].unflatten(1, (chunks, CHUNK)).amax(dim=2)
     best = maxima.topk(k + 1, dim=1, sorted=False).indices
     columns = (best.unsqueeze(2) * CHUNK + torch.arange(CHUNK)).flatten(1)
     rest = torch.arange(chunks * CHUNK, n_items).expand(len(scores), -1)
     columns = torch.cat((columns, rest), dim=1)
-    values, places = scores.gather(1, columns).topk(k + 1, dim=1)
-    result = columns.gather(1, places[:, :k])
+    values, positions = scores.gather(1, columns).topk(k + 1, dim=1)
+    result = columns.gather(1, positions[:, :k])
     unsettled = ~(values[:, :-1] > values[:, 1:]).all(dim=1)  # Ties, and NaN.
     if unsettled.any():
         result[unsettled] = torch.topk(scores[unsettled], k, dim=1).indices

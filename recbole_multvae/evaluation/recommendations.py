@@ -39,7 +39,7 @@ def reasons(model: Any, history: Sequence[int], items: Sequence[int]) -> torch.T
 
     It is the score with the whole history minus the score without this item, as in ``multvae-export --reasons``.
     """
-    shorter = [[*history[:place], *history[place + 1 :]] for place in range(len(history))]
+    shorter = [[*history[:position], *history[position + 1 :]] for position in range(len(history))]
     batches = [model.score_histories(shorter[n : n + _BATCH])[:, items] for n in range(0, len(shorter), _BATCH)]
     scores_without = torch.cat(batches) if batches else torch.zeros(0, len(items))
     return (model.score_histories([history])[:, items] - scores_without).T

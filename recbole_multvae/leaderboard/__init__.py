@@ -1,1 +1,1 @@
-"""Leaderboards: several models under one protocol, one process for each run, and one report. board.py is the thread."""
+"""Leaderboards: several models under one protocol, one process for each run, and one report. Start at board.py."""

@@ -1,6 +1,6 @@
 """A leaderboard: several models, several seeds, or a search of hyper-parameters, with one report.
 
-This file is the thread. Its steps are in this folder: the rows (:mod:`.rows`), their searches (:mod:`.search`), the runs
+This file calls the steps, which are in this folder: the rows (:mod:`.rows`), their searches (:mod:`.search`), the runs
 (:mod:`.runs`, :mod:`.measuring`), the report (:mod:`.report`, :mod:`.forms`), and the export of the best (:mod:`.export`).
 """
 

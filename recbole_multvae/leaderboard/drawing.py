@@ -20,13 +20,13 @@ def draw(report: Report) -> Figure:
     figure = Figure(figsize=(10, 1.6 + 0.36 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
-    for place, row in enumerate(rows):
-        color = BEST if place == len(rows) - 1 else TIE if row["tie"] else OTHER
+    for position, row in enumerate(rows):
+        color = BEST if position == len(rows) - 1 else TIE if row["tie"] else OTHER
         spread = row["metrics"][metric]
-        left.plot(spread["values"], [place] * len(spread["values"]), "o", color=color, alpha=0.4, markersize=5)
-        left.errorbar(spread["mean"], place, xerr=spread["sd"], fmt="|", color=color, markersize=14, capsize=3)
+        left.plot(spread["values"], [position] * len(spread["values"]), "o", color=color, alpha=0.4, markersize=5)
+        left.errorbar(spread["mean"], position, xerr=spread["sd"], fmt="|", color=color, markersize=14, capsize=3)
         if "against_best" in row:
-            _difference(right, row["against_best"], place, color)
+            _difference(right, row["against_best"], position, color)
     left.set_yticks(range(len(rows)), [row["name"] for row in rows])
     left.set_xlabel(f"{heading(metric)} of the test: each seed, mean ± standard deviation")
     right.axvline(0, color=BEST, linewidth=1)
@@ -37,7 +37,7 @@ def draw(report: Report) -> Figure:
     return figure
 
 
-def _difference(panel: Any, comparison: dict[str, float], place: int, color: str) -> None:
+def _difference(panel: Any, comparison: dict[str, float], position: int, color: str) -> None:
     difference, low, high = (comparison[key] for key in ("difference", "low", "high"))
-    panel.errorbar(-difference, place, xerr=[[high - difference], [difference - low]], fmt="o", color=color, markersize=5,
+    panel.errorbar(-difference, position, xerr=[[high - difference], [difference - low]], fmt="o", color=color, markersize=5,
                    capsize=3)  # fmt: skip

@@ -47,7 +47,7 @@ def add_export_commands(rows: list[dict[str, Any]], data_path: str) -> None:
 def _exportable_models() -> list[str]:
     """The models that the installed exporter can export; empty if it is not installed.
 
-    Only the exporter knows them, and it is another program: it is asked by its command, as a user would ask it.
+    Only the exporter, which is another program, knows them: this function runs its command.
     """
     command = [*_EXPORTER, "--list-models"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()

@@ -79,8 +79,8 @@ def _ranked_rows(runs: list[Run], settings: dict[str, dict[str, Any]], metric: s
     finished = [row for row in rows if row["status"] == "finished"]
     users = {row["name"]: _user_scores(runs_of[row["name"]], metric, sign) for row in finished}
     bootstrap_rows(finished, {name: scores for name, scores in users.items() if scores})
-    for place, row in enumerate(finished, 1):
-        row["rank"] = 1 if row["tie"] else place
+    for position, row in enumerate(finished, 1):
+        row["rank"] = 1 if row["tie"] else position
     return rows
 
 

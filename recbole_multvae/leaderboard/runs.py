@@ -1,4 +1,4 @@
-"""The runs of a leaderboard: each in a process of its own, one after the other. Finished runs are taken from their files."""
+"""The runs of a leaderboard: each in a process of its own, one after the other. Finished runs are read from their files."""
 
 from __future__ import annotations
 

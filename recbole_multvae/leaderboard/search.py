@@ -1,8 +1,8 @@
 """``--tune``: the hyper-parameters of each row are searched on validation before its seeds are run.
 
 Optuna proposes the trials. Its proposals depend only on the seed and on the results so far. A search that starts again
-therefore asks for the same trials in the same order, and takes the results that are there: only the runs are stored. A study
-in one of Optuna's storages would not do: when it is loaded, its sampler starts again from the seed and repeats points.
+therefore repeats the same trials in the same order, and reads the results of those that finished: only runs are stored. A
+study in one of Optuna's storages would not do: when it is loaded, its sampler starts again from the seed and repeats points.
 """
 
 from __future__ import annotations

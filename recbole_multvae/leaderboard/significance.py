@@ -36,10 +36,10 @@ def compare(best: list[UserScores], other: list[UserScores]) -> dict[str, float]
         ``difference``, the mean over users and seeds, ``low`` and ``high``, its 95 % percentile interval, and ``p``, the
         two-sided p-value of no difference: at least 2 / (resamples + 1).
     """
-    ids, places = np.unique(np.concatenate([seed.ids for seed in best]), return_inverse=True)
+    ids, positions = np.unique(np.concatenate([seed.ids for seed in best]), return_inverse=True)
     differences = np.concatenate([first.values - second.values for first, second in zip(best, other, strict=True)])
-    totals = np.bincount(places, differences, minlength=len(ids))
-    counts = np.bincount(places, minlength=len(ids)).astype(float)
+    totals = np.bincount(positions, differences, minlength=len(ids))
+    counts = np.bincount(positions, minlength=len(ids)).astype(float)
     if not totals.any():
         return {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
     result = stats.bootstrap(
@@ -64,8 +64,8 @@ def holm(p_values: list[float]) -> list[float]:
     """The p-values of several comparisons, adjusted by Holm's method (Scandinavian Journal of Statistics, 1979)."""
     adjusted = np.ones(len(p_values))
     largest = 0.0
-    for place, index in enumerate(np.argsort(p_values)):
-        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - place)))
+    for position, index in enumerate(np.argsort(p_values)):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - position)))
         adjusted[index] = largest
     return [float(p) for p in adjusted]
 

@@ -35,5 +35,5 @@ def digest(parts: list[Any]) -> str:
 
 def _pairs(clicks: Any, user_ranks: np.ndarray, item_ranks: np.ndarray) -> bytes:
     pairs = clicks.tocoo()
-    places = user_ranks[pairs.row - 1].astype(np.int64) * len(item_ranks) + item_ranks[pairs.col - 1]
-    return np.sort(places).astype("<i8").tobytes()
+    positions = user_ranks[pairs.row - 1].astype(np.int64) * len(item_ranks) + item_ranks[pairs.col - 1]
+    return np.sort(positions).astype("<i8").tobytes()

@@ -25,7 +25,10 @@ class LikelihoodSettings(Settings):
         "precision of products with the output layer in training; auto: bf16 where it is fast",
     )
     train_memory: int = setting(
-        512, "a positive integer (MiB)", "memory for the scores of a training batch; a larger one is computed in parts", gt=0
+        512,
+        "a positive integer (MiB)",
+        "memory for the scores of a training batch; a larger batch is computed in parts",
+        gt=0,
     )
 
 

@@ -56,7 +56,7 @@ class Gaussian(Likelihood):
         return loss
 
     def click(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The changes by a click: c1/2 (f - 1)^2 replaces c0/2 f^2; and those of the derivatives."""
+        """A click replaces c0/2 f^2 by c1/2 (f - 1)^2: the changes of the terms, and of their derivatives."""
         c1, c0 = self.settings.confidence_c1, self.settings.confidence_c0
         error = scores - 1
         return c1 / 2 * error.square() - c0 / 2 * scores.square(), c1 * error - c0 * scores

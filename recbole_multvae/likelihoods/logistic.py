@@ -16,7 +16,7 @@ from recbole_multvae.likelihoods.output_layer import Part, itemwise
 
 
 class Logistic(Likelihood):
-    """One coin for each item: whether it was clicked."""
+    """A Bernoulli distribution for each item: clicked or not."""
 
     @override
     def add_part(self, part: Part) -> Tensor:

@@ -111,7 +111,7 @@ def sample_items(columns: Tensor, n_items: int, size: int, generator: torch.Gene
         generator: draws them.
 
     Returns:
-        P and S, int64 [C]; the shift of their logits, float32 [C]; the places of ``columns`` among P and S, int64 [N].
+        P and S, int64 [C]; the shift of their logits, float32 [C]; the positions of ``columns`` in P and S, int64 [N].
     """
     clicked, position = columns.unique(return_inverse=True)
     drawn = torch.randint(n_items, (size,), generator=generator, device=columns.device).unique()

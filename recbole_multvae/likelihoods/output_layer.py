@@ -161,18 +161,18 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, accumulate: bool) -
         total.copy_(left @ right)
 
 
-#: Given the scores of clicked items, float32 [N]: by how much a click changes their terms of the loss and the derivatives of
-#: these, [N] each.
+#: Returns, for the scores of clicked items, float32 [N], by how much a click changes their terms of the loss and the
+#: derivatives of these terms, [N] each.
 Click = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def itemwise(part: Part, no_click: Callable[[Tensor], Tensor], click: Click) -> Tensor:
-    """An :data:`AddPart` for a loss that is a sum over items.
+    """Return the loss of a part's users and add their gradients, for a loss that is a sum over items.
 
     Args:
         part: the users.
         no_click: sums the terms of the loss as if nobody had clicked, and replaces the scores by the derivatives.
-        click: the changes by a click.
+        click: computes the changes by the clicks.
     """
     scores = score(part.hidden, part.weight, part.bias, part.clicks)
     terms, derivatives = click(scores.flat[scores.clicked].float())

@@ -100,11 +100,13 @@ class AutoRec(ClickAutoEncoder):
         output: Any = self.decoder[-1]
         rated = self.settings.targets == "ratings"
         error = observed_error(z, output, clicks) if rated else self.negative_log_likelihood(z, clicks)
+        if not self.l2:
+            return error
         return error + self.l2 * (self.encoder.first.weight.square().sum() + output.weight.square().sum())
 
 
 def observed_error(z: Tensor, output: Any, ratings: Clicks) -> Tensor:
-    """The squared error of the observed entries, which alone are predicted: their sum, the mean over rows.
+    """The squared error of the observed entries only: the sum over a row, the mean over rows.
 
     Args:
         z: [B, K].

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.clicks import Clicks
+from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.settings import RecommenderSettings, Settings
 from recbole_multvae.data.csr import click_matrix
 from recbole_multvae.data.loaders import ClickUserDataLoader
@@ -51,6 +52,7 @@ class ClickRecommender(GeneralRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        resolve_auto(config, dataset)  # A script may have split the data under the configuration of another model.
         self.settings = self.read_settings(config)
         self.training_clicks = TrainingClicks(self.training_matrix(dataset))
         self.item_tokens, self.user_tokens = tokens(dataset, self.ITEM_ID), tokens(dataset, self.USER_ID)
@@ -77,7 +79,7 @@ class ClickRecommender(GeneralRecommender):
     @classmethod
     @cache
     def all_settings(cls, likelihood: str | None = None) -> type[Settings]:
-        """The settings of the model and of a likelihood, by default the model's; some models have no choice of it."""
+        """The settings of the model and of a likelihood, by default the model's default; some models have no likelihoods."""
         settings = cls.settings_class
         if "likelihood" not in settings.model_fields:
             return settings
@@ -102,8 +104,8 @@ class ClickRecommender(GeneralRecommender):
 
         Args:
             dataset: the data set of training.
-            field: a column of the interactions, such as the rating, of which the entries are the sums; None: the entries
-                are the numbers of clicks.
+            field: a column of the interactions, such as the rating: the entries are its sums; None: the entries are the
+                numbers of clicks.
         """
         return click_matrix(dataset, field)
 
@@ -124,7 +126,7 @@ class ClickRecommender(GeneralRecommender):
     def histories(self, interaction: Any) -> Clicks:
         """The clicks by which the users of a batch are scored.
 
-        The evaluation loader may hand them over with the batch. Otherwise they are the users' clicks in training.
+        The evaluation loader may pass them with the batch. Otherwise they are the users' clicks in training.
         """
         clicks: Clicks | None = getattr(interaction, "histories", None)
         return self.training_clicks(interaction[self.USER_ID]) if clicks is None else clicks
@@ -213,7 +215,7 @@ class ClickRecommender(GeneralRecommender):
         self.trained_on.check(self.dataset_name, para)
         self.update = para["update"]
         self.generator.set_state(para["generator"].cpu())
-        if self.rank != 0:  # Rank 0 draws on from the saved state; the others must not draw the same numbers.
+        if self.rank != 0:  # Rank 0 continues from the saved state; the others must not draw the same numbers.
             drawn = torch.randint(2**62, (), generator=self.generator, device=self.device)
             self.generator.manual_seed(int(drawn) + self.rank)
         self._saved_order = None if para["order"] is None else para["order"].cpu()

@@ -1,8 +1,8 @@
 """AutoRec (Sedhain et al., WWW 2015), item-based: I-AutoRec.
 
 The objective is that of :mod:`.autorec` with the roles changed: for every item the vector of its users' ratings or clicks is
-encoded and predicted. The score of an item for a user is the user's entry of the predicted vector. A user's place in the
-vectors is learned, so that only users of the training data have scores.
+encoded and predicted. The score of an item for a user is the user's entry of the predicted vector. The weights of that entry
+are learned for each user, so that only users of the training data have scores.
 
 ``U`` users without the padding user; ``train_batch_size`` counts items.
 """

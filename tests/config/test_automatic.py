@@ -9,6 +9,7 @@ from recbole.config import Config
 
 from recbole_multvae.config import automatic
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.models.multvae import MultVAE
 from tests.conftest import QUIET, Experiment
 
 AUTOMATIC = {**QUIET, "data_path": ".", "latent_dimension": 4, "epochs": 1}
@@ -69,6 +70,13 @@ def test_what_was_chosen_is_logged_and_saved(blocks: str, caplog: pytest.LogCapt
     assert experiment.config["train_batch_size"] == experiment.train_data.step == 50
     assert experiment.trainer.optimizer.param_groups[0]["lr"] == 0.002
     assert experiment.model.spec()["mlp_hidden_size"] == []
+
+
+def test_models_of_several_configurations_share_a_data_set(blocks: str) -> None:
+    data = Experiment("MultDAE", defaults=AUTOMATIC).train_data.dataset
+    config = Config("MultVAE", blocks, config_dict=AUTOMATIC)
+    model = MultVAE(config, data)
+    assert (config["train_batch_size"], model.settings.mlp_hidden_size) == (50, [])
 
 
 def test_the_paper_s_values(blocks: str) -> None:

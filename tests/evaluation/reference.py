@@ -23,7 +23,7 @@ class Test(NamedTuple):
         lists: the columns of the items recommended to each user, best first, k at most.
         positives: whether an item is relevant, bool [U, I].
         counts: the records of each item in training, int [I].
-        k: the place at which a list is cut.
+        k: the length at which a list is cut.
         tail_ratio: RecBole's key.
     """
 
@@ -154,8 +154,8 @@ def gini_index(test: Test) -> float:
 
 
 def tail_percentage(test: Test) -> float:
-    """The tail is of items that appear in training: the share with the fewest records, rounded down and one at least, of
-    equally many the lower ids; or, above 1, those with at most so many records."""
+    """The tail is a part of the items of training: the share with the fewest records, rounded down, at least one item, and
+    of equal ones the lower ids first; or, above 1, the items with at most that many records."""
     in_training = np.flatnonzero(test.counts)
     if test.tail_ratio > 1:
         tail = in_training[test.counts[in_training] <= test.tail_ratio]
@@ -166,7 +166,7 @@ def tail_percentage(test: Test) -> float:
 
 
 def _descending_ranks(scores: np.ndarray) -> np.ndarray:
-    """1 for the best; of equal scores each has the mean of their places, so that a pair of them counts one half."""
+    """1 for the best; equal scores have the mean of their ranks, so that a pair of them counts one half."""
     return np.array([(scores > score).sum() + ((scores == score).sum() + 1) / 2 for score in scores])
 
 

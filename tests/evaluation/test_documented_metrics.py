@@ -45,8 +45,9 @@ class Arrays(NamedTuple):
 
 
 def odd_data(seed: int, decimals: int = 6, spare: int = 0) -> Data:
-    """User 0 is to find more than ten items, user 1 has two items left, user 2 is to find all that are left but ``spare`` of
-    them, and user 3 is not of the test; the last three items are not in training; some records are there twice."""
+    """User 0 has more than ten relevant items. User 1 has two items left to rank. For user 2 all items that are left are
+    relevant, except ``spare`` of them. User 3 is not in the test. The last three items are not in training. Some records
+    occur twice."""
     random = np.random.default_rng(seed)
     items = [chr(ord("a") + item) for item in range(20)]
     drawn = [{(user, item) for user in range(4, 12) for item in items if random.random() < p} for p in (0.3, 0.1, 0.2)]
@@ -63,7 +64,7 @@ def odd_data(seed: int, decimals: int = 6, spare: int = 0) -> Data:
 
 
 def one_user(seed: int) -> Data:
-    """One user of the test, who finds all, beside one of training."""
+    """A user of the test, whose relevant items all rank first, and a user of training."""
     parts = [("u0", "a"), ("u1", "a"), ("u1", "b"), ("u1", "e")], [("u1", "d")], [("u0", "c"), ("u0", "d")]
     return Data(parts, np.array([[9.0, 1, 8, 7, -1], [1, 2, 3, 4, 5]]))
 
@@ -84,7 +85,7 @@ def write(data: Data) -> None:
 
 
 def arrays(data: Data, experiment: Experiment) -> Arrays:
-    """What the transcription reads, from what was written into the files."""
+    """The inputs of the transcription, from the records that were written into the files."""
     tokens = experiment.train_data.dataset.field2id_token
     users, items = (list(tokens[field][1:]) for field in ("user_id", "item_id"))
     records = np.zeros((3, len(users), len(items)), dtype=int)
@@ -113,7 +114,7 @@ def prepared(model: str, data: Data, metrics: list[str], topk: list[int], **keys
 
 
 class Kept:
-    """RecBole's evaluator, which keeps what was collected."""
+    """RecBole's evaluator, which keeps its input."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator, self.collected = evaluator, None
@@ -124,7 +125,7 @@ class Kept:
 
 
 class RecBoleSCollector(RankingCollector):
-    """RecBole's collector, which alone ends in an error where the number of items is collected."""
+    """RecBole's collector. Its ``get_data_struct`` is ours: RecBole's fails where the number of items is collected."""
 
     eval_batch_collect = Collector.eval_batch_collect
 
@@ -150,7 +151,7 @@ def documented(made: Arrays, metrics: list[str], topk: list[int], **more: Any) -
 
 
 def lists_of_users(experiment: Experiment, items: torch.Tensor) -> list[np.ndarray]:
-    """The lists that were collected; users who are not of the test have none."""
+    """The lists that were collected; users who are not in the test have none."""
     lists = [np.array([], dtype=int)] * (experiment.train_data.dataset.user_num - 1)
     for user, row in zip(experiment.test_data.uid_list, items.numpy(), strict=True):
         lists[user - 1] = row[row > 0] - 1

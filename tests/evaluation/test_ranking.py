@@ -10,7 +10,7 @@ from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 from recbole.utils.case_study import full_sort_topk
 
-from recbole_multvae.evaluation.ranking import CHUNK, CHUNKS_PER_PLACE, top_k
+from recbole_multvae.evaluation.ranking import CHUNK, CHUNKS_PER_POSITION, top_k
 from recbole_multvae.models import ClickAutoEncoder
 from recbole_multvae.training.trainer import FamilyTrainer
 from tests.conftest import QUICK, Experiment, recbole_s
@@ -110,7 +110,7 @@ def test_scores_are_those_of_full_sort_predict(blocks: str) -> None:
 @pytest.mark.parametrize("k", [1, 3, 10])
 @pytest.mark.parametrize("extra", [0, 1, CHUNK - 1])
 def test_top_k_is_torch_s(k: int, extra: int) -> None:
-    n_items = CHUNK * CHUNKS_PER_PLACE * k + extra
+    n_items = CHUNK * CHUNKS_PER_POSITION * k + extra
     generator = torch.Generator().manual_seed(k)
     distinct = torch.stack([torch.randperm(n_items, generator=generator).float() for _ in range(20)])
     few_values = torch.randint(0, 50, (20, n_items), generator=generator).float()

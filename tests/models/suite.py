@@ -151,7 +151,7 @@ class RecommenderSuite:
 
 
 class AutoEncoderSuite(RecommenderSuite):
-    """What networks inherit besides."""
+    """More tests, for networks."""
 
     def test_parameters_are_the_paper_s(self, network: ClickAutoEncoder) -> None:
         for name, parameter in network.named_parameters():
@@ -198,7 +198,7 @@ class AutoEncoderSuite(RecommenderSuite):
 
 
 class LikelihoodSuite(AutoEncoderSuite):
-    """What networks with a choice of likelihoods inherit besides."""
+    """More tests, for networks with a choice of likelihoods."""
 
     @pytest.mark.parametrize(
         ("key", "value", "message"),

@@ -20,7 +20,7 @@ RATED = {"targets": "ratings", "load_col": {"inter": ["user_id", "item_id", "rat
 
 @pytest.fixture
 def rated(blocks: str) -> str:
-    """The blocks with ratings: what an even item gets is 5, an odd one 2."""
+    """The blocks with ratings: 5 for an even item, 2 for an odd one."""
     rows = [f"{user}\t{item}\t{5 - 3 * (int(item[1:]) % 2)}\n" for user, item in block_pairs()]
     Path("blocks/blocks.inter").write_text("user_id:token\titem_id:token\trating:float\n" + "".join(rows))
     return blocks

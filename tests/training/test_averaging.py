@@ -1,4 +1,4 @@
-"""The average of the weights: what it is, and that validation, checkpoint and test take it while training does not."""
+"""The average of the weights: how it moves; validation, checkpoint and test use it, and training does not."""
 
 from __future__ import annotations
 

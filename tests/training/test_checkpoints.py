@@ -1,4 +1,4 @@
-"""A checkpoint is whole at every moment, whoever's model it is, and resumes with the learner that wrote it only."""
+"""A checkpoint of any model is complete at every moment, and is resumed only with the learner that wrote it."""
 
 from __future__ import annotations
 

@@ -30,14 +30,14 @@ UPDATES = 5
 
 
 def curves(monkeypatch: pytest.MonkeyPatch) -> list[list[list[Evaluation]]]:
-    """What each figure is drawn from."""
+    """The runs that each figure shows."""
     drawn: list[Any] = []
     monkeypatch.setattr("recbole_multvae.training.beta_figure.draw", lambda file, metric, runs: drawn.append(runs))
     return drawn
 
 
 class TestTwoRuns:
-    """One choice of beta, and what it leaves."""
+    """One choice of beta, its checkpoint and its figure."""
 
     @pytest.fixture
     def chosen(self, blocks: str) -> Experiment:

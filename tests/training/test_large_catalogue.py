@@ -1,4 +1,4 @@
-"""Sampled softmax and sparse gradients: what a catalogue needs that is too large for dense ones."""
+"""Sampled softmax and sparse gradients, for catalogues that are too large for dense ones."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ def test_learns_the_blocks(model: str, keys: dict[str, Any], blocks: str) -> Non
     experiment = Experiment(model, epochs=40, learning_rate=0.01, **keys)
     experiment.fit()
     assert experiment.trainer.evaluate(experiment.test_data, show_progress=False)["recall@10"] > 0.9
+
+
+def test_autorec_without_its_l2_penalty_has_sparse_gradients(blocks: str) -> None:
+    Experiment("AutoRec", learner="sparse_adam", reg_weight=0.0).fit()
 
 
 def test_only_the_items_of_a_batch_move(blocks: str) -> None:
