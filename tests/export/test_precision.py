@@ -60,7 +60,7 @@ def test_every_precision_in_every_form_is_verified_and_measured(checkpoint: Path
     exported = export(checkpoint, "model.onnx", io=io, precision=precision, min_overlap=0)
     names = [name for name, _ in exported.checks]
     assert names == ["well formed", "equals torch", "CUDA kernels", "keeps fp32's ranking"]
-    assert "over 1000 made histories; NDCG needs --histories" in exported.checks[-1][1]
+    assert "over 1000 random histories; NDCG needs --histories" in exported.checks[-1][1]
     metadata = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
     assert metadata["precision"] == precision
 
@@ -185,7 +185,7 @@ def test_ndcg_and_overlap_by_hand() -> None:
 
 def test_fp32_costs_nothing() -> None:
     file = written(random_model(40, 8, 4), "dense", "fp32")
-    assert cost.measure(file, cost.made_histories(41)).overlap == 1
+    assert cost.measure(file, cost.some_histories(41)).overlap == 1
 
 
 def test_too_costly_a_file_is_refused_and_what_stood_there_stays(

@@ -53,7 +53,7 @@ def check_elements(elements: Iterable[Any]) -> None:
         for kind in set(map(type, element if type(element) is list else (element,))):
             if kind not in _PLAIN and not issubclass(kind, np.generic):
                 raise UnsafeCheckpointError(
-                    "it has an array of what is neither text nor number, which RecBole does not write"
+                    "it has an array of values that are neither text nor numbers, which RecBole does not write"
                 )
 
 
