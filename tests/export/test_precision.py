@@ -188,7 +188,7 @@ def test_fp32_costs_nothing() -> None:
     assert cost.measure(file, cost.some_histories(41)).overlap == 1
 
 
-def test_too_costly_a_file_is_refused_and_what_stood_there_stays(
+def test_too_costly_a_file_is_refused_and_the_old_file_stays(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("model.onnx").write_text("what stood here before")
@@ -203,7 +203,7 @@ def test_too_costly_a_file_is_refused_and_what_stood_there_stays(
 
 
 def test_four_bits_of_noise_are_refused_by_measurement(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
-    # A scale of the table that is lost: the file is proved against the weights that it stores, the cost finds it out.
+    # The proof compares a file with the weights that it stores. That they are all 0 shows only in the cost of fewer bits.
     original = quantise.table
 
     def coarse(weight: np.ndarray, precision: str) -> quantise.Stored:
