@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import weakref
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -95,6 +97,14 @@ def test_why_a_plugin_cannot_be_imported_is_kept(trained: dict[str, Path], monke
     with pytest.raises(TokensError, match=r"^--dataset-path needs RecBole") as caught:
         export(trained["MultiVAE"], "model.onnx", dataset_path=".")
     assert str(caught.value.__cause__) == "No module named 'multvae_export.not_there'"
+
+
+def test_a_model_is_in_memory_only_as_long_as_it_is_used(trained: dict[str, Path]) -> None:
+    data = dataset.DataSet(str(trained["MultiVAE"]), str(trained["MultiVAE"].parent))
+    model = weakref.ref(data.proved_model())
+    gc.collect()
+    assert data.proof and model() is None
+    assert data.proved_model().training is False
 
 
 def tokens(*items: str) -> list[str]:

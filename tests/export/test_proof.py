@@ -246,9 +246,7 @@ def test_what_differs_is_named(named: dict[str, Path], unnamed: dict[str, Path])
     assert "as it has 31 items, and the checkpoint 30 items: " in refusal(unnamed["ItemKNN"])
 
 
-def test_a_data_set_that_cannot_be_compared_needs_trust_dataset(
-    unnamed: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_comparison_trust_dataset_is_needed(unnamed: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     write_inter(Path(), "day", PAIRS)
     for model in ("NoValidation", "Sampled"):
         message = refusal(unnamed[model])
@@ -317,9 +315,7 @@ def test_an_older_checkpoint_has_the_names_of_its_items(named: dict[str, Path]) 
         ({"training_sha256": [], "training_clicks": "many"}, "other clicks in its training part: name"),
     ],
 )
-def test_names_of_an_untrusted_checkpoint_are_compared_with_care(
-    entries: dict[str, Any], message: str, named: dict[str, Path]
-) -> None:
+def test_wrong_names_of_an_untrusted_checkpoint(entries: dict[str, Any], message: str, named: dict[str, Path]) -> None:
     write_inter(Path(), "day", PAIRS)
     path = changed(named["BPR"], Path("x.pth"), lambda contents: contents["recbole_multvae"].update(entries))
     with pytest.raises(TokensError, match=message):

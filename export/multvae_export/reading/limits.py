@@ -15,7 +15,7 @@ from multvae_export.errors import UnsafeCheckpointError
 _CONTAINERS = {list, tuple, set, dict, OrderedDict, defaultdict}
 _TEXTS = {str, bytes}
 _PLAIN = {*_TEXTS, int, float, bool, type(None)}
-_SHORT = 8  # parts of a tuple
+_SHORT = 8  # Parts of a tuple.
 
 
 def check_keys(keys: Collection[Any]) -> None:
