@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import pickle
-import weakref
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 from multvae_export.checkpoint import dataset
@@ -101,7 +101,7 @@ def test_why_a_plugin_cannot_be_imported_is_kept(trained: dict[str, Path], monke
 
 def test_a_model_is_in_memory_only_as_long_as_it_is_used(trained: dict[str, Path]) -> None:
     data = dataset.DataSet(str(trained["MultiVAE"]), str(trained["MultiVAE"].parent))
-    model = weakref.ref(data.proved_model())
+    model = ref(data.proved_model())
     gc.collect()
     assert data.proof and model() is None
     assert data.proved_model().training is False
