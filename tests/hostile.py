@@ -167,7 +167,7 @@ PROGRAMS: dict[str, Any] = {
     "a call of a value": text("cpu") + row() + pickle.REDUCE + b".",
 }
 
-#: What is there before the file is read, and must not be changed by it: threat 3.
+#: Files that would change objects which exist before the file is read: threat 3.
 CHANGES: dict[str, bytes] = {
     "attributes of a class": name(CONFIG) + mapping(get=number(1)) + pickle.BUILD,
     "attributes of an enum": call(MODEL_TYPE, number(1)) + mapping(name=number(1)) + pickle.BUILD,
@@ -186,7 +186,7 @@ CHANGES: dict[str, bytes] = {
     "a logger of many parts": call("logging.getLogger", text("a." * 1000)),
 }
 
-#: Little that becomes much: memory (threat 6), time (7), depth of the stack (8), text (9).
+#: Small files that would cost much: memory (threat 6), time (7), depth of the stack (8), text (9).
 BOMBS: dict[str, bytes] = {
     "laughs": laughs(),
     "laughs of an object": made(CONFIG, mapping(keys=laughs())),
@@ -249,7 +249,7 @@ BOMBS: dict[str, bytes] = {
     "a value that is not there": again(2**32 - 1),
 }
 
-#: Tensors and arrays that are not what their bytes are: threat 5, and a part outside of the archive (4).
+#: Tensors and arrays that do not fit their bytes: threat 5, and a part outside of the archive (4).
 LIES: dict[str, bytes] = {
     "a tensor longer than its storage": tensor(shape(5), shape(1)),
     "a tensor that starts late": tensor(shape(4), shape(1), offset=1),

@@ -37,7 +37,7 @@ def test_hostile_file_is_refused_and_nothing_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", hostile.NESTS)
-def test_what_goes_deep_is_read_and_freed(name: str) -> None:
+def test_deeply_nested_values_are_read_and_freed(name: str) -> None:
     hostile.write(hostile.NESTS[name], Path("deep.pth"))
     with hostile.small_and_quick():
         checkpoint.load("deep.pth")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from multvae_export.checkpoint import contents as checkpoints
@@ -18,7 +19,7 @@ from multvae_export.publish.working_folder import publish, working_folder
 from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model, model_of
 from multvae_export.verification.checks import ExportedFile, verify
-from multvae_export.verification.precision_cost import Histories, made_histories, measure, read_histories, some_users
+from multvae_export.verification.precision_cost import Histories, measure, read_histories, some_histories, some_users
 
 #: On ML-1M fp16 keeps 99.9 % of fp32's top 10, int8 98.8 % and int4 93.8 %, each with over 99.8 % of its NDCG@100.
 MIN_OVERLAP = 0.9
@@ -82,8 +83,8 @@ def export(
             counts. In fewer bits than fp32, torch has the weights of the file, and rounding on the way may add 1 % of the
             range of a history's scores.
         precision: ``fp32``, ``fp16`` (for CUDA), ``int8`` (for CPUs) or ``int4``; its cost is measured and reported.
-        histories: an ``.inter`` file of users to measure the ranking on; without one, made histories tell the overlap only.
-        min_overlap: the least share of fp32's 10 best items that the file must keep; by default 0.9.
+        histories: an ``.inter`` file of users to measure the ranking on; without one, random ones show only the overlap.
+        min_overlap: the smallest share of fp32's 10 best items that the file must keep; by default 0.9.
         check: whether to verify and measure.
         dataset_path: the folder that holds the data set's folder, for RecBole's own models, whose checkpoints may lack the
             item tokens. RecBole reads it. One that the checkpoint was not trained on is refused.
@@ -104,12 +105,12 @@ def export(
     model, proof = model_of(loaded), data.proof if data else None
     target = Target(io or model.architecture.forms[0], precision, options)
     users = _users(histories, model, target, Layout.of(loaded.config))
-    metadata = {**(metadata or {}), **(TRUSTED if proof and proof.trusted else {})}
     k_default = triton.K if repository and target.ranks and k_default is None else k_default
     progress("Writing the graph")
     with _working_folder(path, model, repository) as (folder, destination):
-        write(to_onnx(model, target, opset, k_default, metadata), written := folder / destination.name)
-        checks = _verify(ExportedFile(written, model, target, opset, atol), users, min_overlap, progress) if check else []
+        write(to_onnx(model, target, opset, k_default, _entries(metadata, proof)), file := folder / destination.name)
+        open_file = partial(ExportedFile, file, model, target, opset, atol)
+        checks = _verify(open_file, users, min_overlap, progress) if check else []
         files = triton.publish(folder, destination.parent, precision) if repository else publish(folder, destination)
     return Exported(files[-1], files, model, target.io, tuple(checks), proof)
 
@@ -123,6 +124,11 @@ def _users(path: str | Path | None, model: Model, target: Target, layout: Layout
     return read_histories(path, model.tokens, layout)
 
 
+def _entries(further: Mapping[str, str] | None, proof: Proof | None) -> dict[str, str]:
+    """Further entries of the metadata, and :data:`TRUSTED` where only the user vouches for the data set."""
+    return {**(further or {}), **(TRUSTED if proof and proof.trusted else {})}
+
+
 @contextmanager
 def _working_folder(path: Path, model: Model, repository: bool) -> Iterator[tuple[Path, Path]]:
     """A folder to write in, and the file that its contents will become."""
@@ -132,11 +138,15 @@ def _working_folder(path: Path, model: Model, repository: bool) -> Iterator[tupl
 
 
 def _verify(
-    file: ExportedFile, users: Histories | None, min_overlap: float | None, progress: Callable[[str], None]
+    open_file: Callable[[], ExportedFile],
+    users: Histories | None,
+    min_overlap: float | None,
+    progress: Callable[[str], None],
 ) -> list[tuple[str, str]]:
     """The name and the figures of every check that passed, and of the cost of fewer bits."""
     checks: list[tuple[str, str]] = []
     progress("Verifying against torch and onnxruntime")
+    file = open_file()  # It rounds the weights and loads the file: a large one takes seconds.
     verify(file, lambda name, figures: checks.append((name, figures)))
     if file.target.precision != "fp32":
         progress(f"Measuring what {file.target.precision} costs")
@@ -177,7 +187,7 @@ def _checked_paths(checkpoint: Path, path: Path, repository: bool) -> tuple[Path
 
 def _cost(file: ExportedFile, histories: Histories | None, min_overlap: float | None) -> str:
     users = len(file.model.architecture.user_tokens)
-    cost = measure(file, histories or (some_users(users) if users else made_histories(file.model.n_items)))
+    cost = measure(file, histories or (some_users(users) if users else some_histories(file.model.n_items)))
     least = MIN_OVERLAP if min_overlap is None else min_overlap
     if cost.overlap < least:
         raise PrecisionError(

@@ -135,12 +135,12 @@ def _option_case(
         masked = masked.masked_fill(~_is_listed(_ids(options["among"])), -torch.inf)
     items = best(masked, k)[0]
     reasons = torch.zeros(*items.shape, rows.shape[1])
-    for place in range(rows.shape[1]):
-        item = rows[:, place : place + 1]
+    for position in range(rows.shape[1]):
+        item = rows[:, position : position + 1]
         gap = (scores(rows) - scores(rows.masked_fill(rows == item, 0))).gather(1, items)
-        # Of a repeated item the last place has the reason.
-        counts = (item > 0) & ~(rows[:, place + 1 :] == item).any(dim=1, keepdim=True)
-        reasons[:, :, place] = gap.masked_fill(~counts | (items == 0), 0)
+        # Of a repeated item the last position has the reason.
+        counts = (item > 0) & ~(rows[:, position + 1 :] == item).any(dim=1, keepdim=True)
+        reasons[:, :, position] = gap.masked_fill(~counts | (items == 0), 0)
     answer = _ranking(masked, k) | {
         "reasons": [[[round(part, 6) for part in row] for row in rows] for rows in reasons.tolist()]
     }

@@ -75,8 +75,11 @@ class Rebuilt:
         return self._proved.training()
 
     def proved_model(self) -> Any:
-        """RecBole's model with the weights of the checkpoint, in evaluation mode."""
-        return self._proved.model
+        """RecBole's model with the weights of the checkpoint, in evaluation mode. It is not kept here: it may be large."""
+        split = self._proved
+        model = split.model
+        del split.model
+        return model
 
 
 def rebuild(checkpoint_path: str, dataset_path: str, trusted: bool, progress: Callable[[str], None]) -> Rebuilt:

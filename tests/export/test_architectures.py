@@ -261,7 +261,7 @@ def test_a_layer_that_recbole_s_own_model_lacks_is_named(trained: dict[str, Path
 
 
 def test_flipped_bytes_of_a_description_never_crash(checkpoint: Path) -> None:
-    # With the check sums made right again: what remains is a description of somebody's choosing.
+    # The check sums are right: the attacker chooses the description.
     rng = random.Random(0)
     path = with_spec(checkpoint)
     pickled = next(value for name, value in parts_of(path).items() if name.endswith("/data.pkl"))

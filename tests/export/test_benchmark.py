@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -44,6 +46,11 @@ def test_table_of_every_form(checkpoint: Path, io: str, capsys: pytest.CaptureFi
         p50, p95, p99, users = map(float, row[4:8])
         assert 0 <= p50 <= p95 <= p99
         assert users > 0
+
+
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "multvae_export.benchmark", "none.onnx"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: there is no file none.onnx.\n")
 
 
 def test_files_and_torch_side_by_side(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

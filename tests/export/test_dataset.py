@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 from multvae_export.checkpoint import dataset
@@ -86,6 +89,22 @@ def test_a_bare_clone_has_a_plugin_though_nothing_is_installed(
     monkeypatch.setattr(dataset, "__file__", str(Path("multvae_export/checkpoint/dataset.py").absolute()))
     with pytest.raises(TokensError, match=r"^--dataset-path needs RecBole: pip install recbole-multvae$"):
         export(trained["MultiVAE"], "model.onnx", dataset_path=folder)
+
+
+def test_why_a_plugin_cannot_be_imported_is_kept(trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = EntryPoint("broken", "multvae_export.not_there:rebuild", dataset.GROUP)
+    monkeypatch.setattr(dataset, "_entry_points", lambda: [plugin])
+    with pytest.raises(TokensError, match=r"^--dataset-path needs RecBole") as caught:
+        export(trained["MultiVAE"], "model.onnx", dataset_path=".")
+    assert str(caught.value.__cause__) == "No module named 'multvae_export.not_there'"
+
+
+def test_a_model_is_in_memory_only_as_long_as_it_is_used(trained: dict[str, Path]) -> None:
+    data = dataset.DataSet(str(trained["MultiVAE"]), str(trained["MultiVAE"].parent))
+    model = ref(data.proved_model())
+    gc.collect()
+    assert data.proof and model() is None
+    assert data.proved_model().training is False
 
 
 def tokens(*items: str) -> list[str]:

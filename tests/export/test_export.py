@@ -108,6 +108,14 @@ def test_wrong_file_is_not_written(checkpoint: Path, monkeypatch: pytest.MonkeyP
     assert not list(Path().glob(".multvae*"))
 
 
+def test_a_step_is_announced_before_it_begins(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_nodes(monkeypatch, "Tanh(hidden0)", "Unknown(hidden0)")
+    steps: list[str] = []
+    with pytest.raises(VerificationError, match="onnxruntime cannot open the file"):
+        export(checkpoint, "model.onnx", progress=steps.append)
+    assert steps == [f"Reading {checkpoint}", "Writing the graph", "Verifying against torch and onnxruntime"]
+
+
 def test_operator_without_cuda_kernel_is_noticed(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_nodes(monkeypatch, "Tanh(hidden0)", "Softsign(hidden0)")
     checks = [check for check in verification.CHECKS if check[1] is verification.check_cuda]

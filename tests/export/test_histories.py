@@ -116,7 +116,7 @@ def test_separator_is_taken_literally(separator: str) -> None:
     assert rows_of(read_inter("x.inter", words, Layout(separator=separator))) == [[1, 2, 3, 4, 5]]
 
 
-#: What a parser of CSV or of lines could trip over, few enough to meet often.
+#: Characters that a parser of CSV or of lines may get wrong; few, so that they often meet.
 ODD = st.text('"a,|\t \u2028\x85\x0b\x0c\x1c\N{ZERO WIDTH NO-BREAK SPACE}\u00e9', max_size=6)
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -41,7 +41,7 @@ def test_nothing_runs_and_nothing_is_written(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", hostile.NESTS)
-def test_what_goes_deep_is_read_and_freed(name: str) -> None:
+def test_deeply_nested_values_are_read_and_freed(name: str) -> None:
     hostile.write(hostile.NESTS[name], Path("deep.pth"))
     with hostile.small_and_quick(), pytest.raises(NotACheckpointError, match="the file has no config"):
         export("deep.pth", "model.onnx")

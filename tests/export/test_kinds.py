@@ -130,7 +130,7 @@ def test_a_history_of_length_zero_is_an_empty_one_for_every_user(kind: str) -> N
     file = written(kind, "ids")
     k = np.array([N])
     for _ in range(3):
-        # What ran before leaves its numbers in the memory that is used again.
+        # The run before leaves its numbers in memory that is used again.
         file.session.run(None, {"history": np.random.default_rng(0).integers(1, N + 1, (16, 7)), "k": k})
         zero_length = file.session.run(None, {"history": np.zeros((16, 0), np.int64), "k": k})
         padding = file.session.run(None, {"history": np.zeros((16, 1), np.int64), "k": k})

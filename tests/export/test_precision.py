@@ -60,7 +60,7 @@ def test_every_precision_in_every_form_is_verified_and_measured(checkpoint: Path
     exported = export(checkpoint, "model.onnx", io=io, precision=precision, min_overlap=0)
     names = [name for name, _ in exported.checks]
     assert names == ["well formed", "equals torch", "CUDA kernels", "keeps fp32's ranking"]
-    assert "over 1000 made histories; NDCG needs --histories" in exported.checks[-1][1]
+    assert "over 1000 random histories; NDCG needs --histories" in exported.checks[-1][1]
     metadata = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
     assert metadata["precision"] == precision
 
@@ -185,10 +185,10 @@ def test_ndcg_and_overlap_by_hand() -> None:
 
 def test_fp32_costs_nothing() -> None:
     file = written(random_model(40, 8, 4), "dense", "fp32")
-    assert cost.measure(file, cost.made_histories(41)).overlap == 1
+    assert cost.measure(file, cost.some_histories(41)).overlap == 1
 
 
-def test_too_costly_a_file_is_refused_and_what_stood_there_stays(
+def test_too_costly_a_file_is_refused_and_the_old_file_stays(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("model.onnx").write_text("what stood here before")
@@ -203,7 +203,7 @@ def test_too_costly_a_file_is_refused_and_what_stood_there_stays(
 
 
 def test_four_bits_of_noise_are_refused_by_measurement(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
-    # A scale of the table that is lost: the file is proved against the weights that it stores, the cost finds it out.
+    # The proof compares a file with the weights that it stores. That they are all 0 shows only in the cost of fewer bits.
     original = quantise.table
 
     def coarse(weight: np.ndarray, precision: str) -> quantise.Stored:

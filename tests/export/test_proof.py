@@ -29,7 +29,7 @@ PAIRS: Pairs = sorted({pair for pair in uneven_pairs(40, 30) if "own" not in pai
 ITEMS, USERS = (sorted({pair[place] for pair in PAIRS}) for place in (1, 0))
 BY_USER: dict[str, Any] = {"train_neg_sample_args": None}
 SMALL_BATCHES = {"train_batch_size": 50}
-#: Models that keep something of their training of which this package knows, and models that keep weights alone.
+#: Models that keep something of their training that this package compares, and models that keep only weights.
 KEEPING: dict[str, dict[str, Any]] = {"EASE": {}, "SLIMElastic": {"alpha": 1.0}, "ItemKNN": {}, "LightGCN": {}, "NGCF": {}}
 FORGETFUL: dict[str, dict[str, Any]] = {
     "ADMMSLIM": {"k": 3},
@@ -40,7 +40,7 @@ FORGETFUL: dict[str, dict[str, Any]] = {
 NAMED: dict[str, dict[str, Any]] = {"BPR": {}, "LightGCN": {}, "EASE": {}, "ADMMSLIM": {"k": 3}, "MultiVAE": BY_USER}
 
 
-#: RecBole as its users have it, without this package.
+#: RecBole without this package.
 SCRIPT = """
 import sys
 import recbole.data, recbole.trainer
@@ -62,7 +62,7 @@ assert "recbole_multvae" not in sys.modules
 
 
 def swapped(pairs: Pairs, place: int, one: str, other: str) -> Pairs:
-    """The same rows with two tokens in each other's place: it moves nobody, it renames."""
+    """The same rows with two tokens in each other's place: only names change, and no ids."""
     names = {one: other, other: one}
     rows = [list(pair) for pair in pairs]
     return [(row[0], row[1]) for row in rows if not row.__setitem__(place, names.get(row[place], row[place]))]
@@ -72,7 +72,7 @@ def shuffled(pairs: Pairs) -> Pairs:
     return random.Random(7).sample(pairs, len(pairs))
 
 
-#: What may have happened to the file.
+#: Changes of the data file: those that move users or items to other ids, and those that only rename them.
 MOVED: dict[str, Callable[[Pairs], Pairs]] = {
     "the first row is lost": lambda pairs: pairs[1:],
     "the last row is lost": lambda pairs: pairs[:-1],
@@ -207,7 +207,7 @@ def test_recbole_alone_wrote_it() -> None:
     assert len(files) == 5
     for file in files:
         exported = export(file, "model.onnx", dataset_path=".")
-        # Sessions of seconds over years: RecBole's float32 holds another click of a user out than the latest.
+        # Seconds apart after years: in RecBole's float32 they are equal, and another click than the latest is held out.
         by_time = file.parent.name.startswith("times")
         assert exported.data and exported.data.reason.endswith("split by times in float32, as RecBole does") == by_time
     Path("model.onnx").unlink()
@@ -246,7 +246,7 @@ def test_what_differs_is_named(named: dict[str, Path], unnamed: dict[str, Path])
     assert "as it has 31 items, and the checkpoint 30 items: " in refusal(unnamed["ItemKNN"])
 
 
-def test_nothing_to_compare_needs_the_user_s_word(unnamed: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_comparison_trust_dataset_is_needed(unnamed: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     write_inter(Path(), "day", PAIRS)
     for model in ("NoValidation", "Sampled"):
         message = refusal(unnamed[model])
@@ -259,7 +259,7 @@ def test_nothing_to_compare_needs_the_user_s_word(unnamed: dict[str, Path], caps
         entries = {entry.key: entry.value for entry in onnx.load("model.onnx").metadata_props}
         assert entries["dataset_trusted"] == "true"
         Path("model.onnx").unlink()
-    # What is proved needs no word.
+    # A proved data set needs no trust.
     assert main([str(unnamed["EASE"]), "model.onnx", "--dataset-path=.", "--trust-dataset", "--no-verify"]) == 0
     out = capsys.readouterr().out
     assert "  \N{CHECK MARK} data set: gives the interaction_matrix that the checkpoint holds" in out
@@ -269,7 +269,7 @@ def test_nothing_to_compare_needs_the_user_s_word(unnamed: dict[str, Path], caps
         export(unnamed["BPR"], "model.onnx", trust_dataset=True)
 
 
-def test_a_word_does_not_help_against_a_proof(unnamed: dict[str, Path], named: dict[str, Path]) -> None:
+def test_trust_dataset_does_not_help_against_a_difference(unnamed: dict[str, Path], named: dict[str, Path]) -> None:
     write_inter(Path(), "day", shuffled(PAIRS))
     for checkpoint in (unnamed["EASE"], unnamed["LightGCN"], named["BPR"]):
         with pytest.raises(TokensError, match="is not the one that the checkpoint was trained on"):
@@ -295,7 +295,7 @@ def test_an_older_checkpoint_has_the_names_of_its_items(named: dict[str, Path]) 
     old = {model: changed(named[model], Path(f"{model}.pth"), _of_an_older_version) for model in ("MultiVAE", "BPR")}
     exported = export(old["MultiVAE"], "model.onnx", dataset_path=".")
     assert exported.data and exported.data.reason == "has the items that the checkpoint names"
-    exported = export(old["BPR"], "model.onnx", dataset_path=".")  # It needs more: users, and what they have in training.
+    exported = export(old["BPR"], "model.onnx", dataset_path=".")  # It also needs the users and their training history.
     assert exported.data and exported.data.reason.startswith("gives NDCG@5")
     Path("model.onnx").unlink()
     for change in (sorted, RENAMED["an item is renamed"]):
@@ -315,7 +315,7 @@ def test_an_older_checkpoint_has_the_names_of_its_items(named: dict[str, Path]) 
         ({"training_sha256": [], "training_clicks": "many"}, "other clicks in its training part: name"),
     ],
 )
-def test_names_that_nobody_vouches_for(entries: dict[str, Any], message: str, named: dict[str, Path]) -> None:
+def test_wrong_names_of_an_untrusted_checkpoint(entries: dict[str, Any], message: str, named: dict[str, Path]) -> None:
     write_inter(Path(), "day", PAIRS)
     path = changed(named["BPR"], Path("x.pth"), lambda contents: contents["recbole_multvae"].update(entries))
     with pytest.raises(TokensError, match=message):
@@ -339,7 +339,7 @@ def test_renamed_tokens_are_those_of_the_data_set(model: str, unnamed: dict[str,
     before, after = (answers(path, model == "BPR") for path in ("before.onnx", "after.onnx"))
     names = {"i3": "i4", "i4": "i3"}
     renamed = [[names.get(item, item) for item in row] for row in before]
-    if model == "EASE":  # The items asked for were renamed too.
+    if model == "EASE":  # The items of the requests were renamed too.
         one, other = ITEMS.index("i3"), ITEMS.index("i4")
         renamed[one], renamed[other] = renamed[other], renamed[one]
     assert after == renamed

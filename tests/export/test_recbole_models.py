@@ -92,7 +92,7 @@ def test_fewer_bits_are_measured(model: str, precision: str, small: dict[str, Pa
     exported = export(
         small[model], "model.onnx", precision=precision, min_overlap=0, atol=0.01, dataset_path=str(small[model].parent)
     )
-    assert "of fp32's top 10, over 1000 made histories" in exported.checks[-1][1]
+    assert "of fp32's top 10, over 1000 random histories" in exported.checks[-1][1]
 
 
 def _extra(name: str, value: Any) -> Callable[[dict[str, Any]], None]:

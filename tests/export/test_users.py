@@ -88,7 +88,7 @@ def asked(*users: str, k: int = ITEMS) -> tuple[list[list[str]], np.ndarray]:
     return items.tolist(), scores
 
 
-def test_unknown_users_get_the_empty_result_and_nobody_what_he_has() -> None:
+def test_unknown_users_get_no_items_and_known_users_none_that_they_have() -> None:
     written()
     items, scores = asked("nobody", "", "[PAD]", "ann", "bob", "\u65e5\u672c", "eve")
     for row in (0, 1, 2, 6):
@@ -97,7 +97,7 @@ def test_unknown_users_get_the_empty_result_and_nobody_what_he_has() -> None:
     assert set(items[3]) == {"", *(f"i{n}" for n in range(1, ITEMS + 1) if n != 3)}
     assert set(items[4]) == {f"i{n}" for n in range(1, ITEMS + 1)}
     assert items[5].count("") == 3
-    # Alone or together, nobody's answer changes; nor does a batch of users without any history.
+    # A user's answer is the same alone, with others, and in a batch of users without any history.
     for n, user in enumerate(("nobody", "", "[PAD]", "ann", "bob")):
         assert asked(user)[0][0] == items[n]
     assert asked("bob", "nobody")[0] == [items[4], items[0]]

@@ -39,7 +39,7 @@ class Architecture(ABC):
         why_not: the reason against the other precisions, as the end of a sentence.
         no_reasons_because: why it has no reasons, as the end of a sentence.
         user_tokens: of a model that answers for users by name: their tokens, the padding user's first.
-        rows: the name of the rows for which the last layer scores the catalogue.
+        rows: the name of the first dimension of the last layer's scores.
     """
 
     known: ClassVar[dict[str, type[Architecture]]] = {}

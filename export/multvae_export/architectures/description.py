@@ -87,7 +87,7 @@ def _is_count(value: Any, most: int) -> bool:
 
 
 def _log_variance(entry: dict[str, Any], n: int, checkpoint: Checkpoint) -> Layer | None:
-    """Of a layer whose outputs are twice the units that count, the second half: the logarithm of a Gaussian's variance."""
+    """The second half of a layer's outputs, the logarithm of a Gaussian's variance; None if all outputs count."""
     weight, bias = _stored(entry, n, checkpoint)
     units = entry["units"]
     return (weight[:, units:], bias[units:]) if weight.shape[1] == 2 * units else None
@@ -121,7 +121,7 @@ def _named(name: Any, n: int, dims: int, checkpoint: Checkpoint) -> Tensor:
 
 
 def _of_recbole(checkpoint: Checkpoint) -> Described:
-    """A model of RecBole's own: the padding item's units, the first at both ends, are cut off."""
+    """RecBole's own model without the units of the padding item, which are the first at both ends."""
     encoder, decoder = (_layer_names(checkpoint, part) for part in ("encoder", "decoder"))
     begin, end = encoder[0], decoder[-1]
     cut = {

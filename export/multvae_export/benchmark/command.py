@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 
 import onnxruntime
@@ -100,7 +99,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     args = _parser().parse_args(argv)
     return run_command(lambda: _print(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

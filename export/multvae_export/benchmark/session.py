@@ -1,4 +1,4 @@
-"""An exported file in a session of onnxruntime, and the made requests that the benchmark sends to it."""
+"""An exported file in a session of onnxruntime, and the random requests that the benchmark sends to it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ServedFile:
         self.n_rows = len(self.request_tokens) if self.io == "users" else self.n_items
 
     def requests(self, batch: int) -> list[np.ndarray]:
-        """Made requests, the same ones at every call: histories, or users by number for a file that answers for users."""
+        """Random requests, the same ones at every call: histories, or users by number for a file that answers for users."""
         if self.io != "users":
             return histories(self.n_items, batch)
         return list(np.random.default_rng(0).integers(1, self.n_rows, (DIFFERENT if batch < 1000 else 4, batch)))
@@ -86,7 +86,7 @@ class ServedFile:
     def call(self, batches: list[np.ndarray], among: int | None = None) -> Call:
         """The function that answers the n-th request: with k = 10, or with all scores of the dense form.
 
-        ``among``: of how many items, for a file with filters; None for all. Noise is 0, and nothing is excluded.
+        ``among``: how many candidates, for a file with filters; None for all items. Noise is 0, and nothing is excluded.
         """
         feeds = [self._request_inputs(batch) | self._option_inputs(batch, among) for batch in batches]
         if self.provider != CUDA or len(self.request_tokens):
@@ -134,7 +134,7 @@ def _tokens(graph: onnx.GraphProto, name: str) -> np.ndarray:
 
 
 def histories(n_items: int, batch: int) -> list[np.ndarray]:
-    """Batches of made histories, the same ones at every call: int64 [batch, length] each, 0 pads."""
+    """Batches of random histories, the same ones at every call: int64 [batch, length] each, 0 pads."""
     count = DIFFERENT if batch < 1000 else 4
     rows = random_histories(n_items, count * batch, LONGEST)
     return [padded(rows[n * batch : (n + 1) * batch]) for n in range(count)]

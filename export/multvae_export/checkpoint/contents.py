@@ -23,7 +23,7 @@ class Checkpoint:
         config: RecBole's configuration keys.
         weights: the ``state_dict``, whose values need not be tensors.
         other_parameter: what the model saves beside its weights.
-        trained_on: what the training command adds for RecBole's own models: the tokens of users and items.
+        trained_on: what the training command adds for RecBole's own models: tokens, and a digest of the training clicks.
         best_valid_score: of any type; None where there is none.
         data: the data set, from which a plugin makes RecBole's model again; None where the user names none.
     """

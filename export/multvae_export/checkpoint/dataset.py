@@ -31,7 +31,7 @@ class Proof(Protocol):
 
 
 class Rebuilt(Protocol):
-    """What a plugin makes of a checkpoint and its data set. It answers only for the data set of the training.
+    """The data set of a checkpoint, read by a plugin. It answers only for the data set of the training.
 
     The plugin's function is called with the path of the checkpoint, the path of the data set, whether the user vouches for
     the data set, and a function to call with a sentence before each long step. It and its result raise a ``ValueError`` of
@@ -128,18 +128,20 @@ class DataSet:
 
 
 def _plugin() -> Callable[..., Rebuilt]:
+    reason: ImportError | None = None
     for entry_point in _entry_points():
         try:
             plugin: Callable[..., Rebuilt] = entry_point.load()
-        except ImportError:
+        except ImportError as error:
+            reason = error
             continue
         return plugin
-    raise TokensError("--dataset-path needs RecBole: pip install recbole-multvae")
+    raise TokensError("--dataset-path needs RecBole: pip install recbole-multvae") from reason
 
 
 def _entry_points() -> Iterator[EntryPoint]:
     yield from entry_points(group=GROUP)
-    # In a bare clone, where nothing is installed, they stand in pyproject.toml alone.
+    # In a bare clone, where nothing is installed, only pyproject.toml names them.
     project = Path(__file__).parents[3] / "pyproject.toml"
     text = project.read_text("utf-8") if project.is_file() else ""
     for value in re.findall(rf'\[project\.entry-points\."{re.escape(GROUP)}"\]\n\w+ = "(.+)"', text):

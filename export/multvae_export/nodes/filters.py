@@ -48,7 +48,7 @@ def _items(name: str, ids: str, n_items: int) -> Nodes:
 
 
 def masked(nodes: Nodes, target: Target, output: str) -> Nodes:
-    """The nodes that give scores [B, C] as ``output``; in a file with filters, then -inf for what is not to be ranked."""
+    """Nodes that give scores [B, C] as ``output``. In a file with filters, items that are not to be ranked then get -inf."""
     if not target.options.filters:
         return nodes
     return nodes.renamed("", {output: "every_score"}) + _mask("every_score", output)
@@ -65,7 +65,7 @@ def _mask(scores: str, output: str) -> Nodes:
 
 
 def chosen(listed: Nodes, every: Nodes, n_items: int, output: str) -> Nodes:
-    """The scores [B, C]: of a short ``among``, only those of its items are computed.
+    """The nodes to the scores [B, C]. For a short ``among``, only the scores of its items are computed.
 
     Args:
         listed: nodes that give ``listed_scores`` of ``among_item``, [B, M].

@@ -24,7 +24,7 @@ def first(
         norm: whether x / ||x||_2 is read instead of x.
         output: the name of the result.
         item: the name of the rows of the table that a history reads, int64 [B, L].
-        counts: the name of whether a row counts, bool [B, L].
+        counts: the name of the mask of rows that count, bool [B, L].
     """
     if target.dense:
         return _from_multi_hot(layer, target, norm, output)

@@ -42,7 +42,7 @@ def _in_half(layer: StoredLayer, weight: str, source: str, output: str) -> Nodes
 
 
 def _in_integers(layer: StoredLayer, weight: str, source: str, output: str) -> Nodes:
-    """Rows of at most 1, then -127..127 around 128.
+    """The rows are divided by their largest magnitude and rounded to -127..127 around 128.
 
     The scales come last and one after the other, as onnxruntime 1.31 applies a product of both scales to the bias too.
     """

@@ -11,7 +11,7 @@ The *first* layer reads the history (:mod:`.first_layer`), *hidden* layers stand
 - ``int4``: the gathered rows are unpacked. The decoder is onnxruntime's MatMulNBits, for CPUs and CUDA.
 
 The hidden layers are widened once, when the file is loaded. Every operator but int8's MatMulInteger has a CUDA kernel at
-opset 18 (``cuda_kernels.json``).
+opset 18 (``verification/cuda_kernels.json``).
 """
 
 from __future__ import annotations

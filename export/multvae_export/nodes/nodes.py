@@ -31,7 +31,7 @@ class Nodes:
     Attributes:
         text: in ONNX's text form.
         constants: arrays by name, among them the :data:`LITERALS` that the text reads. Those that it does not read are left
-            out. A name that begins with ``table`` is of an array of which a request reads only the rows of its items.
+            out. The names of tables, of which a request reads only the rows of its items, begin with ``table``.
     """
 
     text: str = ""

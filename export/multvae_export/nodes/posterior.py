@@ -36,7 +36,7 @@ def noise_without(units: int) -> Nodes:
 
 
 def guarded(nodes: Nodes, target: Target, output: str) -> Nodes:
-    """The nodes that give scores [B, C] as ``output``, and those that mark rows whose noise is not finite.
+    """Nodes that give scores [B, C] as ``output``. Rows whose noise is not finite then get -inf, in the form dense NaN.
 
     0 times such a number is NaN. Layers that round their input would lose the NaN. NaN scores are never ranked.
     """

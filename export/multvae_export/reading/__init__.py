@@ -24,7 +24,7 @@ Only bounded, in proportion to the size of the file:
   for each byte of the file. A byte of the pickle makes one Python object at most, of some 200 bytes: a large pickle can
   still fill the memory.
 * Threat 7, time: an instruction takes as long as the bytes it reads or copies. Keys that may collide in a table are refused.
-* Threat 8, the stack: what Python or NumPy would hash, compare or free by recursion is refused where it is nested.
+* Threat 8, the stack: values that Python or NumPy would hash, compare or free by recursion must not be nested.
 * Threat 9, text: values are not longer as text than 100 MB or four times the file, whichever is more. Messages show names
   and types, cut and without control characters.
 
@@ -35,7 +35,7 @@ which the exporter checks, finds damage and not forgery. Bugs of Python, NumPy a
 In comparison, torch's ``weights_only`` reader too interprets the pickle with a list of names. It calls the real functions,
 bounds neither memory nor time, and refuses RecBole's ``Config`` and pickle protocol 4. skops (``io/_audit.py``) writes no
 pickle: it compares all types in a file with a list of trusted ones, which the user extends, before it constructs anything.
-Then the code of these types runs, and the size of what they make is not bounded.
+Then the code of these types runs, and the size of their objects is not bounded.
 """
 
 from multvae_export.errors import DamagedCheckpointError, ExportError, NotACheckpointError, UnsafeCheckpointError

@@ -49,7 +49,7 @@ CLASSES = {
     *(("torch", storage) for storage in STORAGES),
 }
 
-#: Packages whose classes it may name, all of them.
+#: Packages of which a checkpoint may name any class.
 PACKAGES = ("recbole.", "recbole_multvae.", "torch.nn.modules.", "scipy.sparse.")
 
 _LONGEST = 300  # Characters of a name, and of a text of the file in a message.

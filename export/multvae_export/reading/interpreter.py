@@ -119,7 +119,7 @@ class Interpreter:
 
     @_operation("SHORT_BINUNICODE", "BINFLOAT", "BININT2", "BININT1")
     def _plain(self) -> None:
-        """Texts and numbers, all that follow each other in one loop: lists of tokens are long."""
+        """Texts and numbers. One loop reads all that follow each other, because lists of tokens are long."""
         data, at, push, memo = self.data, self.at - 1, self.stack.append, self.memo
         while True:
             code = data[at]

@@ -15,7 +15,7 @@ from multvae_export.errors import UnsafeCheckpointError
 _CONTAINERS = {list, tuple, set, dict, OrderedDict, defaultdict}
 _TEXTS = {str, bytes}
 _PLAIN = {*_TEXTS, int, float, bool, type(None)}
-_SHORT = 8  # parts of a tuple
+_SHORT = 8  # Parts of a tuple.
 
 
 def check_keys(keys: Collection[Any]) -> None:
@@ -53,7 +53,7 @@ def check_elements(elements: Iterable[Any]) -> None:
         for kind in set(map(type, element if type(element) is list else (element,))):
             if kind not in _PLAIN and not issubclass(kind, np.generic):
                 raise UnsafeCheckpointError(
-                    "it has an array of what is neither text nor number, which RecBole does not write"
+                    "it has an array of values that are neither text nor numbers, which RecBole does not write"
                 )
 
 

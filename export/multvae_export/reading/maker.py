@@ -23,7 +23,7 @@ _KIND = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,6}|O[48]?")
 
 
 def describe(thing: Any) -> str:
-    """A value of the file, for a message: its type, and not what it holds (Threat 9)."""
+    """The type of a value of the file, for a message, which does not show the value (Threat 9)."""
     if isinstance(thing, Name):
         return str(thing)
     return f"{thing.__module__}.{thing.__name__}" if isinstance(thing, type) else f"a value of type {type(thing).__name__}"
@@ -126,7 +126,7 @@ class Maker:
         return target
 
     def build(self, target: Any, state: Any) -> None:
-        """Fill a new object. Nothing is filled twice, and nothing that was there before the file was read (Threat 3)."""
+        """Fill an object that the file has made. Each is filled once, and no other object is changed (Threat 3)."""
         if type(target) is OrderedDict:
             self.set_metadata(target, state)
         elif isinstance(target, np.dtype):

@@ -31,7 +31,7 @@ class Case:
 
     Attributes:
         name: what is special about it.
-        history: RecBole item ids, int64 [B, L], or user ids, [B]; 0 for padding and -1 for what is unknown.
+        history: RecBole item ids, int64 [B, L], or user ids, [B]; 0 pads, -1 is an unknown one.
         k: how many items.
         exclude: for a file with filters, item ids, int64 [B or 1, M]; None excludes nothing.
         among: likewise; None ranks all items.
@@ -108,8 +108,7 @@ class ExportedFile:
 
     def __init__(self, path: Path, model: Model, target: Target, opset: int, atol: float) -> None:
         self.path, self.model, self.target, self.opset, self.atol = path, model, target, opset, atol
-        whole = target.precision == "fp32"
-        self.stored = model.architecture if whole else model.architecture.rounded(target.precision)
+        self.stored = model.architecture if target.precision == "fp32" else model.architecture.rounded(target.precision)
         try:
             self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises types of its own.

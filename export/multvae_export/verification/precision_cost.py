@@ -1,7 +1,7 @@
-"""The cost of fewer bits: how much of float32's ranking a written file keeps, over real or made histories.
+"""The cost of fewer bits: how much of float32's ranking a written file keeps, over real or random histories.
 
 A real history is split into items that the model sees and items that it must find (Liang et al., WWW 2018, section 4.2: 80 %
-and 20 %), so that NDCG can be measured for both files; for a made one only the two rankings are compared.
+and 20 %), so that NDCG can be measured for both files; for a random one only the two rankings are compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from multvae_export.verification.checks import Case, ExportedFile
 #: The length of the rankings that the overlap and NDCG look at.
 OVERLAP_AT, NDCG_AT = 10, 100
 HELD_OUT = 0.2
-MADE, MOST, BATCH = 1000, 10_000, 100
+RANDOM, MOST, BATCH = 1000, 10_000, 100
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Histories:
 
     Attributes:
         seen: the item ids that the model sees of each history, int64 [length]; or users by id.
-        held: the item ids that it must find; None for made histories and for users.
+        held: the item ids that it must find; None for random histories and for users.
     """
 
     seen: list[np.ndarray]
@@ -39,29 +39,29 @@ class Histories:
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over ``users``, real or made: the share of fp32's top 10 in the file's top 10, and NDCG@100 of both if known."""
+    """Means over ``users``, real or random: the share of fp32's top 10 in the file's, and NDCG@100 of both if known."""
 
     users: int
     overlap: float
     ndcg: float | None = None
     ndcg_fp32: float | None = None
-    made: bool = True
+    random: bool = True
 
     def __str__(self) -> str:
         overlap = f"{self.overlap:.2%} of fp32's top {OVERLAP_AT}"
         if self.ndcg is None or self.ndcg_fp32 is None:
-            return f"{overlap}, over {self.users} {'made histories; NDCG needs --histories' if self.made else 'users'}"
+            return f"{overlap}, over {self.users} {'random histories; NDCG needs --histories' if self.random else 'users'}"
         kept = f", {self.ndcg / self.ndcg_fp32:.2%}" if self.ndcg_fp32 else ""
         return f"{overlap}, NDCG@{NDCG_AT} {self.ndcg:.4f} (fp32 {self.ndcg_fp32:.4f}{kept}), over {self.users} users"
 
 
-def made_histories(n_items: int) -> Histories:
-    """Histories of about 50 items drawn evenly, at most half the catalogue; C items with the padding item."""
-    return Histories(random_histories(n_items, MADE), None)
+def some_histories(n_items: int) -> Histories:
+    """Random histories of about 50 items, at most half the catalogue; C items with the padding item."""
+    return Histories(random_histories(n_items, RANDOM), None)
 
 
 def some_users(n_users: int) -> Histories:
-    """Users by RecBole's id, for a file that answers for users: at most 10,000, drawn evenly; U users with padding."""
+    """Users by RecBole's id, for a file that answers for users: at most 10,000, drawn uniformly; U users with padding."""
     users = np.random.default_rng(0).permutation(np.arange(1, n_users))[:MOST]
     return Histories(list(users), None)
 
@@ -106,7 +106,7 @@ def measure(file: ExportedFile, histories: Histories) -> Cost:
             held = histories.held[start : start + BATCH]
             gains += [(_ndcg(a, items), _ndcg(b, items)) for a, b, items in zip(ranking, fp32, held, strict=True)]
     ndcg, ndcg_fp32 = np.mean(gains, axis=0).tolist() if gains else (None, None)
-    return Cost(len(overlaps), float(np.mean(overlaps)), ndcg, ndcg_fp32, made=not by_user)
+    return Cost(len(overlaps), float(np.mean(overlaps)), ndcg, ndcg_fp32, random=not by_user)
 
 
 def _file_best(file: ExportedFile, history: np.ndarray, k: int) -> np.ndarray:
