@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.clicks import Clicks
+from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.settings import RecommenderSettings, Settings
 from recbole_multvae.data.csr import click_matrix
 from recbole_multvae.data.loaders import ClickUserDataLoader
@@ -51,6 +52,7 @@ class ClickRecommender(GeneralRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        resolve_auto(config, dataset)  # For data that Dataset.build did not split, as in a script with a split of its own.
         self.settings = self.read_settings(config)
         self.training_clicks = TrainingClicks(self.training_matrix(dataset))
         self.item_tokens, self.user_tokens = tokens(dataset, self.ITEM_ID), tokens(dataset, self.USER_ID)

@@ -6,9 +6,11 @@ import logging
 
 import pytest
 from recbole.config import Config
+from recbole.data.dataset import Dataset
 
 from recbole_multvae.config import automatic
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.models.multvae import MultVAE
 from tests.conftest import QUIET, Experiment
 
 AUTOMATIC = {**QUIET, "data_path": ".", "latent_dimension": 4, "epochs": 1}
@@ -69,6 +71,13 @@ def test_what_was_chosen_is_logged_and_saved(blocks: str, caplog: pytest.LogCapt
     assert experiment.config["train_batch_size"] == experiment.train_data.step == 50
     assert experiment.trainer.optimizer.param_groups[0]["lr"] == 0.002
     assert experiment.model.spec()["mlp_hidden_size"] == []
+
+
+def test_a_model_of_a_split_of_the_user_s_own(blocks: str) -> None:
+    data = Dataset(Config("MultVAE", blocks, config_dict=AUTOMATIC))
+    data._change_feat_format()
+    train, _ = data.split_by_ratio([0.9, 0.1])
+    assert MultVAE(data.config, train).spec()["mlp_hidden_size"] == []
 
 
 def test_the_paper_s_values(blocks: str) -> None:
