@@ -63,7 +63,7 @@ def disable_pickle_caches(config: Any) -> Iterator[None]:
     if config["eval_memory"] is None:  # A checkpoint of RecBole's own script: validation would rank one user at a time.
         config["eval_memory"] = EVAL_MEMORY
     with warnings.catch_warnings():
-        # Users of the command cannot mend the deprecations inside RecBole.
+        # A user of the command cannot act on deprecations inside RecBole.
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
         yield
 

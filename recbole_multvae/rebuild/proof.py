@@ -7,8 +7,8 @@ compared with the same thing made from the data set, whatever the model is calle
 
 * ``interaction_matrix`` (EASE, SLIMElastic): the training clicks themselves;
 * ``w`` and ``pred_mat`` (ItemKNN): the similarities, and their product with the clicks;
-* ``restore_user_e`` and ``restore_item_e`` (LightGCN and other graph models): what the graph of the clicks makes of the
-  weights, a vector for every user and item;
+* ``restore_user_e`` and ``restore_item_e`` (LightGCN and other graph models): the vectors of users and items, computed from
+  the weights and the graph of the clicks;
 * ``item_cnt`` (Pop): how many training batches each item was in. Many items may have the same number.
 
 All but the last prove ids. They do not prove names: a token that was renamed in the whole file is not noticed. All other

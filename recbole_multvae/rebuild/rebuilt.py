@@ -1,4 +1,4 @@
-"""What ``multvae-export`` asks of a checkpoint's data set."""
+"""Answers about a checkpoint's data set for ``multvae-export``."""
 
 from __future__ import annotations
 
