@@ -42,7 +42,7 @@ def _default(keys: dict[str, Any], bomb: Path, name: str) -> None:
 
 def _elsewhere(keys: dict[str, Any], bomb: Path) -> None:
     bomb.rename(bomb.with_name("blocks-Dataset.pth"))
-    keys.update(dataset=str(bomb.with_name("blocks")))
+    keys.update(dataset="/".join([".."] * 20) + str(bomb.with_name("blocks")))
 
 
 @pytest.mark.parametrize("name", HOSTILE)
