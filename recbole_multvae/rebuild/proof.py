@@ -117,7 +117,7 @@ def _prove_by_score(split: Split, progress: Callable[[str], None]) -> Proof:
 
 
 def _compare_clicks(split: Split, kept: Mapping[str, Any]) -> str | None:
-    return _compare_matrices("clicks in training", split.clicks(), kept["interaction_matrix"])
+    return _compare_matrices("training clicks", split.clicks(), kept["interaction_matrix"])
 
 
 def _compare_products(split: Split, kept: Mapping[str, Any]) -> str | None:
