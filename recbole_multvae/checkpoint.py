@@ -95,7 +95,7 @@ class _Live(Maker):
         return object.__new__(cls) if isinstance(cls, type) and not self.is_enum(cls) else None
 
     def set_attributes(self, target: Any, state: dict[str, Any]) -> None:
-        # Threat 3
+        # Threat 3 of multvae_export.reading.
         if hidden := [name for name in state if callable(getattr(type(target), name, None))]:
             raise UnsafeCheckpointError(f"an attribute of it would hide the method {hidden[0]} of {type(target).__name__}")
         if sparse.issparse(target):
@@ -129,7 +129,7 @@ class _Live(Maker):
     def logger(self, name: Any = "root") -> logging.Logger:
         super().logger(name)
         if name != "root" and name not in logging.Logger.manager.loggerDict:  # A new one would stay after the file is read.
-            raise DamagedCheckpointError("a logger in it is none of this program's")
+            raise DamagedCheckpointError("it has a logger that this program does not have")
         return logging.getLogger(name)
 
 
@@ -141,7 +141,7 @@ def _entries(matrix: Any) -> int:
 
 
 def _check_matrix(matrix: Any) -> None:
-    """Refuse a sparse matrix whose parts do not fit each other (Threat 5).
+    """Refuse a sparse matrix whose parts do not fit each other (Threat 5 of multvae_export.reading).
 
     Raises:
         ValueError: they do not, or the format is one that RecBole does not use.

@@ -1,6 +1,6 @@
 """Where RecBole learns about this package. Importing the package calls :func:`register`.
 
-No other file changes RecBole; those that derive from its classes or call its functions leave them as they are.
+No other file changes RecBole. Other files only derive from its classes and call its functions.
 
 RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, and so it finds ours:
 
@@ -9,7 +9,7 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, a
 * ``<Model>Dataset`` of ``recbole.data.dataset`` (``recbole/data/utils.py:create_dataset``) is
   :class:`.data.dataset.FamilyDataset`.
 
-For the following RecBole has no look-up, and a function of its own is replaced:
+RecBole has no look-up for the following, and a function of RecBole is replaced:
 
 * default YAML is read only from RecBole's ``properties`` (``Config._update_internal_config_dict``): ours is added;
 * the ready configuration that has the data set's name is read after RecBole's files (``Config._load_internal_config_dict``),
@@ -26,9 +26,10 @@ For the following RecBole has no look-up, and a function of its own is replaced:
 * files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
   log says how many interactions each filter leaves out (:mod:`.data.interaction_counts`), for every model;
 * times stay exact until the data are split (:mod:`.data.exact_times`), for every model;
-* a saved data set or loader is used only if all that it was made from is the same (:mod:`.data.saved`), for every model;
-* a way to split is an ``if`` in ``Dataset.build``: under ``eval_args: {split: {NAME: ...}}`` with a name of
-  :mod:`.data.protocols` the protocol splits, for every model;
+* saved data sets and loaders are used only if their files and configuration are the same (:mod:`.data.saved`), for every
+  model;
+* the ways to split are branches inside a function (``Dataset.build``): the protocols of :mod:`.data.protocols` are added,
+  by their name in ``eval_args: {split: {NAME: ...}}``, for every model;
 * keys left at ``auto`` get their values when the data are split, as these depend on the size of the training data
   (``Dataset.build``);
 * such a protocol may evaluate users who are not in training, with histories that come with the batch: RecBole's models get
@@ -245,7 +246,7 @@ def _many_users(config: Config) -> bool:
 
 
 def _family_used_ids(original: Any, sampler: Any) -> Any:
-    # Sampling negatives reads RecBole's sets over and over, so that they stay.
+    # Sampling of negatives reads RecBole's sets over and over, so that they are kept for it.
     config = sampler.datasets[0].config
     ours = _is_family(config.model_class) and set(config["eval_args"]["mode"].values()) == {"full"}
     return csr.used_items(sampler) if ours else original(sampler)

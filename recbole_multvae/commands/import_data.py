@@ -1,4 +1,4 @@
-"""Make RecBole's atomic files from a CSV, TSV, JSON lines or Parquet file, also from one in gzip."""
+"""Make RecBole's atomic files from a CSV, TSV, JSON lines or Parquet file, which may be compressed with gzip."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from recbole_multvae.commands.exit_codes import run_command
 from recbole_multvae.errors import ConfigurationError
 
 _EPILOG = """\
-Ids stay the text that they are in the file: 007 stays 007, and NA, null and None are ids like any others. A whole number in
-a float column of Parquet loses its decimal point: 12.0 becomes 12. Times that are numbers are kept, in any unit. ISO dates
-become seconds since 1970; a date without a zone is read as UTC. In the table of --items, columns of numbers become float and
-all others token, also codes such as 007. Its column of titles (named title or name, or ending in one of them) is written
-first, as multvae-recommend shows the first column of text. Both files are written, or neither."""
+Ids are kept as text: 007 stays 007, and NA, null and None are ids like any others. A whole number in a float column of
+Parquet loses its decimal point: 12.0 becomes 12. Times that are numbers are kept, in any unit. ISO dates become seconds
+since 1970; a date without a zone is read as UTC. In the table of --items, columns of numbers become float and all others
+token, also codes such as 007. Its column of titles (named title or name, or ending in one of them) is written first, as
+multvae-recommend shows the first column of text. Both files are written, or neither."""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -75,11 +75,11 @@ def _user_id(dataset: Any, user: str) -> int:
 
 
 def _history(parts: list[Any], user: int) -> list[int]:
-    """The items that a model is given of a user: those of training, or the fold-in of a user who was held out."""
+    """The items of a user that the model sees: the training clicks, or the fold-in of a held-out user."""
     for part in parts[1:]:
-        given = getattr(part, "fold_in", None)
-        if given is not None and given[user].nnz:
-            items: list[int] = given[user].indices.tolist()
+        fold_in = getattr(part, "fold_in", None)
+        if fold_in is not None and fold_in[user].nnz:
+            items: list[int] = fold_in[user].indices.tolist()
             return items
     return distinct_clicks(parts[0])[user].indices.tolist()
 
@@ -95,7 +95,7 @@ def _print_recommendations(options: argparse.Namespace) -> None:
     if lists["among"] == []:
         raise DataError(f"--among={options.among} names no item: leave it out, or name {_EXPECTED}.")
     best = recommend(model, history, k, lists["exclude"] or (), lists["among"])
-    raises = reasons(model, history, [item for item, _ in best])
+    increases = reasons(model, history, [item for item, _ in best])
     titles = read_titles(dataset)
 
     def title(item: int) -> str:
@@ -105,7 +105,7 @@ def _print_recommendations(options: argparse.Namespace) -> None:
     for item in history[:k]:
         print(f"       {title(item)}")
     print(f"\n{type(model).__name__} recommends")
-    for rank, ((item, score), row) in enumerate(zip(best, raises, strict=True), 1):
+    for rank, ((item, score), row) in enumerate(zip(best, increases, strict=True), 1):
         because = f"  because of {title(history[int(row.argmax())])}" if len(row) and row.max() > 0 else ""
         print(f"  {rank:>3}  {title(item):<60} {score:7.3f}{because}")
 

@@ -130,7 +130,7 @@ class ModelSettings(RecommenderSettings):
     )
 
     def decoder_sizes(self) -> list[int]:
-        """The hidden layers of the decoder, from z on."""
+        """The units of the hidden layers of the decoder, the one after z first."""
         sizes: Any = self.mlp_hidden_size[::-1] if self.decoder_hidden_size == "mirrored" else self.decoder_hidden_size
         return list(sizes)
 

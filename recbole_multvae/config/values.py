@@ -146,7 +146,7 @@ class RecBoleValues(BaseModel):
 
 
 def check_values(user_keys: Mapping[str, Any], defaults: Mapping[str, Any], model_keys: Iterable[str] = ()) -> None:
-    """Look for values that RecBole would fail on, or would use other than they are meant.
+    """Look for values that RecBole would fail on, or would misread.
 
     Args:
         user_keys: the user's keys and values.
@@ -173,7 +173,7 @@ def check_values(user_keys: Mapping[str, Any], defaults: Mapping[str, Any], mode
 
 
 def _check_against_default(key: str, value: Any, default: Any) -> None:
-    """Refuse a text for a key of RecBole's own models whose default is a number or a list: these have no description."""
+    """Refuse a text for a key of a RecBole model whose default is a number or a list. These keys have no description."""
     if isinstance(value, str) and isinstance(default, int | float | list) and not isinstance(default, bool):
         kind = "a list" if isinstance(default, list) else "a number"
         raise ConfigurationError.of_value(key, value, f"{kind} such as {default!r}, the default")

@@ -151,7 +151,8 @@ class _Reading:
 
     def __init__(self, file: AtomicFile) -> None:
         self.file, self.width = file, len(file.columns)
-        self.body = self._lines_of(self._as_utf8(file.path.read_bytes()))  # The header too: pandas strips what is first.
+        # With the header, as pandas would take a byte order mark from the first token.
+        self.body = self._lines_of(self._as_utf8(file.path.read_bytes()))
         self.mark = self._set_marks()
         self.lines: np.ndarray | None = None
         self.blank = 0
@@ -180,7 +181,7 @@ class _Reading:
         return content if content.endswith(b"\n") else content + b"\n"
 
     def _set_marks(self) -> bytes:
-        """Let one byte stand between fields, and return it."""
+        """Let one byte separate the fields of the body, and return it."""
         separator, quoted = self.file.separator.encode(), b'"' in self.body
         if len(separator) == 1 and not quoted:
             return separator

@@ -57,7 +57,7 @@ def distinct_clicks(dataset: Any) -> csr_matrix:
 
 
 def ones(clicks: csr_matrix) -> csr_matrix:
-    """The same entries, each as an int8 one."""
+    """The same entries with the value 1, int8."""
     return csr_matrix((np.ones(clicks.nnz, dtype=np.int8), clicks.indices, clicks.indptr), shape=clicks.shape)
 
 

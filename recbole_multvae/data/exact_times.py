@@ -27,7 +27,7 @@ def orders_by_time(dataset: Any) -> bool:
 
 
 def check_times(dataset: Any) -> None:
-    """Refuse times that are missing or not numbers, if they decide.
+    """Refuse times that are missing or not numbers, if :func:`orders_by_time`.
 
     RecBole would take the mean of the others for a missing time, and the order of the file for times of another type.
 

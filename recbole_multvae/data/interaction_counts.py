@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-#: RecBole's filters, and the keys that say what each leaves out.
+#: RecBole's methods that filter interactions, and the keys that each reads.
 FILTERS = {
     "_remove_duplication": ("rm_dup_inter",),
     "_filter_by_field_value": ("val_interval",),

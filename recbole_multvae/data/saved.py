@@ -1,4 +1,4 @@
-"""``save_dataset`` and ``save_dataloaders``: what was saved is used only if all that it was made from is the same.
+"""``save_dataset`` and ``save_dataloaders``: saved data are used only if their files and configuration are the same.
 
 RecBole compares some keys of the configuration, but neither the data's files nor the split
 (``recbole/data/utils.py:create_dataset``, ``load_split_dataloaders``). Here a digest of the files' content and of the
@@ -127,16 +127,16 @@ def _digest(config: Any, keys: Any) -> str:
     return digest([keys, files_of(config["dataset"], config["data_path"]), versions])
 
 
-def _is_made_of(file: Path, made_of: str, what: str) -> bool:
-    """Whether a file has the mark of this package and this digest. The log says whether it is used."""
+def _is_made_of(file: Path, made_of: str, noun: str) -> bool:
+    """Whether a file has the mark of this package and this digest. The log says so."""
     end = _MARK + made_of.encode()
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - len(end)))
         same = stream.read() == end
     if same:
-        getLogger().info(f"The {what} saved in {file} are used: files and configuration are the same.")
+        getLogger().info(f"Reading the {noun} from {file}: files and configuration are the same.")
     else:
-        getLogger().warning(f"The {what} saved in {file} are of other files or another configuration, and are made again.")
+        getLogger().warning(f"Making the {noun} again: {file} is of other files or another configuration.")
     return same
 
 

@@ -20,7 +20,7 @@ def read_titles(dataset: Any) -> dict[str, str]:
         dataset: RecBole's data set.
 
     Returns:
-        Titles by item token; none without an ``.item`` file that has a column of text.
+        Titles by item token; empty without an ``.item`` file that has a column of text.
     """
     path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Keys and columns that would have no effect are refused, with the key that has the wanted effect.
+"""Keys and columns that would have no effect are refused. The error names the key that has the effect.
 
 RecBole reads ``threshold`` and a column of labels only for models that learn from labels, and for evaluation in the mode
 ``labeled``. All other models take every row for a click. With ``benchmark_filename`` RecBole filters nothing. Only

@@ -92,7 +92,7 @@ def prepare(config: Config) -> Experiment:
 
     Raises:
         ConfigurationError: RecBole refuses the configuration, or a folder cannot be written.
-        DataError: RecBole cannot read the data set, or it lacks what the configuration asks for.
+        DataError: RecBole cannot read the data set, or it does not fit the configuration.
     """
     init_seed(config["seed"], config["reproducibility"])
     _init_logger(config)
@@ -136,7 +136,7 @@ def _check_checkpoint_dir(folder: str) -> None:
 def _trainer_class(config: Config) -> type[Any]:
     """RecBole's trainer of the model, with what this package adds to it.
 
-    That of RecBole's decision trees is no ``Trainer``, and gets nothing added.
+    The trainer of RecBole's decision trees is not a ``Trainer``, and stays as it is.
     """
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])
     if issubclass(trainer, Trainer) and not issubclass(trainer, FamilyTrainer):

@@ -43,7 +43,7 @@ def run(
 
     Raises:
         ConfigurationError: a key is misspelt or out of range, or RecBole refuses the configuration.
-        DataError: RecBole cannot read the data set, or it lacks what the configuration asks for.
+        DataError: RecBole cannot read the data set, or it does not fit the configuration.
         TrainingError: the loss became NaN, or there is not enough memory.
         TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """

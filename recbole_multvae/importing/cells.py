@@ -55,7 +55,7 @@ def text_bytes(array: pa.Array) -> memoryview:
 
 
 def _holds(array: pa.Array, *characters: bytes) -> bool:
-    """Whether an array has some character or text anywhere: one fast test spares most files the test of every value."""
+    """Whether any value of an array holds one of some texts. Few do, and this is faster than a test of every value."""
     data = bytes(text_bytes(array))
     return any(character in data for character in characters)
 

@@ -126,8 +126,8 @@ def _guessed(path: Path, unnamed: Sequence[str], names: Sequence[str], role: str
         flag = f"--{role} {candidates[0]}" + (" or none" if role in ("rating", "time") else "")
         raise DataError(f"{path} has several columns for the {role}, {listed(candidates)}: name one, for example {flag}.")
     numbers = all(re.fullmatch(r"[\d.,:-]+", name) for name in names)
-    advice = "--no-header, and number the columns: --user 1 --item 2" if numbers else f"--{role}"
-    raise DataError(f"Cannot tell which column of {path} holds the {role}: it has {listed(names)}; name it with {advice}.")
+    advice = "number the columns with --no-header --user 1 --item 2" if numbers else f"name it with --{role}"
+    raise DataError(f"Cannot tell which column of {path} holds the {role}: it has {listed(names)}; {advice}.")
 
 
 def item_column(path: Path, names: Sequence[str], flag: str | None, of_interactions: str) -> str:

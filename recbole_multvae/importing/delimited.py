@@ -57,7 +57,7 @@ class Delimited:
             raise DataError(f"{path} is empty: expected rows, and a line with the names of the columns before them.")
         separator = layout.separator or guess_separator(lines[:-1] or lines, layout.quotes)
         if separator is None:
-            raise DataError(f"{path} has one column only: name what separates its columns with --separator, such as ';'.")
+            raise DataError(f"{path} has only one column: name the separator of its columns with --separator, such as ';'.")
         self._long = separator if len(separator) > 1 else ""
         self._separator = STAND_IN if self._long else separator
         self._skipped, first = self._first_row(sample)
@@ -73,7 +73,7 @@ class Delimited:
         skipped = reader.line_num if self._layout.header else 0
         if len(first) == 1:
             raise DataError(
-                f"{self.path} has one column only, {in_words(*first)}: name what separates its columns with --separator, "
+                f"{self.path} has only one column, {in_words(*first)}: name the separator of its columns with --separator, "
                 "such as ';'."
             )
         with suppress(csv.Error):  # chunks() will raise it with its line.

@@ -24,7 +24,7 @@ _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 #: Other archives, by their first bytes.
 _ARCHIVES = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive",
              b"\x28\xb5\x2f\xfd": "a zstd archive", b"7z\xbc\xaf": "a 7z archive"}  # fmt: skip
-#: How much is read at once, in bytes: of 10 million ratings, about 600,000.
+#: Bytes that are read at once: about 600,000 ratings.
 BLOCK = 1 << 24
 
 
@@ -33,7 +33,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn the errors of a damaged or unreadable file into one sentence.
 
     Raises:
-        DataError: the file is damaged, or the system does not allow to read it.
+        DataError: the file is damaged, or the system does not let you read it.
     """
     try:
         yield

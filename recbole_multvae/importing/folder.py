@@ -71,12 +71,12 @@ def new_files(data_path: Path, name: str, names: Sequence[str], overwrite: bool)
 
 def _check_target(target: Path, name: str, names: Sequence[str], overwrite: bool) -> None:
     if target.exists() and not target.is_dir():
-        raise DataError(f"{target} is a file: remove it, or name the data set otherwise.")
-    there = [file for file in (f"{name}.inter", f"{name}.item") if os.path.lexists(target / file)]
-    if there and not overwrite:
-        raise DataError(f"{target / there[0]} is there already: add --overwrite, or name the data set otherwise.")
-    if stale := [file for file in there if file not in names]:
-        raise DataError(f"{target / stale[0]} is of an older import: give --items to replace it too, or remove it.")
+        raise DataError(f"{target} is a file: remove it, or choose another name for the data set.")
+    existing = [file for file in (f"{name}.inter", f"{name}.item") if os.path.lexists(target / file)]
+    if existing and not overwrite:
+        raise DataError(f"{target / existing[0]} exists already: add --overwrite, or choose another name.")
+    if stale := [file for file in existing if file not in names]:
+        raise DataError(f"{target / stale[0]} is of an older import: add --items to replace it too, or remove it.")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""JSON lines: every line is an object. Numbers stay the text that they are in the file."""
+"""JSON lines: every line is an object. Numbers are kept as text, as in the file."""
 
 from __future__ import annotations
 

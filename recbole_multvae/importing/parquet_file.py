@@ -32,7 +32,9 @@ class ParquetFile:
                 table = parquet.ParquetFile(_seekable(file))
             except pa.ArrowInvalid as error:
                 reason = str(error).splitlines()[0].rstrip(".")
-                raise DataError(f"{path} is no whole Parquet file ({reason}): get it again, or name its --format.") from None
+                raise DataError(
+                    f"{path} is not a whole Parquet file ({reason}): get it again, or name its --format."
+                ) from None
             self.names = list(table.schema_arrow.names)
             if not table.metadata.num_rows:
                 raise DataError(f"{path} has columns and no rows.")

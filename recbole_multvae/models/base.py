@@ -52,7 +52,7 @@ class ClickRecommender(GeneralRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        resolve_auto(config, dataset)  # A script may have split the data under the configuration of another model.
+        resolve_auto(config, dataset)  # For a script that splits the data itself, or under another configuration.
         self.settings = self.read_settings(config)
         self.training_clicks = TrainingClicks(self.training_matrix(dataset))
         self.item_tokens, self.user_tokens = tokens(dataset, self.ITEM_ID), tokens(dataset, self.USER_ID)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-import tempfile
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,8 @@ from recbole_multvae.errors import DataError
 
 #: MiB for the scores of a validation.
 EVAL_MEMORY = 256
+#: A path at which there can be no file.
+_NOWHERE = os.path.join(os.devnull, "nothing")
 
 
 def find_dataset(config: Any, dataset_path: str | None) -> None:
@@ -47,23 +49,22 @@ def find_dataset(config: Any, dataset_path: str | None) -> None:
 def disable_pickle_caches(config: Any) -> Iterator[None]:
     """Let RecBole follow the configuration of a checkpoint, on the CPU, but unpickle and write no file.
 
-    RecBole loads saved data sets and data loaders with ``pickle`` from files that the configuration names, or from files of
-    a fixed name in ``checkpoint_dir``.
+    RecBole loads saved data sets and data loaders with ``pickle`` from the files that the configuration names. If it names
+    none, their path depends on the name of the data set, which may lead out of any folder.
 
     Args:
         config: RecBole's ``Config``, changed in place.
     """
-    with tempfile.TemporaryDirectory() as empty, warnings.catch_warnings():
-        # Users of the command cannot mend the deprecations inside RecBole.
+    for key in ("dataset_save_path", "dataloaders_save_path", "checkpoint_dir"):
+        config[key] = _NOWHERE
+    for key in ("save_dataset", "save_dataloaders", "log_wandb"):
+        config[key] = False
+    config["device"] = torch.device("cpu")
+    if config["eval_memory"] is None:  # A checkpoint of RecBole's own script: validation would rank one user at a time.
+        config["eval_memory"] = EVAL_MEMORY
+    with warnings.catch_warnings():
+        # A user of the command cannot act on deprecations inside RecBole.
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
-        for key in ("dataset_save_path", "dataloaders_save_path"):
-            config[key] = None
-        for key in ("save_dataset", "save_dataloaders", "log_wandb"):
-            config[key] = False
-        config["checkpoint_dir"] = empty
-        config["device"] = torch.device("cpu")
-        if config["eval_memory"] is None:  # A checkpoint of RecBole's own script: validation would rank one user at a time.
-            config["eval_memory"] = EVAL_MEMORY
         yield
 
 

@@ -7,8 +7,8 @@ compared with the same thing made from the data set, whatever the model is calle
 
 * ``interaction_matrix`` (EASE, SLIMElastic): the training clicks themselves;
 * ``w`` and ``pred_mat`` (ItemKNN): the similarities, and their product with the clicks;
-* ``restore_user_e`` and ``restore_item_e`` (LightGCN and other graph models): what the graph of the clicks makes of the
-  weights, a vector for every user and item;
+* ``restore_user_e`` and ``restore_item_e`` (LightGCN and other graph models): the vectors of users and items, computed from
+  the weights and the graph of the clicks;
 * ``item_cnt`` (Pop): how many training batches each item was in. Many items may have the same number.
 
 All but the last prove ids. They do not prove names: a token that was renamed in the whole file is not noticed. All other
@@ -117,7 +117,7 @@ def _prove_by_score(split: Split, progress: Callable[[str], None]) -> Proof:
 
 
 def _compare_clicks(split: Split, kept: Mapping[str, Any]) -> str | None:
-    return _compare_matrices("clicks in training", split.clicks(), kept["interaction_matrix"])
+    return _compare_matrices("training clicks", split.clicks(), kept["interaction_matrix"])
 
 
 def _compare_products(split: Split, kept: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""What ``multvae-export`` asks of a checkpoint's data set."""
+"""Answers about a checkpoint's data set for ``multvae-export``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Rebuilt:
         except DataError:
             if (split := self._split_by_recbole_times()) is None:
                 raise
-            return split
+            self._split = split  # The memory of the other one is free again.
         return self._split
 
     def _split_by_recbole_times(self) -> Split | None:

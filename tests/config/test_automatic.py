@@ -6,6 +6,7 @@ import logging
 
 import pytest
 from recbole.config import Config
+from recbole.data.dataset import Dataset
 
 from recbole_multvae.config import automatic
 from recbole_multvae.errors import ConfigurationError
@@ -77,6 +78,13 @@ def test_models_of_several_configurations_share_a_data_set(blocks: str) -> None:
     config = Config("MultVAE", blocks, config_dict=AUTOMATIC)
     model = MultVAE(config, data)
     assert (config["train_batch_size"], model.settings.mlp_hidden_size) == (50, [])
+
+
+def test_a_model_of_a_split_of_the_user_s_own(blocks: str) -> None:
+    data = Dataset(Config("MultVAE", blocks, config_dict=AUTOMATIC))
+    data._change_feat_format()
+    train, _ = data.split_by_ratio([0.9, 0.1])
+    assert MultVAE(data.config, train).spec()["mlp_hidden_size"] == []
 
 
 def test_the_paper_s_values(blocks: str) -> None:

@@ -31,9 +31,9 @@ def test_a_second_run_is_the_first(model: str, key: str, caplog: pytest.LogCaptu
     plain = result(prepared(model, "base"))
     with caplog.at_level(logging.INFO):
         first = result(prepared(model, "base", **{key: True}))
-        assert "are used" not in caplog.text and "Saved for the next run: saved/base" in caplog.text
+        assert "configuration are the same" not in caplog.text and "Saved for the next run: saved/base" in caplog.text
         second = result(prepared(model, "base", **{key: True}))
-    assert "are used: files and configuration are the same." in caplog.text
+    assert ": files and configuration are the same." in caplog.text
     assert plain == first == second
 
 
@@ -61,7 +61,7 @@ def test_what_is_made_of_something_else_is_made_again(model: str, key: str, chan
     expected = prepared(model, "base", checkpoint_dir="elsewhere", **keys)
     with caplog.at_level(logging.WARNING):
         experiment = prepared(model, "base", **keys)
-    assert "are of other files or another configuration, and are made again." in caplog.text
+    assert " is of other files or another configuration." in caplog.text
     assert result(experiment) == result(expected)
     for part in ("valid_data", "test_data"):
         assert rows_of(getattr(experiment, part)) == rows_of(getattr(expected, part))
@@ -106,7 +106,7 @@ def test_models_that_share_a_data_set_share_what_is_saved(caplog: pytest.LogCapt
     expected = result(prepared("MultDAE", "base", checkpoint_dir="elsewhere"))
     with caplog.at_level(logging.INFO):
         assert result(prepared("MultDAE", "base")) == expected
-    assert "are used" in caplog.text
+    assert "configuration are the same" in caplog.text
 
 
 def test_what_is_saved_is_whole_or_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import shutil
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -33,6 +34,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "dataloaders_save_path": lambda keys, bomb: keys.update(dataloaders_save_path=str(bomb)),
     "a data set beside the checkpoint": lambda keys, bomb: _default(keys, bomb, "blocks-Dataset.pth"),
     "data loaders beside the checkpoint": lambda keys, bomb: _default(keys, bomb, "blocks-for-MultiVAE-dataloader.pth"),
+    "a data set of a name that leads elsewhere": lambda keys, bomb: _elsewhere(keys, bomb),
 }
 
 
@@ -41,9 +43,18 @@ def _default(keys: dict[str, Any], bomb: Path, name: str) -> None:
     keys.update(checkpoint_dir=str(bomb.parent))
 
 
+def _elsewhere(keys: dict[str, Any], bomb: Path) -> None:
+    bomb.rename(bomb.with_name("blocks-Dataset.pth"))
+    keys.update(dataset="/".join([".."] * 20) + str(bomb.with_name("blocks")))
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_file_that_the_checkpoint_names_is_unpickled(name: str, trained: dict[str, Path], bomb: Path) -> None:
+def test_no_file_that_the_checkpoint_names_is_unpickled(
+    name: str, trained: dict[str, Path], bomb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_multvae.data.saved._is_made_of", lambda *_: True)  # Anybody can compute the digest.
     source = trained["MultiVAE"]
+    shutil.copy(source.parent / "blocks" / "blocks.inter", bomb.parent)
     path = changed(source, Path("x.pth"), lambda c: HOSTILE[name](c["config"].final_config_dict, bomb))
     export(path, "model.onnx", dataset_path=str(source.parent))
     assert not Path(MARK).exists()

@@ -230,7 +230,7 @@ def test_what_differs_is_named(named: dict[str, Path], unnamed: dict[str, Path])
     write_inter(Path(), "day", PAIRS[:-1])
     assert "it has the same users and items, and other clicks in its training part, " in refusal(named["BPR"])
     for model, difference in (
-        ("EASE", r" of its clicks in training are others \(it has "),
+        ("EASE", r" of its training clicks are others \(it has "),
         ("ItemKNN", r" of its scores are others \(it has "),
         ("LightGCN", r" its clicks give \d+ of 40 users other vectors: "),
         ("Pop", r" of its \d+ items are clicked more or less often: "),

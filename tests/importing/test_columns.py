@@ -45,8 +45,8 @@ def test_named_columns_and_none(imports: Import) -> None:
     [
         ("a,b,c", [], "Cannot tell which column of r.csv holds the user: it has a, b, c; name it with --user."),
         ("user,b,c", [], "Cannot tell which column of r.csv holds the item: it has user, b, c; name it with --item."),
-        ("1,31,2.5", [], "Cannot tell which column of r.csv holds the user: it has 1, 31, 2.5; name it with --no-header, and"
-         " number the columns: --user 1 --item 2."),
+        ("1,31,2.5", [], "Cannot tell which column of r.csv holds the user: it has 1, 31, 2.5; number the columns with"
+         " --no-header --user 1 --item 2."),
         ("userId,movieId,c", ["--user=userid"], "r.csv has no column 'userid': it has userId, movieId, c; name one of them"
          " with --user."),
         ("userId,movieId,c", ["--time=date"], "r.csv has no column 'date': it has userId, movieId, c; name one"),

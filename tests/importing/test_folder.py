@@ -39,7 +39,7 @@ def test_what_is_there_is_refused(name: str, imports: Import) -> None:
     Path("dataset/mine").mkdir(parents=True)
     Path(f"dataset/mine/{name}").write_text("old")
     message = imports.refusal("r.csv", "mine", "--items=m.csv")
-    assert message == f"dataset/mine/{name} is there already: add --overwrite, or name the data set otherwise."
+    assert message == f"dataset/mine/{name} exists already: add --overwrite, or choose another name."
 
 
 @pytest.mark.parametrize("exchange", [True, False])
@@ -61,7 +61,7 @@ def test_overwrite_replaces_both_and_keeps_the_rest(
 def test_items_of_an_older_import_are_not_mixed_with_new_rows(imports: Import) -> None:
     old_data_set()
     message = imports.refusal("r.csv", "mine", "--overwrite")
-    assert message == "dataset/mine/mine.item is of an older import: give --items to replace it too, or remove it."
+    assert message == "dataset/mine/mine.item is of an older import: add --items to replace it too, or remove it."
 
 
 def test_failure_leaves_the_old_data_set(imports: Import) -> None:
@@ -147,7 +147,7 @@ def test_folder_of_a_process_at_work_is_left_alone() -> None:
             (second / "mine.inter").write_text("second")
         assert (first / "mine.inter").read_text() == "first"
         with (
-            pytest.raises(folder.DataError, match="is there already"),
+            pytest.raises(folder.DataError, match="exists already"),
             folder.new_files(Path("dataset"), "mine", FILES, False),
         ):
             pass

@@ -57,7 +57,7 @@ def test_line_far_down(imports: Import) -> None:
     [
         (b"", "r.csv is empty: expected rows, and a line with the names"),
         (b"\n\n", "r.csv is empty"),
-        (b"user\n1\n", "r.csv has one column only"),
+        (b"user\n1\n", "r.csv has only one column"),
         (b"user,item\n1,caf\xe9\n", f"Line 2 of r.csv {NOT_UTF8}=ISO-8859-1."),
         ("user,item\n1,2\n".encode("utf-16"), f"Line 1 of r.csv {NOT_UTF8}=utf-16."),
         (PACKED[:-9], "r.csv is a gzip file that is damaged or not complete"),
@@ -97,7 +97,7 @@ def test_json_lines(content: str, message: str, imports: Import) -> None:
 
 def test_parquet(imports: Import) -> None:
     Path("r.parquet").write_bytes(b"PAR1 and more")
-    assert imports.refusal("r.parquet", "mine").startswith("r.parquet is no whole Parquet file")
+    assert imports.refusal("r.parquet", "mine").startswith("r.parquet is not a whole Parquet file")
     parquet.write_table(pa.table({"user": [1, None], "item": [1, 2], "rating": [1.5, float("nan")]}), "r.parquet")
     assert imports.refusal("r.parquet", "mine").startswith("Row 2 of r.parquet has no user (column user)")
     assert imports.refusal("r.parquet", "mine", "--user=item", "--item=rating").startswith("Row 2 of r.parquet has no item")
@@ -120,9 +120,9 @@ def test_parquet(imports: Import) -> None:
         (["r.csv", "mine", "--encoding=utf-99"], "--encoding=utf-99 is not an encoding that Python knows"),
         (["r.csv", "mine", "--encoding=base64"], "--encoding=base64 is not an encoding that Python knows"),
         (["r.csv", "mine", "--separator="], "--separator='' is not allowed"),
-        (["r.csv", "mine", "--separator=;"], "r.csv has one column only, 'user,item': name what separates its columns"),
+        (["r.csv", "mine", "--separator=;"], "r.csv has only one column, 'user,item': name the separator of its columns"),
         (["r.csv", "mine", "--dataset-path=r.csv"], "Cannot write r.csv/mine"),
-        (["r.csv", "mine", "--format=parquet"], "r.csv is no whole Parquet file"),
+        (["r.csv", "mine", "--format=parquet"], "r.csv is not a whole Parquet file"),
     ],
 )
 def test_arguments(arguments: list[str], message: str, imports: Import) -> None:
