@@ -75,7 +75,7 @@ def measure(dataset: str, data_path: Path, requests: int) -> None:
     model.eval()
     print(f"\n## {dataset}: {data.item_num - 1} items, 600-200-600\n")
     print("| form | export and proof | file | largest score difference |\n|---|---|---|---|")
-    files = {"checkpoint": checkpoint}
+    files: dict[str, str] = {}
     for io in FORMS:
         start = time.perf_counter()
         exported = export(checkpoint, f"{dataset}-{io}.onnx", io=io)

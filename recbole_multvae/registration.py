@@ -46,7 +46,6 @@ Other models take RecBole's own path through each of these, except where it says
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import sys
 from collections import OrderedDict
@@ -106,8 +105,8 @@ def register() -> None:
         _enter_model(model)
     _wrap(Config, "_update_internal_config_dict", _family_defaults)
     _wrap(Config, "_load_internal_config_dict", _family_keys)
-    for module in ("recbole.data.utils", "recbole.data"):
-        _wrap(importlib.import_module(module), "get_dataloader", _family_dataloader)
+    for module in (recbole.data.utils, recbole.data):
+        _wrap(module, "get_dataloader", _family_dataloader)
     _wrap(Evaluator, "evaluate", _plain_numbers)
     _wrap(Sampler, "get_used_ids", _family_used_ids)
     _wrap_data_sets()

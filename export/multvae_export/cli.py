@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 
@@ -167,7 +166,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     args = _parser().parse_args(argv)
     return run_command(lambda: _export(args), args.verbose)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

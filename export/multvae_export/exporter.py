@@ -33,7 +33,8 @@ class Exported:
 
     Attributes:
         path: the ONNX file.
-        files: all files of the export: more than one where the weights pass 2 GB.
+        files: all files of the export, the ONNX file last: weights that pass 2 GB, and a new ``config.pbtxt`` of
+            Triton, come before it.
         model: the model in it.
         io: the form of the file.
         checks: the name and the figures of every check that passed; empty if none was asked for.
@@ -78,7 +79,8 @@ def export(
         io: ``tokens`` (the data set's item tokens in and out), ``ids`` (RecBole's ids), ``dense`` (multi-hot in, all scores
             out), or ``users`` (user tokens in, item tokens out); by default the first that fits the model.
         opset: 16, 17 or 18.
-        k_default: the value of the input ``k`` for a caller who gives none; None makes it required.
+        k_default: the value of the input ``k`` for a caller who gives none; None makes it required, or 10 in a
+            model repository.
         atol: the largest difference of a score from torch's; where a history's scores are all small, 0.1 % of the largest
             counts. In fewer bits than fp32, torch has the weights of the file, and rounding on the way may add 1 % of the
             range of a history's scores.
@@ -98,7 +100,7 @@ def export(
         ExportError: one type for each way to fail.
     """
     _check_options(atol, precision, histories, min_overlap, check)
-    checkpoint, path = _checked_paths(Path(checkpoint), Path(path), repository)
+    _check_paths(checkpoint := Path(checkpoint), path := Path(path), repository)
     progress(f"Reading {checkpoint}")
     data = DataSet.named(str(checkpoint), dataset_path, trust_dataset, progress=progress)
     loaded = checkpoints.load(checkpoint, data)
@@ -169,11 +171,11 @@ def _check_options(
         )
 
 
-def _checked_paths(checkpoint: Path, path: Path, repository: bool) -> tuple[Path, Path]:
+def _check_paths(checkpoint: Path, path: Path, repository: bool) -> None:
     if checkpoint.is_dir():
         raise OptionError(f"{checkpoint} is a folder: name a checkpoint in it, such as {checkpoint}/MultVAE-DATE.pth.")
     if repository:
-        return checkpoint, path
+        return
     if not path.absolute().parent.is_dir():
         raise OptionError(f"cannot write {path}: there is no folder {path.absolute().parent}.")
     if path.is_dir():
@@ -182,7 +184,6 @@ def _checked_paths(checkpoint: Path, path: Path, repository: bool) -> tuple[Path
         raise OptionError(f"{path} is the checkpoint itself: name another file for the export.")
     if path.suffix == ".pth":
         raise OptionError(f"{path} has the name of a checkpoint: name the ONNX file last, such as model.onnx.")
-    return checkpoint, path
 
 
 def _cost(file: ExportedFile, histories: Histories | None, min_overlap: float | None) -> str:

@@ -55,7 +55,7 @@ class Target:
 
     @property
     def ranks(self) -> bool:
-        """Whether the file ranks: there is an input ``k``, and the output are items."""
+        """Whether the file ranks: it has an input ``k`` and returns items."""
         return not self.dense
 
     @property

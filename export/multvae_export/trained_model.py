@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from multvae_export import architectures
 from multvae_export.architectures import Architecture
-from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.checkpoint.contents import Checkpoint, token_digest
 from multvae_export.errors import SpecError, UnsupportedModelError
 
 
@@ -37,7 +36,7 @@ class Model:
     @property
     def token_digest(self) -> str:
         """SHA-256 of the item tokens in order, each followed by a line feed."""
-        return hashlib.sha256("".join(f"{token}\n" for token in self.tokens).encode()).hexdigest()
+        return token_digest(self.tokens)
 
 
 def architecture_of(checkpoint: Checkpoint) -> Architecture:

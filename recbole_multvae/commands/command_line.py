@@ -98,7 +98,8 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
         argv: the arguments; None reads ``sys.argv``.
 
     Returns:
-        The options, with ``config_files`` as a list of paths, and the values of the configuration keys as text.
+        The options, with ``config_files`` and ``params_file`` as lists of paths, and the values of the configuration keys
+        as text.
 
     Raises:
         ConfigurationError: an argument is not ``--key=value``, a key has two values, a configuration file cannot be read, or
@@ -115,8 +116,8 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
     if options.help:
         print(_help(parser, options.model, keys.get("likelihood")), end="")
         raise SystemExit(0)
-    options.config_files = options.config_files.split() if options.config_files else []
-    options.params_file = options.params_file.split() if options.params_file else []
+    options.config_files = (options.config_files or "").split()
+    options.params_file = (options.params_file or "").split()
     for file in options.config_files:
         read_keys(file)
     for model in options.model.split(","):

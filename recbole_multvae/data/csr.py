@@ -34,9 +34,9 @@ class UserItems:
         return self.kind(self.clicks.indices[start:end])
 
     def pairs(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """The items of some users: the user's place in ``users`` and the item id, int64 [N] each."""
-        places, offsets = entries_of_rows(self._offsets, users)
-        return torch.arange(len(users)).repeat_interleave(offsets.diff()), self._items[places].long()
+        """The items of some users: the user's position in ``users`` and the item id, int64 [N] each."""
+        entries, offsets = entries_of_rows(self._offsets, users)
+        return torch.arange(len(users)).repeat_interleave(offsets.diff()), self._items[entries].long()
 
 
 def item_tensor(items: np.ndarray) -> Tensor:

@@ -29,13 +29,6 @@ def reads_top_k_only(config: Any) -> bool:
     return not any(needs.need(name) for name in BEYOND_TOP_K)
 
 
-def users_per_batch(config: Any, n_items: int) -> int:
-    """How many users a model of the family can rank at once in ``eval_memory`` MiB, at least 1."""
-    units = n_items + 2 * sum(config["mlp_hidden_size"] or []) + 3 * (config["latent_dimension"] or 0)
-    unit = TOP_K_BYTES if reads_top_k_only(config) else WHOLE_ROW_BYTES
-    return max(1, config["eval_memory"] * 2**20 // (unit * units))
-
-
 class ClickUserDataLoader(UserDataLoader):
     """RecBole's user-wise training loader without the padding user and without users who have no clicks."""
 
@@ -110,7 +103,11 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
         self.set_batch_size(self.step * n_items)
 
     def _users_per_batch(self, n_items: int) -> int:
-        return users_per_batch(self.config, n_items)
+        """How many users the model can rank at once in ``eval_memory`` MiB, at least 1."""
+        config = self.config
+        units = n_items + 2 * sum(config["mlp_hidden_size"] or []) + 3 * (config["latent_dimension"] or 0)
+        unit = TOP_K_BYTES if reads_top_k_only(config) else WHOLE_ROW_BYTES
+        return max(1, config["eval_memory"] * 2**20 // (unit * units))
 
 
 class FullRowsEvalDataLoader(BatchedFullSortEvalDataLoader):

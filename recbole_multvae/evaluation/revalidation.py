@@ -12,7 +12,7 @@ from recbole_multvae.evaluation.collector import RankingCollector
 from recbole_multvae.evaluation.many_users import RanksManyUsers
 
 
-class Evaluation(RanksManyUsers):
+class Revalidation(RanksManyUsers):
     """RecBole's ``Trainer.evaluate`` for a model that has been trained.
 
     Args:

@@ -76,7 +76,7 @@ class Experiment:
             )
 
     def test(self, saved: bool = True) -> dict[str, float]:
-        """The metrics of the test, by name; errors are those of :meth:`fit`.
+        """The metrics of the test, by name; nothing if the test is empty. Errors are those of :meth:`fit`.
 
         Args:
             saved: whether to test the best model rather than the last.

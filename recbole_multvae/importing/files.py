@@ -13,7 +13,6 @@ from typing import BinaryIO
 from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.importing.arrow import pa
 
-FORMATS = ("csv", "tsv", "jsonl", "parquet")
 _BY_ENDING = {
     **dict.fromkeys((".csv",), "csv"),
     **dict.fromkeys((".tsv", ".tab"), "tsv"),

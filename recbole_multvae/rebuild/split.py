@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recbole_multvae.data.trained_on import tokens
 from recbole_multvae.errors import DataError, MultVAEError
-from recbole_multvae.evaluation.revalidation import Evaluation
+from recbole_multvae.evaluation.revalidation import Revalidation
 from recbole_multvae.rebuild.data import disable_pickle_caches, split_dataset
 
 NAME_IT = "name the folder of the data it was trained on"
@@ -114,4 +114,4 @@ class Split:
         """The score of the model on the validation part, as RecBole's ``Trainer`` computes it; None where it cannot be."""
         model = self.model
         with self._recbole():
-            return Evaluation(self.config, model, self.loaders[0]).score(self.loaders[1])
+            return Revalidation(self.config, model, self.loaders[0]).score(self.loaders[1])

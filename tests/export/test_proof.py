@@ -28,7 +28,6 @@ Pairs = list[tuple[str, str]]
 PAIRS: Pairs = sorted({pair for pair in uneven_pairs(40, 30) if "own" not in pair[1]}, key=lambda pair: pair[::-1])
 ITEMS, USERS = (sorted({pair[place] for pair in PAIRS}) for place in (1, 0))
 BY_USER: dict[str, Any] = {"train_neg_sample_args": None}
-SMALL_BATCHES = {"train_batch_size": 50}
 #: Models that keep something of their training that this package compares, and models that keep only weights.
 KEEPING: dict[str, dict[str, Any]] = {"EASE": {}, "SLIMElastic": {"alpha": 1.0}, "ItemKNN": {}, "LightGCN": {}, "NGCF": {}}
 FORGETFUL: dict[str, dict[str, Any]] = {

@@ -65,7 +65,9 @@ def _built(description: dict[str, Any], checkpoint: Checkpoint) -> Described:
         raise SpecError("the description of the model has no list of layers: save the checkpoint again.")
     if not _is_count(latent, len(entries)):
         raise SpecError(f"the description says latent={latent!r}, expected a number of layers from 1 to {len(entries)}.")
-    network = tuple(_layer(entry, n, checkpoint) for n, entry in enumerate(entries, 1))
+    stored = [_stored(entry, n, checkpoint) for n, entry in enumerate(entries, 1)]
+    units = [entry["units"] for entry in entries]
+    network = tuple((weight[:, :count], bias[:count]) for (weight, bias), count in zip(stored, units, strict=True))
     activations = tuple(_one_of(ACTIVATIONS, entry.get("activation"), "activation") for entry in entries)
     if activations[-1] != "none":
         raise SpecError(f"the last layer has the activation {activations[-1]}, expected none: logits are ranked.")
@@ -73,7 +75,7 @@ def _built(description: dict[str, Any], checkpoint: Checkpoint) -> Described:
     n_items = description.get("n_items")
     if n_items != len(network[0][0]) + 1:
         raise SpecError(f"the description says n_items={n_items!r}, and the first layer is of {len(network[0][0]) + 1}.")
-    return Described(network, activations, norm == "l2", latent, _log_variance(entries[latent - 1], latent, checkpoint))
+    return Described(network, activations, norm == "l2", latent, _log_variance(stored[latent - 1], units[latent - 1]))
 
 
 def _one_of(allowed: tuple[str, ...], value: Any, key: str) -> str:
@@ -86,17 +88,10 @@ def _is_count(value: Any, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
 
 
-def _log_variance(entry: dict[str, Any], n: int, checkpoint: Checkpoint) -> Layer | None:
-    """The second half of a layer's outputs, the logarithm of a Gaussian's variance; None if all outputs count."""
-    weight, bias = _stored(entry, n, checkpoint)
-    units = entry["units"]
+def _log_variance(stored: Layer, units: int) -> Layer | None:
+    """The second half of a layer's outputs, the logarithm of a Gaussian's variance; None unless it has ``2 * units``."""
+    weight, bias = stored
     return (weight[:, units:], bias[units:]) if weight.shape[1] == 2 * units else None
-
-
-def _layer(entry: dict[str, Any], n: int, checkpoint: Checkpoint) -> Layer:
-    weight, bias = _stored(entry, n, checkpoint)
-    units = entry["units"]
-    return weight[:, :units], bias[:units]
 
 
 def _stored(entry: dict[str, Any], n: int, checkpoint: Checkpoint) -> Layer:

@@ -53,7 +53,7 @@ class MacridVAE(LayeredWithReasons):
         items = normalize(checkpoint.tensor("item_embedding.weight", 2)[1:])
         facets = normalize(checkpoint.tensor("k_embedding.weight", 2))
         names = [n.removesuffix(".weight") for n in checkpoint.weights if n.startswith("encoder.") and n.endswith(".weight")]
-        network = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
+        network = [checkpoint.layer(name) for name in names]
         if not network or items.shape[1] != facets.shape[1]:
             raise WeightsError("the checkpoint of MacridVAE has no encoder, or items and facets of different sizes.")
         network[0] = (network[0][0][1:], network[0][1])

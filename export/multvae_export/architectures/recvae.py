@@ -48,7 +48,7 @@ class RecVAE(LayeredWithReasons, Posterior):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> RecVAE:
         names = [*(f"encoder.fc{n}" for n in range(1, DEPTH + 1)), "encoder.fc_mu", "decoder", "encoder.fc_logvar"]
-        network = [(checkpoint.tensor(f"{name}.weight", 2).T, checkpoint.tensor(f"{name}.bias", 1)) for name in names]
+        network = [checkpoint.layer(name) for name in names]
         log_variance = network.pop()
         norms = tuple(
             (checkpoint.tensor(f"encoder.ln{n}.weight", 1), checkpoint.tensor(f"encoder.ln{n}.bias", 1))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.checkpoint.contents import Checkpoint, checked
 from multvae_export.checkpoint.records import Record
 from multvae_export.errors import SpecError, UnsupportedModelError, WeightsError
 
@@ -67,13 +67,7 @@ def _matrix(value: Any, name: str) -> Tensor | Entries:
     square = isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[0] == value.shape[1] > 1
     if not square or value.dtype.kind != "f":
         raise WeightsError(f"the weights {name} are not a square matrix of numbers.")
-    return _finite(torch.from_numpy(np.ascontiguousarray(value, np.float32)), name)
-
-
-def _finite(values: Tensor, name: str) -> Tensor:
-    if not values.isfinite().all():
-        raise WeightsError(f"the weights {name} hold numbers that are not finite: the training diverged.")
-    return values
+    return checked(torch.from_numpy(np.ascontiguousarray(value, np.float32)), name, 2)
 
 
 def _sparse(record: Record, name: str) -> Entries:
@@ -91,7 +85,7 @@ def _sparse(record: Record, name: str) -> Entries:
         raise WeightsError(f"the weights {name} are a damaged matrix of scipy.sparse.")
     major = np.repeat(np.arange(n_items), np.diff(offsets))
     rows, columns = (major, minor) if kind == "csr" else (minor, major)
-    weights = _finite(torch.from_numpy(data.astype(np.float32)), name)
+    weights = checked(torch.from_numpy(data.astype(np.float32)), name, 1)
     return Entries(_long(rows), _long(columns), weights, n_items)
 
 

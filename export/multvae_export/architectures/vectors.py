@@ -9,7 +9,6 @@ the score that it ranks by. A model whose scores are not that product for every 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -22,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from multvae_export.architectures.base import UserModel
 from multvae_export.architectures.layered import Layered
-from multvae_export.checkpoint.contents import Checkpoint, check_tokens
+from multvae_export.checkpoint.contents import Checkpoint, check_tokens, token_digest
 from multvae_export.errors import UnsupportedModelError, WeightsError
 from multvae_export.nodes import layers
 from multvae_export.nodes.first_layer import first
@@ -151,10 +150,9 @@ class Vectors(Layered, UserModel):
         return nodes + "    listed_scores = Where(is_known_user, listed_product_scores, minus_infinity)\n"
 
     def spec(self) -> dict[str, Any]:
-        digest = hashlib.sha256("".join(f"{token}\n" for token in self.user_tokens).encode()).hexdigest()
         units = self.layers[0][0].shape[1]
         sizes = [len(self.user_tokens) - 1, units, self.n_items - 1]
-        return {"sizes": sizes, "users": len(self.user_tokens) - 1, "user_tokens_sha256": digest}
+        return {"sizes": sizes, "users": len(self.user_tokens) - 1, "user_tokens_sha256": token_digest(self.user_tokens)}
 
     def eager(self, device: str) -> Callable[[Tensor], Tensor]:
         table, items = (weight.to(device) for weight, _ in self.layers)
@@ -216,8 +214,8 @@ def _factors(model: Any, users: Tensor, name: str) -> tuple[Tensor, Tensor]:
             scores = model.full_sort_predict({model.USER_ID: users}).view(len(users), -1)
         except NotImplementedError:
             raise _no_product(name) from None
+    atol = TOLERANCE * float(scores.abs().max())
     for left, right, product in reversed(watch.products):
-        atol = TOLERANCE * float(scores.abs().max())
         if product.shape == scores.shape and torch.allclose(left @ right, scores, rtol=0, atol=atol):
             return left, right
     raise _no_product(name)

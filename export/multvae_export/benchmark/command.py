@@ -80,9 +80,11 @@ def run(args: argparse.Namespace) -> Iterator[list[str]]:
         if min(values) < 1:
             raise OptionError(f"{name}={min(values)} is not allowed: expected 1 or more.")
     data = DataSet.named(args.checkpoint, args.dataset_path, args.trust_dataset)
+    model: Architecture | None = None
     for provider in _providers(args.provider):
         files = _open(args.files, provider)
-        model = _model(args.checkpoint, data, files[0]) if args.checkpoint else None
+        if args.checkpoint and model is None:
+            model = _model(args.checkpoint, data, files[0])
         for batch in args.batch_size or BATCHES.get(provider, DEFAULT_BATCHES):
             yield from measure(files, model, batch, args.requests)
 

@@ -71,7 +71,7 @@ class ServedFile:
         """Random requests, the same ones at every call: histories, or users by number for a file that answers for users."""
         if self.io != "users":
             return histories(self.n_items, batch)
-        return list(np.random.default_rng(0).integers(1, self.n_rows, (DIFFERENT if batch < 1000 else 4, batch)))
+        return list(np.random.default_rng(0).integers(1, self.n_rows, (_batches(batch), batch)))
 
     def bytes_read(self, items: float) -> int:
         """The bytes of weights that a request for so many items, or users, reads."""
@@ -133,8 +133,13 @@ def _tokens(graph: onnx.GraphProto, name: str) -> np.ndarray:
     return np.array(["", *(token.decode() for token in keys["keys_strings"])] if keys else [], dtype=object)
 
 
+def _batches(size: int) -> int:
+    """How many different batches; fewer of large ones, which take memory."""
+    return DIFFERENT if size < 1000 else 4
+
+
 def histories(n_items: int, batch: int) -> list[np.ndarray]:
     """Batches of random histories, the same ones at every call: int64 [batch, length] each, 0 pads."""
-    count = DIFFERENT if batch < 1000 else 4
+    count = _batches(batch)
     rows = random_histories(n_items, count * batch, LONGEST)
     return [padded(rows[n * batch : (n + 1) * batch]) for n in range(count)]

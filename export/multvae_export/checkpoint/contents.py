@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,10 @@ class Checkpoint:
         """
         return checked(self.weights.get(name), name, dims)
 
+    def layer(self, name: str) -> tuple[Tensor, Tensor]:
+        """A linear layer of torch's as [d_in, d_out] and [d_out]. Errors are those of :meth:`tensor`."""
+        return self.tensor(f"{name}.weight", 2).T, self.tensor(f"{name}.bias", 1)
+
     def item_tokens(self, n_items: int) -> tuple[str, ...]:
         """The data set's item tokens in order of RecBole's ids, C of them; the padding item's comes first.
 
@@ -163,3 +168,8 @@ def check_tokens(tokens: Any, count: int, kind: str) -> tuple[str, ...]:
     except UnicodeEncodeError as error:
         raise TokensError(f"{'an' if kind == 'item' else 'a'} {kind} token is not Unicode text: {error}.") from error
     return tuple(tokens)
+
+
+def token_digest(tokens: tuple[str, ...]) -> str:
+    """SHA-256 of the tokens in order, each followed by a line feed."""
+    return hashlib.sha256("".join(f"{token}\n" for token in tokens).encode()).hexdigest()

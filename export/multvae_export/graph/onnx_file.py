@@ -148,14 +148,14 @@ def to_onnx(
         _complete(part, model)
         for node in part.node if target.options.names else ():
             node.name = node.output[0]  # For onnxruntime's messages: lists of different batches do not fit together.
-    _document(proto, model, target)
+    _document(proto, model, target, form.docs)
     onnx.helper.set_model_props(proto, _metadata(model, target, metadata or {}))
     return proto
 
 
-def _document(proto: ModelProto, model: Model, target: Target) -> None:
+def _document(proto: ModelProto, model: Model, target: Target, docs: Mapping[str, str]) -> None:
     """Describe the file, its inputs and its outputs, and state the sizes that are known."""
-    docs, graph = forms.form(target).docs, proto.graph
+    graph = proto.graph
     for value in (*graph.input, *graph.output):
         value.doc_string = docs[value.name]
         if target.dense and value.name != "noise":

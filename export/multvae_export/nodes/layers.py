@@ -113,6 +113,12 @@ def spare_units(layers: tuple[Layer, ...], precision: str) -> int:
     return (layers[0][0].shape[1] + (len(layers) == 1)) % 2 if precision == "int4" else 0
 
 
+def _schemes(count: int) -> list[Callable[[np.ndarray, str], Stored]]:
+    """How each of so many layers is stored; a single layer is a table."""
+    middle: list[Callable[[np.ndarray, str], Stored]] = [quantise.hidden] * (count - 2)
+    return [quantise.table, *middle, quantise.decoder][:count]
+
+
 def store(layers: tuple[Layer, ...], target: Target, cut: bool = False, padding: float = -np.inf) -> tuple[StoredLayer, ...]:
     """The layers as a file stores them, with a row and a column for the padding item.
 
@@ -122,15 +128,14 @@ def store(layers: tuple[Layer, ...], target: Target, cut: bool = False, padding:
         cut: whether the nodes cut off the first layer's spare units; otherwise the second layer has rows of zeros for them.
         padding: the padding item's bias in the last layer.
     """
-    spare, stored = spare_units(layers, target.precision), []
+    spare, schemes, stored = spare_units(layers, target.precision), _schemes(len(layers)), []
     for n, (weight, bias) in enumerate((weight.numpy(), bias.numpy()) for weight, bias in layers):
         begins, ends = n == 0, n == len(layers) - 1
         # The padding item comes first, a spare unit last: as a column of this layer, and as a row of the next.
         rows, columns = (int(begins), spare if n == 1 and not cut else 0), (int(ends), spare if begins else 0)
         weight = np.pad(weight, (rows, columns))
         bias = np.pad(np.pad(bias, (columns[0], 0), constant_values=padding), (0, columns[1]))
-        scheme = quantise.table if begins else quantise.decoder if ends else quantise.hidden
-        layer = StoredLayer.of(str(n), scheme(weight, target.precision), bias, first=begins)
+        layer = StoredLayer.of(str(n), schemes[n](weight, target.precision), bias, first=begins)
         if ends and not begins:
             _prepare_last(layer, target)
         stored.append(layer)
@@ -167,8 +172,7 @@ def store_log_variance(layer: Layer, target: Target, first: bool, spare: int) ->
 
 def rounded(layers: tuple[Layer, ...], precision: str) -> tuple[Layer, ...]:
     """The layers that a file of this precision stands for: the same biases with the weights that it stores."""
-    schemes = [quantise.table, *[quantise.hidden] * (len(layers) - 2), quantise.decoder][: len(layers)]
-    return tuple(_rounded(layer, scheme, precision) for layer, scheme in zip(layers, schemes, strict=True))
+    return tuple(_rounded(layer, scheme, precision) for layer, scheme in zip(layers, _schemes(len(layers)), strict=True))
 
 
 def rounded_log_variance(layer: Layer, precision: str, first: bool) -> Layer:

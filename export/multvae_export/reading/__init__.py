@@ -45,7 +45,7 @@ from multvae_export.reading.maker import Maker
 from multvae_export.reading.newest import newest
 from multvae_export.reading.unpack import unpack
 
-#: The newest format of the plugin's part of a checkpoint (``other_parameter``).
+#: The newest format of what the plugin adds to a checkpoint (``other_parameter`` and ``recbole_multvae``).
 FORMAT_VERSION = 2
 
 __all__ = [

@@ -24,7 +24,7 @@ __all__ = ["CHECKS", "Case", "ExportedFile", "verify"]
 #: Operators of a precision that run on the CPU even in a CUDA session: onnxruntime's CUDA kernel takes no uint8.
 CPU_ONLY = {"int8": {"MatMulInteger"}}
 KERNELS = json.loads(Path(__file__).with_name("cuda_kernels.json").read_text("utf-8"))
-#: The two look-ups that run on the CPU even in a CUDA session.
+#: The operators of the string look-ups, which run on the CPU even in a CUDA session.
 STRING_LOOK_UPS = {"LabelEncoder", "Gather"}
 
 

@@ -128,10 +128,8 @@ def read_arguments(settings_class: type[AnySettings], protocol: str, arguments: 
     arguments = {} if arguments is None else arguments
     known = settings_class.model_fields
     if not isinstance(arguments, Mapping):
-        raise ConfigurationError(
-            f"eval_args split {protocol}={arguments!r} is not allowed: "
-            f"expected a dictionary with some of {', '.join(known)}."
-        )
+        expected = f"a dictionary with some of {', '.join(known)}"
+        raise ConfigurationError.of_value(f"eval_args split {protocol}", arguments, expected)
     for name in arguments.keys() - known.keys():
         hint = did_you_mean(str(name), known, f": expected some of {', '.join(known)}.")
         raise ConfigurationError(f"eval_args split {protocol} has no argument {name!r}{hint}")
