@@ -5,7 +5,8 @@ No other file changes RecBole. Other files only derive from its classes and call
 RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, and so it finds ours:
 
 * a model is a module of ``recbole.model.*`` (``recbole/utils/utils.py:get_model``): ours are entered in ``sys.modules``;
-* ``<Model>Trainer`` of ``recbole.trainer`` (``get_trainer``) is :class:`.training.trainer.FamilyTrainer`;
+* ``<Model>Trainer`` of ``recbole.trainer`` (``get_trainer``) is :class:`.training.trainer.FamilyTrainer`, of a sum
+  :class:`.sums.trainer.SumTrainer`;
 * ``<Model>Dataset`` of ``recbole.data.dataset`` (``recbole/data/utils.py:create_dataset``) is
   :class:`.data.dataset.FamilyDataset`.
 
@@ -85,13 +86,15 @@ from recbole_multvae.data.loaders import (
 )
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.data.protocols.base import Protocol
-from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.evaluation.metrics import METRICS
-from recbole_multvae.evaluation.recbole_models import check_reads_histories, histories_of
+from recbole_multvae.evaluation.recbole_models import READERS, histories_of, no_histories_because
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickRecommender
+from recbole_multvae.sums.model import Sum
+from recbole_multvae.sums.trainer import SumTrainer
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
 
@@ -100,7 +103,7 @@ def register() -> None:
     """Make RecBole know the family. A second call does nothing."""
     # RecBole's data sets use names that NumPy removed. Making a Config adds them; reading one from a checkpoint does not.
     Config.compatibility_settings(None)
-    for model in FAMILY:
+    for model in (*FAMILY, Sum):
         sys.modules[f"recbole.model.general_recommender.{model.__name__.lower()}"] = sys.modules[model.__module__]
         _enter_model(model)
     _wrap(Config, "_update_internal_config_dict", _family_defaults)
@@ -136,7 +139,7 @@ def _wrap_data_sets() -> None:
 
 def _enter_model(model: type[ClickRecommender]) -> None:
     """Put a model's trainer and data set where RecBole looks for them by name."""
-    setattr(recbole.trainer, f"{model.__name__}Trainer", FamilyTrainer)
+    setattr(recbole.trainer, f"{model.__name__}Trainer", SumTrainer if issubclass(model, Sum) else FamilyTrainer)
     setattr(recbole.data.dataset, f"{model.__name__}Dataset", FamilyDataset)
 
 
@@ -210,12 +213,17 @@ def _check_family_keys(model_class: Any, defaults: dict[str, Any], user_keys: di
 
 def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
     protocol = chosen(keys)
-    if not (protocol and protocol.new_users):
-        return
+    if protocol and protocol.new_users and (reason := _no_histories_because(model_class, keys)):
+        raise NotApplicableError(
+            f"eval_args split {protocol.name} evaluates users who are not in training, and {reason}: take split RS, a model "
+            f"of this package such as MultVAE, or one of {', '.join(READERS)}."
+        )
+
+
+def _no_histories_because(model_class: Any, keys: dict[str, Any]) -> str | None:
     if _is_family(model_class):
-        model_class.check_new_users(model_class.read_settings(keys), protocol.name)
-    else:
-        check_reads_histories(model_class, keys.get("knn_method"), protocol.name)
+        return model_class.no_histories_because(model_class.read_settings(keys))
+    return no_histories_because(model_class, keys.get("knn_method"))
 
 
 def _check_likelihood(user_keys: dict[str, Any], name: str, model_keys: Set[str]) -> None:
@@ -301,7 +309,9 @@ def _histories_of_the_batch(original: Any, trainer: Trainer, batch: Any) -> Any:
 
 
 def _new_trainer(cls: type, config: Any = None, model: Any = None, *_: Any) -> Any:
-    return object.__new__(FamilyTrainer if cls is Trainer and isinstance(model, ClickRecommender) else cls)
+    if cls is Trainer and isinstance(model, ClickRecommender):
+        cls = SumTrainer if isinstance(model, Sum) else FamilyTrainer
+    return object.__new__(cls)
 
 
 def _safe_load(original: Any, *args: Any, **kwargs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "-m",
         default="MultVAE",
         help="name of the model (default: %(default)s); several names, with commas between, make a report; "
-        "MultVAE:gaussian is MultVAE with the configuration file gaussian",
+        "MultVAE:gaussian is MultVAE with the configuration file gaussian, and MultVAE+EDLAE the sum of two models",
     )
     parser.add_argument("--dataset", "-d", default="ml-100k", help="name of the data set (default: %(default)s)")
     parser.add_argument(
@@ -120,6 +121,6 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
     options.params_file = (options.params_file or "").split()
     for file in options.config_files:
         read_keys(file)
-    for model in options.model.split(","):
+    for model in re.split("[,+]", options.model):
         check_model(model.partition(":")[0].strip())
     return options, keys

@@ -13,7 +13,18 @@ from recbole_multvae.leaderboard.board import run_leaderboard
 
 def is_leaderboard(options: argparse.Namespace) -> bool:
     """Whether a command line asks for a leaderboard: for several models or seeds, for a search, or to export the best."""
-    return "," in options.model or ":" in options.model or bool(options.seeds or options.export or options.tune)
+    row_with_file = ":" in options.model and "+" not in options.model
+    return "," in options.model or row_with_file or bool(options.seeds or options.export or options.tune)
+
+
+def check_one_process(options: argparse.Namespace, what: str) -> None:
+    """Refuse ``--nproc`` and ``--world_size`` for ``what`` already has several processes.
+
+    Raises:
+        ConfigurationError: the command line has them.
+    """
+    if options.nproc != 1 or options.world_size > 0:
+        raise ConfigurationError(f"--nproc={options.nproc} does not go with {what}: leave it out.")
 
 
 def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
@@ -27,11 +38,7 @@ def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
         ConfigurationError: a mistake in the command line or in a configuration; nothing has run.
         LeaderboardError: a row or the export failed; the other rows are in the report.
     """
-    if options.nproc != 1 or options.world_size > 0:
-        raise ConfigurationError(
-            f"--nproc={options.nproc} does not go with several models or seeds, each of which has a process of its own: "
-            "leave it out."
-        )
+    check_one_process(options, "several models or seeds, each of which has a process of its own")
     run_leaderboard(
         options.model,
         options.dataset,

@@ -21,7 +21,6 @@ from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
 
 from recbole_multvae.data.loaders import UsersWithHistories
-from recbole_multvae.errors import NotApplicableError
 
 
 def _auto_encoder(model: Any, histories: csr_matrix) -> dict[str, Any]:
@@ -57,28 +56,19 @@ READERS: dict[str, Callable[[Any, csr_matrix], dict[str, Any]]] = {
 }
 
 
-def check_reads_histories(model_class: type, knn_method: str | None, protocol: str) -> None:
-    """Refuse a model of RecBole's that cannot score users who are not in training.
+def no_histories_because(model_class: type, knn_method: str | None) -> str | None:
+    """Why a model of RecBole's cannot score people from clicks alone, as a clause; None where it can.
 
     Args:
         model_class: a model that is not of the family, RecBole's or derived from one of RecBole's.
         knn_method: the configuration key with which ItemKNN compares users, not items.
-        protocol: the name of the protocol in ``eval_args``, for the message.
-
-    Raises:
-        NotApplicableError: the model cannot score them; the message says why.
     """
     name = model_class.__name__
     if _reader(model_class) is None:
-        reason = f"{name} needs more of a user than a set of clicks, such as a vector learnt in training"
-    elif knn_method == "user" and _reader(model_class) is _neighbours:
-        reason = f"{name} with knn_method='user' compares the users of training"
-    else:
-        return
-    raise NotApplicableError(
-        f"eval_args split {protocol} evaluates users who are not in training, and {reason}: take split RS, a model of this "
-        f"package, or one of {', '.join(READERS)}."
-    )
+        return f"{name} needs more of a user than a set of clicks, such as a vector learnt in training"
+    if knn_method == "user" and _reader(model_class) is _neighbours:
+        return f"{name} with knn_method='user' compares the users of training"
+    return None
 
 
 def _reader(model_class: type) -> Callable[[Any, csr_matrix], dict[str, Any]] | None:

@@ -19,6 +19,7 @@ from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.models import FAMILY
+from recbole_multvae.sums.model import Sum
 from recbole_multvae.training.processes import join_group
 
 #: Keys whose value is a name, though it may look like a number or like a division: ``--checkpoint_dir=2026/11``.
@@ -55,7 +56,7 @@ def model_names() -> set[str]:
     files = (Path(recbole.__file__).parent / "model").glob("*_recommender/*.py")
     classes = {name for file in files for name in re.findall(r"^class (\w+)", file.read_text("utf-8"), re.MULTILINE)
                if name.lower() == file.stem}  # fmt: skip
-    return classes | {model.__name__ for model in FAMILY}
+    return classes | {model.__name__ for model in (*FAMILY, Sum)}
 
 
 def check_model(model: str) -> None:

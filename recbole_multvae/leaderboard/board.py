@@ -13,13 +13,14 @@ from typing import Any
 
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.digests import short_digest
-from recbole_multvae.errors import ConfigurationError, LeaderboardError
+from recbole_multvae.errors import LeaderboardError
 from recbole_multvae.leaderboard.export import add_export_commands, check_export, export_best
 from recbole_multvae.leaderboard.forms import write_all
-from recbole_multvae.leaderboard.measuring import measure, validate
+from recbole_multvae.leaderboard.measuring import validate
 from recbole_multvae.leaderboard.report import Report, make_report
-from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable
-from recbole_multvae.leaderboard.runs import Run, Runner
+from recbole_multvae.leaderboard.row_runs import RowRuns
+from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable, with_members
+from recbole_multvae.leaderboard.runs import Run, Runner, make_folder
 from recbole_multvae.leaderboard.search import Search, plan_searches
 from recbole_multvae.leaderboard.space import Params
 from recbole_multvae.leaderboard.table import text_table
@@ -51,18 +52,20 @@ def run_leaderboard(
     if export:
         check_export(export)
     rows, not_applicable = split_applicable(read_rows(models, config_files, dataset, keys))
-    searches = plan_searches(rows, params_files, trials) if trials else {}
+    trained = with_members(rows.values())
+    searches = plan_searches(trained, params_files, trials) if trials else {}
     config = next(iter(rows.values())).config
     seeds = [config["seed"] + n for n in range(seeds)] if isinstance(seeds, int) else seeds
     folder = Path(report_dir or _report_dir(dataset, config_files, keys, params_files if trials else None))
     for name in ("runs", "trials") if searches else ("runs",):
-        _make_folder(folder / name)
+        make_folder(folder / name, "report_dir")
     print(f"{len(rows)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
 
-    runner = Runner({name: len(seeds) + (searches[name].trials if name in searches else 0) for name in rows})
+    runner = Runner({name: len(seeds) + (searches[name].trials if name in searches else 0) for name in trained})
     results = _run_searches(searches, seeds[0], runner, folder)
-    best = {name: results[name]["best"] if name in results else {} for name in rows}
-    runs = _run_rows(rows, seeds, best, runner, folder)
+    best = {name: results[name]["best"] if name in results else {} for name in trained}
+    row_runs = RowRuns(runner, folder / "runs", best, _overrides(folder))
+    runs = [row_runs.run(row, seed) for seed in seeds for row in rows.values()]
 
     settings = {name: row.settings() | best[name] for name, row in rows.items()}
     report = make_report(runs, settings, config, command, not_applicable, results)
@@ -77,17 +80,6 @@ def _run_searches(searches: Mapping[str, Search], seed: int, runner: Runner, fol
         return runner.run(row.inputs(folder / "trials", seed, params, _overrides(folder)), validate, title)
 
     return {name: search.run(seed, run_trial) for name, search in searches.items()}
-
-
-def _run_rows(
-    rows: Mapping[str, Row], seeds: Sequence[int], params: Mapping[str, Params], runner: Runner, folder: Path
-) -> list[Run]:
-    """The runs of all rows under all seeds."""
-    return [
-        runner.run(row.inputs(folder / "runs", seed, params[name], _overrides(folder)), measure, f"{name}, seed {seed}")
-        for seed in seeds
-        for name, row in rows.items()
-    ]
 
 
 def _overrides(folder: Path) -> dict[str, str]:
@@ -118,10 +110,3 @@ def _publish(report: Report, data_path: str, folder: Path, export: str | None) -
             f"{', '.join(failed)} failed, and the others are in the report: see the logs in {folder / 'runs'}; the same "
             "command runs only what failed again."
         )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"--report_dir: cannot write the report into {folder}: {error}") from error

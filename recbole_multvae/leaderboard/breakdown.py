@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator import Evaluator
-from recbole.evaluator.base_metric import TopkMetric
 
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.evaluation.activity import ActivityEvaluator
 from recbole_multvae.evaluation.collector import RankingCollector, select_users
+from recbole_multvae.evaluation.per_user import of_each_user, top_k_metrics
 
 #: RecBole's metrics of all lists together: coverage, novelty and concentration.
 LIST_METRICS = ("ItemCoverage", "AveragePopularity", "GiniIndex", "TailPercentage")
@@ -59,7 +59,7 @@ class DetailedEvaluator:
     def evaluate(self, collected: Any) -> dict[str, float]:
         """The metrics of all users, as RecBole's evaluator gives them."""
         self.lists = {name: float(value) for name, value in self._lists.evaluate(collected).items()}
-        self.users = _of_each_user(self._evaluator, collected)
+        self.users = of_each_user(self._evaluator, collected)
         if self._ranks_all:
             self._by_activity.evaluate(collected)
             self.activity = self._by_activity.groups
@@ -88,25 +88,6 @@ def _head(clicks: np.ndarray) -> np.ndarray:
     return head
 
 
-def _top_k_metrics(evaluator: Evaluator) -> list[TopkMetric]:
-    return [metric for metric in evaluator.metric_class.values() if isinstance(metric, TopkMetric)]
-
-
 def _top_k_only(evaluator: Evaluator, collected: Any) -> dict[str, float]:
-    results = [metric.calculate_metric(collected) for metric in _top_k_metrics(evaluator)]
+    results = [metric.calculate_metric(collected) for metric in top_k_metrics(evaluator)]
     return {name: float(value) for result in results for name, value in result.items()}
-
-
-def _of_each_user(evaluator: Evaluator, collected: Any) -> dict[str, np.ndarray]:
-    """The top-k metrics of each user: RecBole's metrics pass them to ``topk_result``, which takes the mean."""
-    values: dict[str, np.ndarray] = {}
-    for metric in _top_k_metrics(evaluator):
-        metric = copy.copy(metric)
-
-        def keep(name: str, user_values: np.ndarray, topk: list[int] = metric.topk) -> dict[str, float]:
-            values.update({f"{name}@{k}": user_values[:, k - 1].astype(np.float64) for k in topk})
-            return {}
-
-        metric.topk_result = keep
-        metric.calculate_metric(collected)
-    return values

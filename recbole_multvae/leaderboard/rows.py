@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ from recbole.utils import EvaluatorType, ModelType, get_model
 
 from recbole_multvae.config import shipped
 from recbole_multvae.config.evaluation_keys import empty_parts
+from recbole_multvae.config.keys import recbole_keys
+from recbole_multvae.config.settings import RecommenderSettings
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.digests import files_of
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
@@ -22,6 +24,9 @@ from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.leaderboard.report import PROTOCOL
 from recbole_multvae.leaderboard.runs import RunInputs, fingerprint
+from recbole_multvae.sums.member import check_member
+from recbole_multvae.sums.model import SumSettings, named_weights
+from recbole_multvae.sums.trainer import check_choice_of_weights
 
 #: Groups of users by activity unless ``activity_quantiles`` sets their number.
 QUANTILES = 4
@@ -34,11 +39,12 @@ class Row:
     """One row: a model with its configuration.
 
     Attributes:
-        name: the row's name in the report: the model, or ``model:file``.
-        model: the name of the model.
+        name: the row's name in the report: the model, ``model:file``, or such names with + between.
+        model: the name of the model; ``Sum`` with members.
         files: the configuration files, in the order in which they are read.
         dataset: the name of the data set.
         keys: the configuration keys of the command line, their values as text.
+        members: the rows of the models that a sum adds.
     """
 
     name: str
@@ -46,6 +52,7 @@ class Row:
     files: tuple[str, ...]
     dataset: str
     keys: Mapping[str, str]
+    members: tuple[Row, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -61,7 +68,7 @@ class Row:
         """RecBole's configuration of the row with some hyper-parameters.
 
         Raises:
-            ConfigurationError: a configuration has a mistake, or the model is no general recommender.
+            ConfigurationError: a configuration has a mistake, or the model is no general recommender or cannot be added.
             NotApplicableError: the protocol does not suit the model.
         """
         kind = get_model(self.model).type
@@ -70,9 +77,41 @@ class Row:
                 f"--model={self.model} is one of RecBole's {kind.name.lower()} models, which learn from other data: a "
                 "leaderboard takes general recommenders."
             )
-        config = make_config(self.model, self.dataset, self.files, {**self._protocol, **params}, self.keys)
+        defaults = {**self._protocol, **self._file_keys, **params}
+        config = make_config(self.model, self.dataset, self._config_files, defaults, self._own_keys)
         _check_comparable(config)
+        if self.members:
+            self._check_members(config)
         return config
+
+    def _check_members(self, config: Config) -> None:
+        """Refuse members that cannot be added, weights of others, and weights that cannot be chosen."""
+        for member in self.members:
+            check_member(member.name, member.config)
+        weights = SumSettings.from_config(config.final_config_dict).weights
+        if named_weights(weights, tuple(member.name for member in self.members)) is None:
+            check_choice_of_weights(config)
+
+    @property
+    def _config_files(self) -> tuple[str, ...]:
+        """The files that RecBole reads: those of a sum are read here, as they have keys of its members too."""
+        return () if self.members else self.files
+
+    @property
+    def _file_keys(self) -> dict[str, Any]:
+        """The keys of the files that a sum reads; nothing for a model, whose files RecBole reads."""
+        keys = {key: value for file in self.files for key, value in read_keys(file).items()} if self.members else {}
+        return {key: value for key, value in keys.items() if self._reads(key)}
+
+    @property
+    def _own_keys(self) -> dict[str, str]:
+        """The keys of the command line without those of a sum's members, or without those of the sum."""
+        return {key: value for key, value in self.keys.items() if self._reads(key)}
+
+    def _reads(self, key: str) -> bool:
+        if self.members:
+            return key in {*recbole_keys(), *SumSettings.model_fields, *ActivitySettings.model_fields}
+        return key not in SumSettings.model_fields.keys() - RecommenderSettings.model_fields.keys() or self.model == "Sum"
 
     def inputs(self, folder: Path, seed: int, params: Mapping[str, Any], overrides: Mapping[str, str]) -> RunInputs:
         """The inputs of one run.
@@ -83,21 +122,25 @@ class Row:
             params: hyper-parameters that a search chose.
             overrides: further configuration keys; keys of the command line win over them.
         """
-        defaults = {**self._protocol, **self._model_defaults, **params}
-        keys = {**overrides, **{key: value for key, value in self.keys.items() if key != "seed"}}
+        defaults = {**self._protocol, **self._model_defaults, **self._file_keys, **params}
+        keys = {**overrides, **{key: value for key, value in self._own_keys.items() if key != "seed"}}
         quantiles = ActivitySettings.from_config(self.config).activity_quantiles or QUANTILES
         inputs = RunInputs(
-            self.name, self.model, self.dataset, list(self.files), defaults, keys, seed, result="", quantiles=quantiles
+            self.name, self.model, self.dataset, list(self._config_files), defaults, keys, seed, "", quantiles
         )
-        contents = [read_keys(file) for file in self.files]
+        contents = [read_keys(file) for file in inputs.files]
         digest = fingerprint(inputs, contents, files_of(self.dataset, self.config["data_path"]))
         return replace(inputs, result=str(folder / f"{self.file_name}-{seed}-{digest}.json"))
 
     def settings(self) -> dict[str, Any]:
-        """The row's settings for the report: those of the user, those set for the model, and ``eval_memory``."""
+        """The row's settings for the report: those of the user, those set for the model, and ``eval_memory``.
+
+        A sum has those of its members too, by their names.
+        """
         config = self.config
         shown = [key for key in config.external_config_dict if key in config.final_config_dict and key not in HIDDEN]
-        return {key: config[key] for key in shown} | self._model_defaults | {"eval_memory": config["eval_memory"]}
+        own = {key: config[key] for key in shown} | self._model_defaults | {"eval_memory": config["eval_memory"]}
+        return own | {member.name: member.settings() for member in self.members}
 
     @property
     def _protocol(self) -> dict[str, Any]:
@@ -125,29 +168,53 @@ def read_rows(models: str, files: Sequence[str], dataset: str, keys: Mapping[str
     """The rows that a command line names.
 
     Args:
-        models: ``--model``, names separated by commas. ``MultVAE:gaussian`` is MultVAE with this configuration file.
+        models: ``--model``, names separated by commas. ``MultVAE:gaussian`` is MultVAE with this configuration file, and
+            ``MultVAE+EDLAE`` is the sum of two models.
         files: ``--config_files``. A file that has the name of one of the models, such as ``EASE.yaml``, is read for this
             model only; the others are read for all.
         dataset: the name of the data set.
         keys: the configuration keys of the command line, their values as text.
 
     Raises:
-        ConfigurationError: a row has no name, or two rows have the same name.
+        ConfigurationError: a row has no name, or two rows or two members of a sum have the same name.
     """
-    pairs = [text.strip().partition(":") for text in models.split(",")]
-    model_names = {model for model, _, _ in pairs}
-    rows: dict[str, Row] = {}
-    for model, colon, file in pairs:
-        name = f"{model}:{Path(file).stem}" if file else model
+    texts = [text.strip() for text in models.split(",")]
+    model_names = {part.strip().partition(":")[0] for text in texts for part in text.split("+")}
+    model_names |= {"Sum"} if "+" in models else set()
+
+    def row(text: str) -> Row:
+        model, colon, file = text.partition(":")
         if not model or (colon and not file):
             raise ConfigurationError(
-                f"--model={models} has an empty name: write models with commas between, such as MultVAE,EASE."
+                f"--model={models} has an empty name: write models with commas between, such as MultVAE,EASE, or with + "
+                "between, such as MultVAE+EDLAE, for their sum."
             )
-        if name in rows:
-            raise ConfigurationError(f"--model={models} names {name} twice: leave one of them out.")
-        shared = [path for path in files if Path(path).stem not in model_names - {model}]
-        rows[name] = Row(name, model, (*shared, *([file] if file else [])), dataset, keys)
-    return list(rows.values())
+        name = f"{model}:{Path(file).stem}" if file else model
+        return Row(name, model, (*shared_with(model), *([file] if file else [])), dataset, keys)
+
+    def shared_with(model: str) -> list[str]:
+        return [path for path in files if Path(path).stem not in model_names - {model}]
+
+    def row_or_sum(text: str) -> Row:
+        if "+" not in text:
+            return row(text)
+        members = _unlike([row(part.strip()) for part in text.split("+")], models)
+        return Row("+".join(members), "Sum", tuple(shared_with("Sum")), dataset, keys, tuple(members.values()))
+
+    return list(_unlike([row_or_sum(text) for text in texts], models).values())
+
+
+def _unlike(rows: Sequence[Row], models: str) -> dict[str, Row]:
+    """The rows by name, no two of which are equal."""
+    names = [row.name for row in rows]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigurationError(f"--model={models} names {twice} twice: leave one of them out.")
+    return dict(zip(names, rows, strict=True))
+
+
+def with_members(rows: Iterable[Row]) -> dict[str, Row]:
+    """The rows and the members of their sums by name, a sum after its members."""
+    return {each.name: each for row in rows for each in (*row.members, row)}
 
 
 def split_applicable(rows: Sequence[Row]) -> tuple[dict[str, Row], dict[str, str]]:

@@ -20,7 +20,7 @@ import recbole
 
 import recbole_multvae
 from recbole_multvae.data.digests import short_digest
-from recbole_multvae.errors import MultVAEError, TrainingInterrupted
+from recbole_multvae.errors import ConfigurationError, MultVAEError, TrainingInterrupted
 from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.json_file import write_json
 
@@ -83,6 +83,18 @@ def read_finished(inputs: RunInputs) -> Run | None:
     run = json.loads(file.read_text("utf-8"))
     lacks_users = "metrics" in run and not file.with_suffix(".npz").is_file()
     return run if run["status"] == "finished" and not lacks_users else None
+
+
+def make_folder(folder: Path, key: str) -> None:
+    """Make the folder of the results.
+
+    Raises:
+        ConfigurationError: it cannot be written; ``key`` is the option or the key that names it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"--{key}: cannot write the results into {folder}: {error}") from error
 
 
 class Runner:

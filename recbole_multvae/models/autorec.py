@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings, setting
-from recbole_multvae.errors import ConfigurationError, DataError, NotApplicableError
+from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.layers import ACTIVATIONS, SparseEncoder, mlp
 from recbole_multvae.likelihoods.base import LikelihoodSettings
 from recbole_multvae.likelihoods.gaussian import Gaussian, GaussianSettings
@@ -69,12 +69,8 @@ class AutoRec(ClickAutoEncoder):
 
     @classmethod
     @override
-    def check_new_users(cls, settings: Any, protocol: str) -> None:
-        if settings.targets == "ratings":
-            raise NotApplicableError(
-                f"eval_args split {protocol} shows the model clicks of users who are not in training, and "
-                "targets='ratings' reads ratings: take targets=clicks, or split RS."
-            )
+    def no_histories_because(cls, settings: Any) -> str | None:
+        return "targets='ratings' reads ratings, which clicks do not have" if settings.targets == "ratings" else None
 
     def make_likelihood(self) -> Gaussian:
         """The squared error of every entry: c1 = c0 = 2 in c/2 (x - f)^2."""

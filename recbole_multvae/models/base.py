@@ -87,16 +87,9 @@ class ClickRecommender(GeneralRecommender):
         return type(f"{cls.__name__}Settings", (chosen.settings_class, settings), {})
 
     @classmethod
-    def check_new_users(cls, settings: Any, protocol: str) -> None:
-        """Refuse a protocol that evaluates users who are not in training, where the model cannot score them.
-
-        Args:
-            settings: the model's.
-            protocol: its name in ``eval_args``, for the message.
-
-        Raises:
-            NotApplicableError: the model cannot score them; the message says why.
-        """
+    def no_histories_because(cls, settings: Any) -> str | None:
+        """Why a model with these settings cannot score people from clicks alone, as a clause; None where it can."""
+        return None
 
     @staticmethod
     def training_matrix(dataset: Any, field: str | None = None) -> csr_matrix:

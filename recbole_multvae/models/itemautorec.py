@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from recbole_multvae.clicks import Clicks, columns_of
 from recbole_multvae.data.loaders import ClickUserDataLoader
-from recbole_multvae.errors import ConfigurationError, DataError, NotApplicableError
+from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.models.autorec import AutoRec
 
 
@@ -48,12 +48,8 @@ class ItemAutoRec(AutoRec):
 
     @classmethod
     @override
-    def check_new_users(cls, settings: Any, protocol: str) -> None:
-        super().check_new_users(settings, protocol)
-        raise NotApplicableError(
-            f"eval_args split {protocol} evaluates users who are not in training, and {cls.__name__} scores the users of "
-            "its training data only: take AutoRec, or split RS."
-        )
+    def no_histories_because(cls, settings: Any) -> str | None:
+        return f"{cls.__name__} scores the users of its training data only"
 
     def histories(self, interaction: Any) -> Clicks:
         """The users of a batch, each as one click in the user's own column: [B, U].

@@ -180,7 +180,7 @@ def test_other_models_are_refused_before_the_data_are_read(model: str) -> None:
 
 
 def test_a_model_that_reads_ratings_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"shows the model clicks of users .* targets='ratings' reads ratings"):
+    with pytest.raises(ConfigurationError, match=r"users who are not in training, and targets='ratings' reads ratings"):
         Config("AutoRec", "nowhere", config_dict={**split(), "targets": "ratings"})
     with pytest.raises(
         ConfigurationError, match=r"evaluates users who are not in training, and ItemAutoRec scores the users"
