@@ -122,5 +122,6 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
     for file in options.config_files:
         read_keys(file)
     for model in re.split("[,+]", options.model):
-        check_model(model.partition(":")[0].strip())
+        if model.strip() or options.model == model:  # The rows of a report refuse an empty name among others.
+            check_model(model.partition(":")[0].strip())
     return options, keys

@@ -104,7 +104,7 @@ def _print_recommendations(options: argparse.Namespace) -> None:
     print(f"\nUser {user} of {dataset.dataset_name} liked {len(history)} items, among them")
     for item in history[:k]:
         print(f"       {title(item)}")
-    print(f"\n{type(model).__name__} recommends")
+    print(f"\n{model.title} recommends")
     for rank, ((item, score), row) in enumerate(zip(best, increases, strict=True), 1):
         because = f"  because of {title(history[int(row.argmax())])}" if len(row) and row.max() > 0 else ""
         print(f"  {rank:>3}  {title(item):<60} {score:7.3f}{because}")

@@ -64,7 +64,7 @@ def run_leaderboard(
     runner = Runner({name: len(seeds) + (searches[name].trials if name in searches else 0) for name in trained})
     results = _run_searches(searches, seeds[0], runner, folder)
     best = {name: results[name]["best"] if name in results else {} for name in trained}
-    row_runs = RowRuns(runner, folder / "runs", best, _overrides(folder))
+    row_runs = RowRuns(rows.values(), runner, folder / "runs", best, _overrides(folder))
     runs = [row_runs.run(row, seed) for seed in seeds for row in rows.values()]
 
     settings = {name: row.settings() | best[name] for name, row in rows.items()}

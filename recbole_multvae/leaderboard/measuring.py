@@ -20,6 +20,7 @@ from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.breakdown import DetailedEvaluator
 from recbole_multvae.leaderboard.runs import RunInputs
 from recbole_multvae.leaderboard.split_digest import digest
+from recbole_multvae.sums.model import Sum
 
 
 def timed(method: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
@@ -95,6 +96,7 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
         "gpu_memory": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "parameters": _parameters(trainer.model),
         "checkpoint": trainer.saved_model_file,
+        "weights": trainer.model.member_weights if isinstance(trainer.model, Sum) else {},
     }
 
 

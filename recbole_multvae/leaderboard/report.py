@@ -104,6 +104,7 @@ def _row(name: str, runs: list[Run], settings: dict[str, Any], sign: int) -> dic
         "validation": _spread(run["valid"] for run in finished),
         "seconds": _spread(run["seconds"] | {"in_all": run["seconds_in_all"]} for run in finished),
         "checkpoints": [run["checkpoint"] for run in finished],
+        "weights": _spread(run.get("weights", {}) for run in finished),
     }
     if not finished:
         return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from recbole_multvae.errors import TrainingError
 from recbole_multvae.experiment.run import run as run_model
 from recbole_multvae.leaderboard.measuring import measure
 from recbole_multvae.leaderboard.rows import Row, read_rows, with_members
-from recbole_multvae.leaderboard.runs import Run, RunInputs, Runner, make_folder
+from recbole_multvae.leaderboard.runs import Run, RunInputs, Runner, make_folder, read_finished
 from recbole_multvae.leaderboard.space import Params
 
 
@@ -18,25 +18,36 @@ class RowRuns:
     """Performs the runs of rows, each once, though it is a row and a member of sums.
 
     Args:
+        rows: all that will run.
         runner: performs a run in a process of its own.
         folder: where the results are written.
         params: the hyper-parameters that a search chose for each row, by its name.
         overrides: configuration keys of all runs, their values as text.
     """
 
-    def __init__(self, runner: Runner, folder: Path, params: Mapping[str, Params], overrides: dict[str, str]) -> None:
+    def __init__(
+        self, rows: Iterable[Row], runner: Runner, folder: Path, params: Mapping[str, Params], overrides: dict[str, str]
+    ) -> None:
         self._runner, self._folder, self._params, self._overrides = runner, folder, params, overrides
+        self._members = {member.name for row in rows for member in row.members}
         self._runs: dict[tuple[str, int], Run] = {}
 
     def run(self, row: Row, seed: int) -> Run:
         """The run of a row under a seed."""
         if (row.name, seed) not in self._runs:
-            members = [self.run(member, seed) for member in row.members]
+            members = self.run_members(row, seed)
             self._runs[row.name, seed] = self._run_sum(row, seed, members) if members else self._run_model(row, seed)
         return self._runs[row.name, seed]
 
+    def run_members(self, row: Row, seed: int) -> list[Run]:
+        """The runs of the members of a sum; none of a single model."""
+        return [self.run(member, seed) for member in row.members]
+
     def _run_model(self, row: Row, seed: int) -> Run:
         inputs = row.inputs(self._folder, seed, self._params.get(row.name, {}), self._overrides)
+        finished = read_finished(inputs)
+        if finished and row.name in self._members and not Path(finished["checkpoint"]).is_file():
+            Path(inputs.result).unlink()  # A sum is made of the checkpoints of its members.
         return self._runner.run(inputs, measure, f"{row.name}, seed {seed}")
 
     def _run_sum(self, row: Row, seed: int, members: Sequence[Run]) -> Run:
@@ -84,8 +95,8 @@ def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping
     seed, folder = row.config["seed"], Path(row.config["checkpoint_dir"], "members")
     make_folder(folder, "checkpoint_dir")
     runner = Runner(dict.fromkeys(with_members(row.members), 1))
-    row_runs = RowRuns(runner, folder, {}, {"checkpoint_dir": str(folder), "show_progress": "False"})
-    members = [row_runs.run(member, seed) for member in row.members]
+    row_runs = RowRuns([row], runner, folder, {}, {"checkpoint_dir": str(folder), "show_progress": "False"})
+    members = row_runs.run_members(row, seed)
     for run in members:
         if run["status"] != "finished":
             raise TrainingError(f"{run['row']}, a member of {row.name}, failed: {run['error']}")

@@ -103,6 +103,11 @@ class ClickRecommender(GeneralRecommender):
         return click_matrix(dataset, field)
 
     @property
+    def title(self) -> str:
+        """The name of the model for people."""
+        return type(self).__name__
+
+    @property
     def beta(self) -> float | None:
         """The weight of the KL term at the next update; None for a model without this term."""
         return None

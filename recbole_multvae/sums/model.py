@@ -80,9 +80,14 @@ class Sum(ClickRecommender):
         config["members"] = dict(zip(self.names, self.member_configs, strict=True))
 
     @property
+    @override
     def title(self) -> str:
-        """The names of the members with + between."""
         return "+".join(self.names)
+
+    @property
+    def member_weights(self) -> dict[str, float]:
+        """The weights by the names of the members."""
+        return dict(zip(self.names, self.weights, strict=True))
 
     @property
     def factors(self) -> list[float]:
@@ -92,6 +97,7 @@ class Sum(ClickRecommender):
     @torch.no_grad()
     def set_scales(self) -> None:
         """Compute :attr:`scales` from users of the training data, evenly spaced by id."""
+        self.eval()  # Otherwise clicks would be dropped at random.
         users = (self.training_clicks.clicks.counts > 0).nonzero().flatten()
         chosen = users[torch.linspace(0, len(users) - 1, min(SCALE_USERS, len(users))).long()]
         sums = torch.zeros(len(self.members), dtype=torch.float64)

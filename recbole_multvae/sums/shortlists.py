@@ -50,6 +50,11 @@ class Shortlists:
         items, scores, positive, counts = zip(*parts, strict=True)
         return cls(torch.cat(items), torch.cat(scores, dim=1), torch.cat(positive), torch.cat(counts))
 
+    def of_some_users(self, most: int) -> Shortlists:
+        """Those of at most so many users, evenly spaced."""
+        users = torch.linspace(0, len(self.counts) - 1, min(most, len(self.counts))).long()
+        return Shortlists(self.items[users], self.scores[:, users], self.positive[users], self.counts[users])
+
     def ranked(self, weights: Sequence[float], k: int) -> tuple[Tensor, Tensor]:
         """Rank the items by the sum of the scores, each times its weight.
 

@@ -16,8 +16,11 @@ from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.per_user import of_each_user
 from recbole_multvae.sums.model import named_weights
 from recbole_multvae.sums.shortlists import Shortlists
-from recbole_multvae.sums.weights import Quality, Weights, choose_weights
+from recbole_multvae.sums.weights import Quality, Weights, alone, choose_weights
 from recbole_multvae.training.trainer import FamilyTrainer
+
+#: Users of the validation by whom weights are chosen.
+MOST_USERS = 10_000
 
 
 class SumTrainer(FamilyTrainer):
@@ -58,9 +61,8 @@ class SumTrainer(FamilyTrainer):
         if valid_data and not _no_choice_because(self.config):
             judge = _Judge(self, valid_data)
             members = len(self.model.members)
-            alone = [tuple(float(m == n) for n in range(members)) for m in range(members)]
-            self.alone = {name: judge.score(one) for name, one in zip(self.model.names, alone, strict=True)}
-            chosen = chosen or list(choose_weights(members, judge).weights)
+            self.alone = {name: judge.score(alone(member, members)) for member, name in enumerate(self.model.names)}
+            chosen = chosen or list(choose_weights(members, judge))
         self.model.weights = chosen
 
     def _log_choice(self) -> None:
@@ -70,8 +72,8 @@ class SumTrainer(FamilyTrainer):
         for name, weight in zip(self.model.names, self.model.weights, strict=True):
             line = f"    {name}: {weight:g}"
             if name in self.alone:
-                alone = self.alone[name]
-                line += f"; alone {alone:.{places}f}, the sum {self.best_valid_score - alone:+.{places}f}"
+                score = self.alone[name]
+                line += f"; alone {score:.{places}f}, the sum {self.best_valid_score - score:+.{places}f}"
             lines.append(f"{line}; it adds nothing and is left out" if not weight else line)
         getLogger().info("\n".join(lines))
 
@@ -90,15 +92,19 @@ class _Judge:
         own.final_config_dict = {**config.final_config_dict, **keys}
         self._evaluator = Evaluator(own)
         self._collected = trainer.eval_collector.data_struct
-        self._shortlists = Shortlists.of(trainer.model, valid_data, self._k)
+        self._everyone = Shortlists.of(trainer.model, valid_data, self._k)
+        self._some = self._everyone.of_some_users(MOST_USERS)
 
     def score(self, weights: Weights) -> float:
-        """The metric, rounded by nobody."""
-        return self._sign * self(weights).mean
+        """The metric of all users, not rounded."""
+        return self._sign * self._quality(weights, self._everyone).mean
 
     def __call__(self, weights: Weights) -> Quality:
-        """The metric, and that of each user if it is of single users; times -1 if smaller is better."""
-        items, hits = self._shortlists.ranked(weights, self._k)
+        """The metric of at most :data:`MOST_USERS` users; times -1 if smaller is better."""
+        return self._quality(weights, self._some)
+
+    def _quality(self, weights: Weights, shortlists: Shortlists) -> Quality:
+        items, hits = shortlists.ranked(weights, self._k)
         collected = DataStruct()
         for name, value in {**self._collected._data_dict, "rec.items": items, "rec.topk": hits}.items():
             collected.set(name, value)

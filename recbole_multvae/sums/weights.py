@@ -1,22 +1,27 @@
-"""The choice of weights: from the best member, step by step towards a member that helps.
+"""The choice of weights, by the ranking of the validation.
 
-It is the ensemble selection of Caruana et al. (ICML 2004), with a search for the length of each step. A step must improve
-the mean over the users by more than the standard error of the improvement: a member that adds nothing keeps weight 0.
+Weights on a grid are compared on many samples of the users, drawn with replacement, and the best weights of all samples are
+averaged: the bagging of ensemble selection (Caruana et al., ICML 2004, section 2.3). Near the best weights rankings hardly
+differ, and the best of one sample is a matter of chance: on validation halves the average did better on the other half
+(benchmarks/JOURNAL.md).
 
-``M`` members, ``U`` users.
+``M`` members, ``U`` users, ``W`` weights of the grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
 
-#: The lengths of a step that are tried first, and by how much the best is then changed.
-STEPS, REFINEMENTS = tuple(n / 10 for n in range(1, 10)), (0.05, 0.025, 0.0125)
+#: The finest step of the grid, as parts of 1, and the most weights on it.
+PARTS, MOST_WEIGHTS = 20, 300
+#: Samples of the users, and the seed that draws them.
+SAMPLES, SEED = 200, 0
 #: Digits of a weight.
-DIGITS = 4
+DIGITS = 3
 
 Weights = tuple[float, ...]
 
@@ -28,55 +33,59 @@ class Quality(NamedTuple):
     users: np.ndarray | None
 
 
-class Step(NamedTuple):
-    """Weights, and how good their ranking is."""
-
-    weights: Weights
-    quality: Quality
-
-
-def choose_weights(members: int, judge: Callable[[Weights], Quality]) -> Step:
-    """Choose the weights of M members, 0 or more, whose sum is 1.
+def choose_weights(members: int, judge: Callable[[Weights], Quality]) -> Weights:
+    """Choose the weights of M members, 0 or more, whose sum is 1. A member without which the ranking is as good gets 0.
 
     Args:
         members: M.
         judge: ranks by weights.
     """
-    alone = [tuple(float(m == n) for n in range(members)) for m in range(members)]
-    best = _best([Step(weights, judge(weights)) for weights in alone])
-    while True:
-        better = _best([_line_search(best, towards, judge) for towards in alone if towards != best.weights])
-        if not _improves(better.quality, best.quality):
-            return best
-        best = better
+    grid = list(_grid(members))
+    qualities = [judge(weights) for weights in grid]
+    users = [quality.users for quality in qualities if quality.users is not None]
+    means = np.array([quality.mean for quality in qualities])
+    best = _best_of_samples(np.stack(users)) if len(users) == len(grid) else np.array([means.argmax()])
+    weights = _rounded(np.array(grid)[best].mean(axis=0))
+    return _without_idle(weights, judge)
 
 
-def _line_search(start: Step, towards: Weights, judge: Callable[[Weights], Quality]) -> Step:
-    """The best step from some weights towards a member."""
-
-    def tried(length: float) -> Step:
-        weights = _between(start.weights, towards, length)
-        return Step(weights, judge(weights))
-
-    steps = {length: tried(length) for length in STEPS}
-    for change in REFINEMENTS:
-        best = max(steps, key=lambda length: steps[length].quality.mean)
-        steps |= {length: tried(length) for length in (best - change, best + change) if 0 < length < 1}
-    return _best(list(steps.values()))
+def alone(member: int, members: int) -> Weights:
+    """The weights with which one member ranks alone."""
+    return tuple(float(m == member) for m in range(members))
 
 
-def _between(start: Weights, end: Weights, share: float) -> Weights:
-    return tuple(round((1 - share) * one + share * other, DIGITS) for one, other in zip(start, end, strict=True))
+def _grid(members: int) -> Iterator[Weights]:
+    """All weights in steps of the same size whose sum is 1; as fine as :data:`MOST_WEIGHTS` allows."""
+    parts = next((n for n in range(PARTS, 1, -1) if comb(n + members - 1, n) <= MOST_WEIGHTS), 1)
+
+    def counts(left: int, places: int) -> Iterator[tuple[int, ...]]:
+        if places == 1:
+            yield (left,)
+            return
+        for first in range(left, -1, -1):
+            yield from ((first, *rest) for rest in counts(left - first, places - 1))
+
+    return (tuple(count / parts for count in point) for point in counts(parts, members))
 
 
-def _best(steps: Sequence[Step]) -> Step:
-    return max(steps, key=lambda step: step.quality.mean)
+def _best_of_samples(values: np.ndarray) -> np.ndarray:
+    """The place of the best weights in each sample of the users, int64 [SAMPLES]; ``values`` are float64 [W, U]."""
+    users = values.shape[1]
+    times = np.random.default_rng(SEED).multinomial(users, np.full(users, 1 / users), size=SAMPLES)
+    places: np.ndarray = (values @ times.T).argmax(axis=0)
+    return places
 
 
-def _improves(better: Quality, best: Quality) -> bool:
-    """Whether the mean improves by more than the standard error of the users' improvements."""
-    error = 0.0
-    if better.users is not None and best.users is not None:
-        gains = better.users - best.users
-        error = float(gains.std() / np.sqrt(max(1, len(gains))))
-    return better.mean - best.mean > error
+def _without_idle(weights: Weights, judge: Callable[[Weights], Quality]) -> Weights:
+    """The weights without the members that do not raise the mean, tried from the least weight on."""
+    best = judge(weights).mean
+    for member in np.argsort(weights):
+        fewer = np.array(weights)
+        fewer[member] = 0
+        if weights[member] and fewer.any() and (mean := judge(_rounded(fewer / fewer.sum())).mean) >= best:
+            weights, best = _rounded(fewer / fewer.sum()), mean
+    return weights
+
+
+def _rounded(weights: np.ndarray) -> Weights:
+    return tuple(round(float(weight), DIGITS) for weight in weights)

@@ -125,7 +125,7 @@ def test_the_best_is_exported_with_its_figures(command: Callable[..., Any]) -> N
         ),
         (["--model=EASE,BPR", "--nproc=2"], "--nproc=2 does not go with several models or seeds"),
         (["--model=EASE", "--report_dir=there"], "--report_dir=there is for the report on several models or seeds"),
-        (["--model=EASE,BPR", "--report_dir=file"], "cannot write the report into file"),
+        (["--model=EASE,BPR", "--report_dir=file"], "cannot write the results into file"),
         (
             ["--model=EASE", "--export=none/best.onnx"],
             "--export=none/best.onnx cannot be written: expected a file in an existing folder.",

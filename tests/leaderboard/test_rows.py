@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.leaderboard.report import PROTOCOL
-from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable
+from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable, with_members
 
 
 def test_rows_of_models_with_files_of_their_own() -> None:
@@ -22,16 +23,30 @@ def test_rows_of_models_with_files_of_their_own() -> None:
     assert rows[2].file_name == "MultVAE-wide"
 
 
+def test_a_row_of_a_sum_has_its_members() -> None:
+    keys = {"epochs": "3", "reg_weight": "5", "weights": "[1,2]"}
+    ease, both = read_rows("EASE,MultVAE:gaussian + EASE", ["EASE.yaml", "Sum.yaml", "all.yaml"], "ml-1m", keys)
+    member, same = both.members
+    assert (
+        both == Row("MultVAE:gaussian+EASE", "Sum", ("Sum.yaml", "all.yaml"), "ml-1m", keys, (member, ease)) and same == ease
+    )
+    assert member == Row("MultVAE:gaussian", "MultVAE", ("all.yaml", "gaussian"), "ml-1m", keys)
+    assert list(with_members([both])) == ["MultVAE:gaussian", "EASE", "MultVAE:gaussian+EASE"]
+
+
 @pytest.mark.parametrize(
     ("models", "message"),
     [
         ("MultVAE,,EASE", "--model=MultVAE,,EASE has an empty name: write models with commas between, such as MultVAE,EASE"),
         ("MultVAE:", "--model=MultVAE: has an empty name"),
         ("EASE,BPR,EASE", "--model=EASE,BPR,EASE names EASE twice: leave one of them out."),
+        ("EASE+MultVAE,EASE+MultVAE", "names EASE+MultVAE twice: leave one of them out."),
+        ("EASE+EASE", "--model=EASE+EASE names EASE twice: leave one of them out."),
+        ("EASE+", "--model=EASE+ has an empty name: write models with commas between, such as MultVAE,EASE, or with + betw"),
     ],
 )
 def test_wrong_names_of_rows_are_refused(models: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message.replace(".", r"\.")):
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
         read_rows(models, [], "ml-1m", {})
 
 
