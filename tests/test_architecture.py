@@ -29,7 +29,7 @@ PLUGIN: dict[str, tuple[str, ...]] = {
     "rebuild": ("checkpoint", "data", "errors", "evaluation", "experiment", "models"),
     "leaderboard": (*GROUND, "compatibility", "config", "data", "evaluation", "experiment", "sums"),
     "commands": ("checkpoint", "compatibility", "config", "data", "errors", "evaluation", "experiment", "importing",
-                 "leaderboard", "likelihoods", "models", "rebuild"),
+                 "leaderboard", "likelihoods", "models", "rebuild", "sums"),
     "__init__": ("compatibility", "models", "registration"),
     "__main__": ("commands",),
 }  # fmt: skip

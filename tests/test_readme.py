@@ -23,6 +23,7 @@ from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.recbole_models import READERS
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
+from recbole_multvae.sums.model import Sum
 from tests.conftest import QUICK, Experiment, block_pairs, write_inter
 
 ROOT = Path(__file__).parent.parent
@@ -103,7 +104,7 @@ def test_script(block: str, clone: Path) -> None:
     run("python script.py", clone)
 
 
-@pytest.mark.parametrize("model", FAMILY)
+@pytest.mark.parametrize("model", [*FAMILY, Sum])
 def test_a_setting_is_the_same_in_code_yaml_and_table(model: type) -> None:
     settings = model.all_settings()
     text = (ROOT / "properties" / "model" / f"{model.__name__}.yaml").read_text("utf-8")

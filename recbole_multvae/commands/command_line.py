@@ -14,6 +14,7 @@ from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.experiment.configuration import check_model
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
+from recbole_multvae.sums.model import Sum
 
 
 class _Once(argparse.Action):
@@ -79,12 +80,13 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -> str:
-    """The help text with the keys of any model, and those of the model if it is ours."""
+    """The help text with the keys of any model, and those of the model, or of the members of a sum, that are ours."""
     likelihood = likelihood if likelihood in likelihoods() else None
-    model_groups = [cls.all_settings(likelihood) for cls in FAMILY if cls.__name__ == model]
-    shared: list[type[Settings]] = [ActivitySettings] if model_groups else [ActivitySettings, RecommenderSettings]
+    names = {part.partition(":")[0] for part in model.split("+")} | ({Sum.__name__} if "+" in model else set())
+    groups = {cls.__name__: cls.all_settings(likelihood) for cls in (*FAMILY, Sum) if cls.__name__ in names}
+    shared: list[type[Settings]] = [ActivitySettings] if groups else [ActivitySettings, RecommenderSettings]
     text = parser.format_help() + _describe_keys("any model", *shared)
-    return text + "".join(_describe_keys(model, settings) for settings in model_groups)
+    return text + "".join(_describe_keys(name, settings) for name, settings in groups.items())
 
 
 def _describe_keys(owner: str, *groups: type[Settings]) -> str:
