@@ -135,6 +135,10 @@ class HistoryModel(Architecture):
     def logits(self, clicks: Tensor) -> Tensor:
         """The scores that the model ranks by, of multi-hot rows, float32 [B, C] -> [B, C]; the padding item's is -inf."""
 
+    def terms(self, clicks: Tensor) -> list[Tensor]:
+        """Of a model that adds up others, what it adds up to :meth:`logits`, [B, C] each; else nothing."""
+        return []
+
     @abstractmethod
     def rounded(self, precision: str) -> HistoryModel: ...
 

@@ -99,14 +99,20 @@ class Sum(Reasons, Posterior):
         units = [member.model.latent_units for member in self.members]
         return [slice(end - count, end) for end, count in zip(accumulate(units), units, strict=True)]
 
+    def terms(self, clicks: Tensor) -> list[Tensor]:
+        return self._terms(clicks, None)
+
     def sampled(self, clicks: Tensor, noise: Tensor | None) -> Tensor:
+        return reduce(torch.add, self._terms(clicks, noise))
+
+    def _terms(self, clicks: Tensor, noise: Tensor | None) -> list[Tensor]:
         def scores(model: HistoryModel, place: slice) -> Tensor:
             if noise is None or not isinstance(model, Posterior):
                 return model.logits(clicks)
             return model.sampled(clicks, noise[:, place])
 
         pairs = zip(self.members, self.noise_places, strict=True)
-        return reduce(torch.add, (scores(member.model, place) * member.factor for member, place in pairs))
+        return [scores(member.model, place) * member.factor for member, place in pairs]
 
     def rounded(self, precision: str) -> Sum:
         return Sum(tuple(replace(member, model=member.model.rounded(precision)) for member in self.members))
