@@ -72,11 +72,9 @@ def measure(items: int, precision: str, requests: int, repeats: int) -> list[str
     milliseconds(sessions, batches, 50)
     runs = [milliseconds(sessions, batches, requests) for _ in range(repeats)]
     p50 = np.array([np.median(run, axis=0) for run in runs])
-    ratios = (
-        p50[:, -1] / p50[:, :-1].sum(axis=1),
-        np.array([np.median(run[:, -1] / run[:, :-1].sum(axis=1)) for run in runs]),
-    )
-    spread = [f"{values.mean():.2f} ± {values.std():.2f}" for values in (*p50.T, *ratios)]
+    of_p50 = p50[:, -1] / p50[:, :-1].sum(axis=1)
+    by_request = np.array([np.median(run[:, -1] / run[:, :-1].sum(axis=1)) for run in runs])
+    spread = [f"{values.mean():.2f} ± {values.std():.2f}" for values in (*p50.T, of_p50, by_request)]
     return [f"{items:,}", precision, f"{Path(f'{names[-1]}.onnx').stat().st_size / 1e6:.0f} MB", *spread]
 
 

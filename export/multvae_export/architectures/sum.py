@@ -126,7 +126,10 @@ class Sum(Reasons, Posterior):
         return self._added(scores, "scores", output), self._added(drops, "score_drop", "score_drop")
 
     def _part(self, n: int, target: Target, ids: str | None = None) -> tuple[Nodes, Nodes]:
-        """The nodes of a member to ``scores``, and with ``ids`` those to ``score_drop``; own names end with ``_of<n>``."""
+        """The nodes of a member to ``scores``, and with ``ids`` those to ``score_drop``. Its own names end with ``_of<n>``.
+
+        Those that it shares with the others are the inputs of :meth:`graph` and the literals.
+        """
         model, noise = self.members[n].model, Nodes()
         if not model.latent_units:
             target = replace(target, options=replace(target.options, posterior=False))
@@ -209,7 +212,8 @@ def _number(entry: dict[str, Any], key: str, n: int) -> float:
 
 def _shown(value: Any) -> str:
     """A value of any type in short: a number may have thousands of digits, and a list any depth."""
-    return repr(value) if value is None or isinstance(value, float) else f"of type {type(value).__name__}"
+    short = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+    return repr(value) if short else f"of type {type(value).__name__}"
 
 
 def _model(checkpoint: Checkpoint, n: int, name: str, saved: dict[str, Any]) -> HistoryModel:
@@ -239,8 +243,7 @@ def _built(checkpoint: Checkpoint, n_items: Any) -> HistoryModel:
     model = kind.from_checkpoint(checkpoint)
     assert isinstance(model, HistoryModel)
     if model.n_items != n_items:
-        expected = n_items if isinstance(n_items, int) and abs(n_items) < 2**63 else _shown(n_items)
-        raise SpecError(f"it has {model.n_items} items with padding, and the sum {expected}.")
+        raise SpecError(f"it has {model.n_items} items with padding, and the sum {_shown(n_items)}.")
     return model
 
 
