@@ -41,7 +41,6 @@ KEYS: dict[str, dict[str, Any]] = {
     "Pop": {},
     "RecVAE": {**BY_USER, "hidden_dimension": 6},
     "MacridVAE": {**BY_USER, "encoder_hidden_size": [6], "embedding_size": 4, "kfac": 2},
-    "BPR": {"embedding_size": 4},
 }
 SUMS: dict[str, tuple[float, ...]] = {
     "MultVAE+EDLAE": (1.0, 2.5),
