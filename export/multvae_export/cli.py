@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="%(prog)s [options] MODEL.pth [MODEL.pth ...] MODEL.onnx\n       "
         "%(prog)s [options] MODEL.pth [MODEL.pth ...] --triton FOLDER",
         description="Turn a checkpoint of a model into one verified ONNX file. Models that can be exported: "
-        f"{', '.join(architectures.exportable())}.",
+        f"{', '.join(architectures.exportable())}; and sums of those that read a history, such as MultVAE+EDLAE.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

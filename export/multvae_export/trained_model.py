@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from multvae_export import architectures
-from multvae_export.architectures import Architecture
+from multvae_export.architectures import Architecture, kind_of
 from multvae_export.checkpoint.contents import Checkpoint, token_digest
-from multvae_export.errors import SpecError, UnsupportedModelError
 
 
 @dataclass(frozen=True)
@@ -43,27 +41,9 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     """The model of a checkpoint, without its tokens.
 
     Raises:
-        UnsupportedModelError: no architecture takes it.
-        SpecError: it is of the plugin's, and has no description.
-        FormatVersionError: the plugin that wrote it is newer.
-        ExportError: see :meth:`.Architecture.from_checkpoint`.
+        ExportError: see :func:`.architectures.kind_of` and :meth:`.Architecture.from_checkpoint`.
     """
-    checkpoint.check_format()
-    model, description = checkpoint.model, checkpoint.description
-    if description is None and architectures.is_described(model):
-        raise SpecError(
-            f"the checkpoint of {model} has no description of its model: train it again with a newer recbole-multvae."
-        )
-    name = str(description["architecture"]) if description else None
-    architecture = architectures.find(model, name)
-    if architecture is None:
-        subject = f"{model} with the architecture {name!r}" if name else model
-        reason = architectures.reason_against(model)
-        because = f", because {reason}" if reason else ""
-        raise UnsupportedModelError(
-            f"{subject} cannot be exported{because}: expected one of {', '.join(architectures.exportable())}."
-        )
-    return architecture.from_checkpoint(checkpoint)
+    return kind_of(checkpoint).from_checkpoint(checkpoint)
 
 
 def model_of(checkpoint: Checkpoint) -> Model:

@@ -18,6 +18,7 @@ from multvae_export.architectures.linear import Entries, Linear, SparseLinear, l
 from multvae_export.architectures.macridvae import MacridVAE
 from multvae_export.architectures.popularity import Popularity
 from multvae_export.architectures.recvae import DEPTH, RecVAE
+from multvae_export.architectures.sum import Member, Sum
 from multvae_export.benchmark import command as benchmark
 from multvae_export.benchmark import measure
 from multvae_export.errors import OptionError
@@ -71,6 +72,11 @@ def macridvae(items: int, *hidden: int, tau: float = 1.0) -> Architecture:
     return MacridVAE((*layers(items, *hidden, 3), (vectors.T, torch.zeros(items))), shares)
 
 
+def summed(*members: Architecture) -> Sum:
+    """The sum of some models, with factors 1, 1/2, 1/4, ..."""
+    return Sum(tuple(Member(f"M{n}", 1.0, 0.5**n, model) for n, model in enumerate(members)))  # type: ignore[arg-type]
+
+
 #: A model of so many items, by kind.
 KINDS: dict[str, Callable[[int], Architecture]] = {
     "auto_encoder": auto_encoder,
@@ -81,6 +87,11 @@ KINDS: dict[str, Callable[[int], Architecture]] = {
     "recvae with an odd number of units": partial(recvae, units=5),
     "macridvae": lambda items: macridvae(items, 5),
     "macridvae without a hidden layer": macridvae,
+    "sum": lambda items: summed(auto_encoder(items), linear(items)),
+    "sum of sparse linear, popularity and auto_encoder": lambda items: summed(
+        sparse(items), popularity(items), auto_encoder(items)
+    ),
+    "sum of macridvae and recvae": lambda items: summed(macridvae(items, 5), recvae(items, units=5)),
 }
 PAIRS = [(kind, precision) for kind in KINDS for precision in KINDS[kind](N).precisions]
 

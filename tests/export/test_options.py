@@ -27,7 +27,7 @@ from multvae_export.verification.exported_file import Case
 from recbole_multvae import checkpoint
 from tests.conftest import Experiment
 from tests.export.conftest import change_nodes, checkpoint_of
-from tests.export.test_kinds import KINDS, layers, linear, random
+from tests.export.test_kinds import KINDS, auto_encoder, layers, linear, random, summed
 from tests.export.test_users import synthetic
 
 N = 61
@@ -53,6 +53,9 @@ MORE: dict[str, Callable[[int], Architecture]] = {
     "posterior of the first layer": with_posterior,
     "posterior of the first layer, even": lambda items: with_posterior(items, units=4),
     "one layer with a norm": single_with_norm,
+    "sum with posteriors": lambda items: summed(
+        with_posterior(items, 7), with_posterior(items, units=4), linear(items), auto_encoder(items)
+    ),
 }
 
 
@@ -100,7 +103,8 @@ def test_what_has_which_options() -> None:
     names_by_kind = {kind: fitting(model(kind), "users" if kind == "users" else "ids").names for kind in [*MORE, "users"]}
     with_a_posterior = {kind for kind, names in names_by_kind.items() if "posterior" in names}
     assert with_a_posterior == {kind for kind in MORE if "posterior" in kind or "recvae" in kind}
-    assert {kind for kind, names in names_by_kind.items() if "reasons" not in names} == {"popularity", "users"}
+    without_reasons = {kind for kind in MORE if "popularity" in kind} | {"users"}
+    assert {kind for kind, names in names_by_kind.items() if "reasons" not in names} == without_reasons
     assert all("filters" in names for names in names_by_kind.values())
 
 

@@ -10,8 +10,10 @@ import importlib
 import pkgutil
 
 from multvae_export.architectures.base import Architecture
+from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.errors import SpecError, UnsupportedModelError
 
-__all__ = ["Architecture", "exportable", "find", "is_described", "reason_against"]
+__all__ = ["Architecture", "exportable", "kind_of"]
 
 
 def _all() -> list[type[Architecture]]:
@@ -25,23 +27,25 @@ def exportable() -> list[str]:
     return sorted({model for kind in _all() for model in (*kind.models, *kind.described)})
 
 
-def find(model: str, architecture: str | None) -> type[Architecture] | None:
-    """The architecture that a checkpoint names, or else the one that takes its model; None if there is none.
+def kind_of(checkpoint: Checkpoint) -> type[Architecture]:
+    """The architecture that takes a checkpoint: the one that it names, or else the one that takes its model.
 
-    Args:
-        model: the name of the model's class in the checkpoint's configuration.
-        architecture: the name that the checkpoint's description of the model has; None if there is no description.
+    Raises:
+        UnsupportedModelError: no architecture takes it.
+        SpecError: it is of the plugin's, and has no description.
+        FormatVersionError: the plugin that wrote it is newer.
     """
-    if architecture is not None:
-        return next((kind for kind in _all() if kind.name == architecture), None)
-    return next((kind for kind in _all() if model in kind.models), None)
-
-
-def is_described(model: str) -> bool:
-    """Whether a model's checkpoints have a description, without which it cannot be exported."""
-    return any(model in kind.described for kind in _all())
-
-
-def reason_against(model: str) -> str | None:
-    """Why a model of a known kind is not exported, as the end of a sentence; None where nothing is known."""
-    return next((kind.refused[model] for kind in _all() if model in kind.refused), None)
+    checkpoint.check_format()
+    model, description = checkpoint.model, checkpoint.description
+    if description is None and any(model in kind.described for kind in _all()):
+        raise SpecError(
+            f"the checkpoint of {model} has no description of its model: train it again with a newer recbole-multvae."
+        )
+    name = str(description["architecture"]) if description else None
+    takes = (kind for kind in _all() if (model in kind.models if name is None else kind.name == name))
+    if kind := next(takes, None):
+        return kind
+    subject = f"{model} with the architecture {name!r}" if name else model
+    reason = next((kind.refused[model] for kind in _all() if model in kind.refused), None)
+    because = f", because {reason}" if reason else ""
+    raise UnsupportedModelError(f"{subject} cannot be exported{because}: expected one of {', '.join(exportable())}.")

@@ -35,11 +35,8 @@ class Architecture(ABC):
         described: models of the plugin that it takes, by name; they have a description.
         refused: models that look as if it took them, with the reason why it does not, as the end of a sentence.
         forms: the forms of input and output (``--io``) that it can be written in, the default first.
-        precisions: the precisions that its weights can be stored in.
-        why_not: the reason against the other precisions, as the end of a sentence.
-        no_reasons_because: why it has no reasons, as the end of a sentence.
         user_tokens: of a model that answers for users by name: their tokens, the padding user's first.
-        rows: the name of the first dimension of the last layer's scores.
+        rows: the name of the first dimension of the last layer's scores; None where there are several.
     """
 
     known: ClassVar[dict[str, type[Architecture]]] = {}
@@ -48,10 +45,7 @@ class Architecture(ABC):
     described: ClassVar[tuple[str, ...]] = ()
     refused: ClassVar[dict[str, str]] = {}
     forms: ClassVar[tuple[str, ...]] = ("tokens", "ids", "dense")
-    precisions: ClassVar[tuple[str, ...]] = PRECISIONS
-    why_not: ClassVar[str] = ""
-    rows: ClassVar[str] = "batch"
-    no_reasons_because: ClassVar[str] = "its architecture has none"
+    rows: ClassVar[str | None] = "batch"
     user_tokens: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
@@ -74,6 +68,23 @@ class Architecture(ABC):
     @abstractmethod
     def n_items(self) -> int:
         """C, the catalogue with the padding item."""
+
+    # The next three are plain attributes of a class, but for a model that is made of others.
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that its weights can be stored in."""
+        return PRECISIONS
+
+    @property
+    def why_not(self) -> str:
+        """The reason against the other precisions, as the end of a sentence; empty if there are none."""
+        return ""
+
+    @property
+    def no_reasons_because(self) -> str:
+        """Why it has no reasons, as the end of a sentence; empty if it has."""
+        return "its architecture has none"
 
     @property
     def latent_units(self) -> int:
@@ -124,6 +135,13 @@ class HistoryModel(Architecture):
     def logits(self, clicks: Tensor) -> Tensor:
         """The scores that the model ranks by, of multi-hot rows, float32 [B, C] -> [B, C]; the padding item's is -inf."""
 
+    def terms(self, clicks: Tensor) -> list[Tensor]:
+        """Of a model that adds up others, what it adds up to :meth:`logits`, [B, C] each; else nothing."""
+        return []
+
+    @abstractmethod
+    def rounded(self, precision: str) -> HistoryModel: ...
+
     def answer(self, request: Tensor) -> Tensor:
         clicks = multi_hot(request, self.n_items)
         return self.logits(clicks).masked_fill(clicks > 0, -torch.inf)
@@ -141,6 +159,10 @@ class UserModel(Architecture):
 
 class Reasons(HistoryModel):
     """A model that can tell by how much each item of the history raises each score."""
+
+    @property
+    def no_reasons_because(self) -> str:
+        return ""
 
     @abstractmethod
     def graph_with_reasons(self, target: Target, output: str, ids: str) -> tuple[Nodes, Nodes]:

@@ -135,8 +135,8 @@ class SparseLinear(Reasons):
         offset: c, [C].
     """
 
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    why_not: ClassVar[str] = "the places of its entries are half the size of a sparse similarity"
+    precisions = ("fp32",)
+    why_not = "the places of its entries are half the size of a sparse similarity"
 
     entries: Entries
     offset: Tensor

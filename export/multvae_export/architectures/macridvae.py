@@ -40,7 +40,7 @@ class MacridVAE(LayeredWithReasons):
 
     name: ClassVar[str] = "macridvae"
     models: ClassVar[tuple[str, ...]] = ("MacridVAE",)
-    rows: ClassVar[str] = "batch_and_facets"
+    rows: ClassVar[str | None] = "batch_and_facets"
 
     layers: tuple[Layer, ...]
     log_shares: Tensor

@@ -26,9 +26,9 @@ class Popularity(HistoryModel):
 
     name: ClassVar[str] = "popularity"
     models: ClassVar[tuple[str, ...]] = ("Pop",)
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    why_not: ClassVar[str] = "it has one number for each item"
-    no_reasons_because: ClassVar[str] = "its scores are the same whatever the history"
+    precisions = ("fp32",)
+    why_not = "it has one number for each item"
+    no_reasons_because = "its scores are the same whatever the history"
 
     scores: Tensor
 

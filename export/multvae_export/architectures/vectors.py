@@ -69,7 +69,7 @@ class Vectors(Layered, UserModel):
         ("ConvNCF", "DMF", "ENMF", "FISM", "GCMC", "NAIS", "NNCF", "NeuMF"),
         "its scores are not the product of a user's vector and an item's",
     )
-    no_reasons_because: ClassVar[str] = "it ranks by a user's vector, whatever the history"
+    no_reasons_because = "it ranks by a user's vector, whatever the history"
 
     layers: tuple[Layer, ...]
     begin: Tensor

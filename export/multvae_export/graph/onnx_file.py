@@ -15,7 +15,6 @@ import onnx
 import onnx.parser
 from onnx import ModelProto, numpy_helper
 
-from multvae_export.architectures.base import Reasons
 from multvae_export.errors import OptionError
 from multvae_export.graph import forms
 from multvae_export.graph.body import body
@@ -103,7 +102,7 @@ def check_options(model: Model, target: Target) -> None:
         raise OptionError("--filters does not fit --io=dense, which returns all scores: filter them in your program.")
     if options.reasons and (target.dense or target.by_users):
         raise OptionError(f"--reasons does not fit --io={io}: expected tokens or ids, whose history has items to name.")
-    if options.reasons and not isinstance(architecture, Reasons):
+    if options.reasons and architecture.no_reasons_because:
         raise OptionError(f"--reasons does not fit {model.name}, because {architecture.no_reasons_because}.")
     if options.posterior and not architecture.latent_units:
         raise OptionError(
@@ -135,7 +134,7 @@ def to_onnx(
     check_options(model, target)
     nodes = body(model.architecture, target, model.tokens)
     domain = ', "com.microsoft": 1' if "com.microsoft" in nodes.text else ""
-    head = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\n{model.name}'
+    head = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\ngraph'
     form = forms.form(target)
     proto = onnx.parser.parse_model(f"{head} ({form.inputs}) => ({form.outputs}) {{{nodes.text}}}")
     graph = proto.graph
@@ -162,6 +161,7 @@ def _document(proto: ModelProto, model: Model, target: Target, docs: Mapping[str
             value.type.tensor_type.shape.dim[1].dim_value = model.n_items
         if value.name == "noise":
             value.type.tensor_type.shape.dim[1].dim_value = model.architecture.latent_units
+    graph.name = model.name
     proto.producer_name = "multvae-export"
     proto.doc_string = f"{model.name} trained on {model.dataset}: {docs[graph.output[0].name]}"
 

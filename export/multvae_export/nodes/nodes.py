@@ -21,7 +21,8 @@ LITERALS: dict[str, Any] = {
 }  # fmt: skip
 
 _WORD = re.compile(r"\w+")
-_PRODUCED = re.compile(r"^\s*([\w, ]+?) =", re.MULTILINE)
+#: The branches of an If stand like tensors at the beginning of a line, and are none.
+_PRODUCED = re.compile(r"^\s*(?!then_branch|else_branch)(\w[\w, ]*?) =", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,11 @@ class Nodes:
 
         Args:
             prefix: the new beginning of the names that they produce; "" leaves them as they are.
-            names: the new names of other tensors, by the old ones.
+            names: the new names of other tensors and of constants, by the old ones.
         """
         new = {name: prefix + name for name in self.produced} | dict(names or {})
-        return Nodes(_WORD.sub(lambda word: new.get(word[0], word[0]), self.text), self.constants)
+        constants = {new.get(name, name): value for name, value in self.constants.items()}
+        return Nodes(_WORD.sub(lambda word: new.get(word[0], word[0]), self.text), constants)
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -74,7 +74,7 @@ def decoder(weight: np.ndarray, precision: str) -> Stored:
 
 def _float(weight: np.ndarray, precision: str) -> Stored:
     values = weight.astype(np.float16) if precision == "fp16" else weight
-    return Stored(values, None, values.astype(np.float32))
+    return Stored(values, None, values.astype(np.float32, copy=False))
 
 
 def _rounded(weight: np.ndarray, axis: int, limit: int) -> Stored:

@@ -88,7 +88,7 @@ def _check_ignored_entries(file: ExportedFile) -> None:
     history = np.stack([rng.permutation(np.arange(1, file.model.n_items))[:length] for _ in range(3)])
     case = Case("clean", history, file.model.n_items)
     unknown, repeated = np.tile([0, -1], (3, length)), np.repeat(history[:, :1], 9, axis=1)
-    allowed = file.tolerance(file.expected(case)[2]) / 10
+    allowed = file.tolerance(case, file.expected(case)[2]) / 10
     for name, entries in (("padding and unknown items", unknown), ("repeated items", repeated)):
         scores = [_by_item(*file.run(Case(name, rows, case.k))[:2]) for rows in (history, np.hstack([history, entries]))]
         if (np.abs(np.subtract(*scores)) > allowed).any():

@@ -18,7 +18,7 @@ def check_case(file: ExportedFile, case: Case) -> float:
         raise VerificationError(
             f"{case.name}: the scores {head(scores)} hold NaN or -inf where torch has {head(torch_best)}"
         )
-    allowed = file.tolerance(file.unfiltered(case).numpy() if file.target.options.filters else all_scores)
+    allowed = file.tolerance(case, file.unfiltered(case).numpy() if file.target.options.filters else all_scores)
     finite = np.isfinite(torch_best)
     difference = np.abs(np.subtract(scores, torch_best, where=finite, out=np.zeros_like(scores)))
     if (difference > allowed).any():

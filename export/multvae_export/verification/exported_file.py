@@ -190,14 +190,24 @@ class ExportedFile:
     def _is_listed(self, items: np.ndarray) -> Tensor:
         return multi_hot(torch.from_numpy(items), self.model.n_items) > 0
 
-    def tolerance(self, all_scores: np.ndarray) -> np.ndarray:
-        """How far a score may be from torch's, [B, C] -> [B, 1]."""
-        finite = [row[np.isfinite(row)] for row in all_scores]
+    def tolerance(self, case: Case, all_scores: np.ndarray) -> np.ndarray:
+        """How far a score of a case may be from torch's, [B, C] -> [B, 1]."""
+        finite = np.isfinite(all_scores)
         if self.target.precision == "fp32":
-            largest = [np.abs(row).max(initial=0) for row in finite]
-            return np.minimum(self.atol, SMALL_SCORES * np.array(largest))[:, None]
-        spans = [np.ptp(row) if len(row) else 0 for row in finite]
-        return np.maximum(self.atol, ROUNDING * np.array(spans))[:, None]
+            largest = np.abs(all_scores).max(axis=1, initial=0, where=finite)
+            return np.minimum(self.atol, SMALL_SCORES * largest)[:, None]
+        spans = _spans(all_scores, finite)
+        if isinstance(self.stored, HistoryModel):
+            # A file rounds the terms of a sum one by one, and their ranges may cancel out.
+            clicks = multi_hot(torch.from_numpy(case.history), self.model.n_items)
+            terms = [_spans(term.numpy(), finite) for term in self.stored.terms(clicks)]
+            spans = np.maximum(spans, np.sum(terms, axis=0))
+        return np.maximum(self.atol, ROUNDING * spans)[:, None]
+
+
+def _spans(scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The range of the scores that count in each row, [B, C] -> [B]; 0 where none does."""
+    return np.array([np.ptp(row[mask]) if mask.any() else 0 for row, mask in zip(scores, counts, strict=True)])
 
 
 def _tokens_by_id(tokens: tuple[str, ...]) -> np.ndarray:

@@ -100,7 +100,7 @@ def _check_reasons(file: ExportedFile, case: Case) -> float:
     if reasons.shape != (*items.shape, case.history.shape[1]) or not np.isfinite(reasons).all():
         raise VerificationError(f"{case.name}: the reasons {head(reasons)} of shape {reasons.shape} are not all numbers")
     # The difference of two scores, each as far from torch's as it may be.
-    allowed = 2 * file.tolerance(file.unfiltered(case).numpy())
+    allowed = 2 * file.tolerance(case, file.unfiltered(case).numpy())
     worst = 0.0
     for row, history in enumerate(case.history):
         known = np.unique(history[(history > 0) & (history < file.model.n_items)])
