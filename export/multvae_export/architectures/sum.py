@@ -55,6 +55,7 @@ class Sum(Reasons, Posterior):
     """A sum of models that read a history."""
 
     name: ClassVar[str] = "sum"
+    described: ClassVar[tuple[str, ...]] = ("Sum",)
     refused: ClassVar[dict[str, str]] = {"ADMMSLIM": "the checkpoint of a sum lacks its similarity"}
     rows: ClassVar[str | None] = None
 
