@@ -135,8 +135,9 @@ def similarities(clicks: csr_matrix, dropout: float, l2: float) -> np.ndarray:
     Raises:
         TrainingError: ``l2`` is so small that LAPACK finds no factor.
     """
-    penalty = dropout / (1 - dropout) * np.bincount(clicks.indices, minlength=clicks.shape[1]) + l2
-    solve = solve_by_users if by_users(*clicks.shape, clicks.nnz) else solve_by_items
+    users, items = clicks.shape
+    penalty = dropout / (1 - dropout) * np.bincount(clicks.indices, minlength=items) + l2
+    solve = solve_by_users if by_users(users, items, clicks.nnz) else solve_by_items
     return solve(clicks, penalty, l2)
 
 
