@@ -4,7 +4,7 @@
 
 Each trains in a process of its own with its library's ``Trainer.fit``, and saves its checkpoint. The seconds go from the
 split data to the checkpoint; "model GiB" is the peak without what the process had before the model was made. EASE is trained
-first, and the last two columns are EASE's figures divided by those of the row. ``--before`` adds EDLAE as it is in another
+first, and the last columns are its figures divided by those of the row. ``--before`` adds EDLAE as it is in another
 folder, a checkout of this repository. A process is ended at the limit, and ">" then stands before what it had taken so far.
 EASE takes 11 GiB for 17,632 items.
 """
@@ -75,11 +75,12 @@ def measure(model: str, code: Path, dataset: str, data_path: Path, limit: int) -
 
 def row(name: str, size: str, taken: Taken, ease: Taken | None) -> str:
     """A line of the Markdown table."""
-    ratios = ["", ""]
+    figures = taken.seconds, taken.peak, taken.peak - taken.before
+    cells = [f"{taken.more}{figure:.{digits}f}" for figure, digits in zip(figures, (1, 2, 2), strict=True)]
     if ease:
-        ratios = [f"{ease.more}{ease.seconds / taken.seconds:.1f}", f"{ease.more}{ease.peak / taken.peak:.1f}"]
-    figures = f"{taken.more}{taken.seconds:.1f} | {taken.more}{taken.peak:.2f} | {taken.more}{taken.peak - taken.before:.2f}"
-    return f"| {size} | {name} | {figures} | {' | '.join(ratios)} |"
+        of_ease = ease.seconds, ease.peak, ease.peak - ease.before
+        cells += [f"{ease.more}{other / figure:.1f}" for other, figure in zip(of_ease, figures, strict=True)]
+    return f"| {size} | {name} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -96,7 +97,8 @@ def main() -> None:
         return train(**json.loads(args.train))
     ours = {"EDLAE": HERE.parent} | ({"EDLAE before": args.before.resolve()} if args.before else {})
     contestants: dict[str, Any] = ({} if args.without_ease else {"EASE (RecBole)": HERE.parent}) | ours
-    columns = ["users x items", "model", "seconds", "peak GiB", "model GiB", "EASE's seconds / these", "EASE's peak / this"]
+    columns = ["users x items", "model", "seconds", "peak GiB", "model GiB"]
+    columns += [] if args.without_ease else [f"EASE's {column} / this" for column in columns[2:]]
     print(f"{describe()}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     for users, items in (map(int, size.split("x")) for size in args.sizes):
         dataset, ease = made(args.data_path, users, items), None
