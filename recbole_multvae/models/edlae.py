@@ -183,7 +183,7 @@ def blocks(size: int) -> Iterator[slice]:
 
 def product(left: csr_matrix, right: csr_matrix) -> np.ndarray:
     """The product of two sparse matrices as a dense one. Its sparse form, of 8 bytes an entry, is never there as a whole."""
-    result = np.empty((left.shape[0], right.shape[1]), np.result_type(left, right))
+    result = np.empty((left.shape[0], right.shape[1]), np.result_type(left.dtype, right.dtype))
     for block in blocks(len(result)):
         (left[block] @ right).toarray(out=result[block])
     return result
