@@ -30,9 +30,9 @@ class Enough(Exception):  # noqa: N818
     """There are no more turns: the exception leaves a library's ``fit``."""
 
 
-def memory(field: str) -> float:
-    """MiB of this process: ``VmRSS`` now, ``VmHWM`` at most."""
-    return int(Path("/proc/self/status").read_text("utf-8").split(f"{field}:")[1].split()[0]) / 1024
+def memory(field: str, process: int | str = "self") -> float:
+    """MiB of a process: ``VmRSS`` now, ``VmHWM`` at most."""
+    return int(Path(f"/proc/{process}/status").read_text("utf-8").split(f"{field}:")[1].split()[0]) / 1024
 
 
 class Turns:
@@ -102,7 +102,7 @@ def configure(model: str, keys: dict[str, Any], dataset: str, data_path: str) ->
     from recbole.config import Config
     from recbole.utils import init_seed
 
-    if model == "MultVAE":
+    if model in ("MultVAE", "EDLAE"):
         import recbole_multvae  # noqa: F401
 
     logging.disable(logging.WARNING)

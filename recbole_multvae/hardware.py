@@ -1,4 +1,4 @@
-"""The machine: its description, the precision of products that suits it, and freed memory that the process keeps."""
+"""The machine: its description, its free memory, the precision of products that suits it, and memory that is kept."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import ctypes
 import os
 import platform
 import re
+import sys
 from logging import getLogger
 from pathlib import Path
 
+import psutil
 import torch
 
 #: mallopt's parameters (glibc, malloc.h), and how much freed memory glibc may keep: bytes, an int of C.
@@ -62,6 +64,41 @@ def describe_machine() -> str:
         f"{processor}, {torch.backends.cpu.get_cpu_capability()}, {' and '.join(bf16) or 'no bf16'}, "
         f"{torch.get_num_threads()} threads{gpu}"
     )
+
+
+#: The files of a control group, in version 2 and in version 1: its limit, its use, and a prefix in its statistics.
+_GROUP_FILES = (("memory.max", "memory.current", ""), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"))
+
+
+def available_memory(proc: Path = Path("/proc"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process can still take, without swap.
+
+    psutil knows the memory of the whole system. A container or a batch system may allow less: the limits of the process's
+    control group and of all groups above it hold too.
+
+    Args:
+        proc: where Linux describes processes.
+        mounted: where Linux describes control groups.
+    """
+    own = proc / "self" / "cgroup"
+    left = [int(psutil.virtual_memory().available)]
+    for line in own.read_text("utf-8").splitlines() if own.exists() else ():
+        number, controllers, path = line.split(":", 2)
+        if number == "0" or "memory" in controllers.split(","):
+            root = mounted if number == "0" else mounted / "memory"
+            group = root / path.lstrip("/")  # In a container, a path of the host may not exist; the root does.
+            left += [_left_in(folder) for folder in (group, *group.parents) if folder.is_relative_to(root)]
+    return max(0, min(left))
+
+
+def _left_in(group: Path) -> int:
+    """Bytes up to the limit of a control group. The kernel drops cached files when it needs their memory."""
+    for limit, used, prefix in _GROUP_FILES:
+        if (group / limit).is_file() and (most := (group / limit).read_text("utf-8").strip()) != "max":
+            statistics = dict(line.split() for line in (group / "memory.stat").read_text("utf-8").splitlines())
+            cached = sum(int(statistics.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+            return int(most) - int((group / used).read_text("utf-8")) + cached
+    return sys.maxsize
 
 
 def product_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,3 +73,40 @@ def test_freed_memory_is_left_to_glibc_if_asked(switch: str, calls: int, monkeyp
     monkeypatch.setattr(hardware.platform, "libc_ver", lambda: ("glibc", "2.41"))
     hardware.keep_freed_memory()
     assert len(made) == calls
+
+
+def control_groups(folder: Path, version: int, **files: str) -> tuple[Path, Path]:
+    """Linux's description of a process in the group ``jobs/this``, whose files are given, and of the groups."""
+    proc, mounted = folder / "proc", folder / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "self" / "cgroup").write_text(
+        "0::/jobs/this\n" if version == 2 else "4:cpu,memory:/jobs/this\n3:cpuset:/\n0::/\n"
+    )
+    group = mounted / ("" if version == 2 else "memory") / "jobs" / "this"
+    group.mkdir(parents=True)
+    for name, content in files.items():
+        (group / name.replace("_", ".", 1)).write_text(content)
+    return proc, mounted
+
+
+@pytest.mark.parametrize(
+    ("version", "files"),
+    [
+        (2, {"memory_max": "5000\n", "memory_current": "4000\n", "memory_stat": "active_file 100\ninactive_file 20\n"}),
+        (1, {"memory_limit_in_bytes": "5000\n", "memory_usage_in_bytes": "4000\n",
+             "memory_stat": "active_file 7\ntotal_active_file 100\ntotal_inactive_file 20\n"}),
+    ],
+)  # fmt: skip
+def test_available_memory_is_that_of_the_control_group(version: int, files: dict[str, str], tmp_path: Path) -> None:
+    proc, mounted = control_groups(tmp_path, version, **files)
+    assert hardware.available_memory(proc, mounted) == 1000 + 120
+    above = mounted / ("" if version == 2 else "memory") / "jobs"
+    for file in (above / "this").iterdir():
+        (above / file.name).write_text(file.read_text().replace("5000", "4300"))
+    assert hardware.available_memory(proc, mounted) == 300 + 120
+
+
+def test_available_memory_is_that_of_the_system_without_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: SimpleNamespace(available=7000))
+    assert hardware.available_memory(tmp_path, tmp_path) == 7000
+    assert hardware.available_memory(*control_groups(tmp_path, 2, memory_max="max\n")) == 7000

@@ -93,6 +93,7 @@ def prepare(config: Config) -> Experiment:
     Raises:
         ConfigurationError: RecBole refuses the configuration, or a folder cannot be written.
         DataError: RecBole cannot read the data set, or it does not fit the configuration.
+        TrainingError: a model of RecBole needs more memory than is available.
     """
     init_seed(config["seed"], config["reproducibility"])
     _init_logger(config)

@@ -21,6 +21,7 @@ from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.settings import RecommenderSettings, Settings
 from recbole_multvae.data.csr import click_matrix
 from recbole_multvae.data.loaders import ClickUserDataLoader
+from recbole_multvae.data.memory import check_memory
 from recbole_multvae.data.trained_on import TrainedOn, tokens
 from recbole_multvae.data.training_clicks import TrainingClicks
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
@@ -90,6 +91,17 @@ class ClickRecommender(GeneralRecommender):
     def no_histories_because(cls, settings: Any) -> str | None:
         """Why a model with these settings cannot score people from clicks alone, as a clause; None where it can."""
         return None
+
+    @classmethod
+    def dense_bytes(cls, n_users: int, n_items: int, n_clicks: int) -> int:
+        """Bytes that training takes for matrices of all pairs of items; 0 for a model that has none.
+
+        Args:
+            n_users: without the padding user.
+            n_items: without the padding item.
+            n_clicks: the pairs of a user and an item in the training data.
+        """
+        return 0
 
     @staticmethod
     def training_matrix(dataset: Any, field: str | None = None) -> csr_matrix:
@@ -177,7 +189,14 @@ class ClickRecommender(GeneralRecommender):
         """Count the updates of an epoch, and save and restore the order of users with the model.
 
         The trainer calls this before training.
+
+        Raises:
+            TrainingError: the matrices of all pairs of items do not fit in memory.
         """
+        n_items = self.n_items - 1
+        needed = self.dense_bytes(self.n_users - 1, n_items, len(self.training_clicks.columns))
+        if needed and not self.update:
+            check_memory(type(self).__name__, n_items, needed)
         self.updates_per_epoch = len(train_data)
         self._order = train_data.generator
         if self._saved_order is not None:

@@ -8,22 +8,39 @@ probability p, and summed over infinitely many draws of the dropout, its objecti
 
 with a diagonal of zeros; the scores of a click vector x are x B. Dropout is an L2 penalty that grows with the popularity of
 an item. With p = 0 this is EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019).
+
+B is computed in the memory that it needs itself: SciPy calls LAPACK's Cholesky factor and inverse, which overwrite X^T X, in
+float32. Where there are few users, the identity of Woodbury replaces I x I by U x U: with K = I + X Lambda^-1 X^T,
+
+.. math:: C = \Lambda^{-1} - \Lambda^{-1} X^\top K^{-1} X \Lambda^{-1}.
+
+Rounding in float32 would spoil this difference, so that it is computed in float64, a block of columns at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from logging import getLogger
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from recbole.utils import ModelType
-from scipy.sparse import csr_matrix
-from torch import Tensor, nn
+from scipy.linalg import get_lapack_funcs
+from scipy.sparse import csr_matrix, diags
+from torch import Tensor
 
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings, setting
+from recbole_multvae.errors import TrainingError
 from recbole_multvae.models.base import ClickRecommender
+
+#: Rows or columns that are computed at a time.
+BLOCK = 128
+#: A multiplication with an entry of X takes as long as so many inside LAPACK, and the solution by users is taken where it
+#: needs so many times fewer of these.
+SPARSE_COST, GAIN = 50, 8
 
 
 class EDLAESettings(RecommenderSettings):
@@ -40,31 +57,50 @@ class EDLAESettings(RecommenderSettings):
 
 
 class EDLAE(ClickRecommender):
-    """Item similarities that are computed in the first and only epoch.
+    """Item similarities that are computed in the first and only epoch, by the processor and from there to the device.
 
     Attributes:
-        similarity: B, [I, I], without the padding item.
+        similarity: B, [I, I], without the padding item. Before the training, one zero stands for all entries: RecBole copies
+            the untrained model to count its operations.
     """
 
     type = ModelType.TRADITIONAL
     settings_class = EDLAESettings
 
+    similarity: Tensor
+
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.similarity = nn.Parameter(torch.zeros(self.n_items - 1, self.n_items - 1), requires_grad=False)
+        self.register_buffer("similarity", torch.zeros(()).expand(self.n_items - 1, self.n_items - 1))
 
     def calculate_loss(self, interaction: Any) -> Tensor:
-        """Compute the similarities, once. Returns a zero that RecBole's trainer can differentiate."""
+        """Compute the similarities, once. Returns a zero that RecBole's trainer can differentiate.
+
+        Raises:
+            TrainingError: ``reg_weight`` is too small for float32.
+        """
         if self.update == 0:
-            self.similarity.copy_(closed_form(self.gram(), self.settings.dropout_prob, self.settings.reg_weight))
+            computed = similarities(self.click_matrix(), self.settings.dropout_prob, self.settings.reg_weight)
+            self.similarity = torch.from_numpy(computed).to(self.device)
         self.update += 1
         return torch.zeros((), device=self.device, requires_grad=True)
 
-    def gram(self) -> Tensor:
-        """X^T X of the training clicks, float32 [I, I]."""
-        columns, offsets = self.training_clicks.columns.cpu().numpy(), self.training_clicks.offsets.cpu().numpy()
-        clicks = csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(offsets) - 1, self.n_items - 1))
-        return torch.from_numpy((clicks.T @ clicks).toarray()).to(self.device)
+    def click_matrix(self) -> csr_matrix:
+        """X, the training clicks of the users who have any: float32 ones, [U, I]."""
+        columns, offsets = self.training_clicks.columns.cpu().numpy(), self.training_clicks.offsets.unique().cpu().numpy()
+        return csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(offsets) - 1, self.n_items - 1))
+
+    @classmethod
+    def dense_bytes(cls, n_users: int, n_items: int, n_clicks: int) -> int:
+        """B in float32, for the solution by users K in float64, and a block of rows with its sparse form."""
+        users = n_users if by_users(n_users, n_items, n_clicks) else 0
+        return 4 * n_items**2 + 8 * users**2 + 32 * BLOCK * n_items
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take the similarities over from ``state_dict``; a copy would take their memory twice."""
+        result = super().load_state_dict(state_dict, strict, assign=True)
+        self.similarity = self.similarity.to(self.training_clicks.columns.device)
+        return result
 
     def forward(self, clicks: Clicks) -> Tensor:
         """The scores x B, [B, I]."""
@@ -85,19 +121,93 @@ class EDLAE(ClickRecommender):
         }
 
 
-def closed_form(gram: Tensor, dropout: float, l2: float) -> Tensor:
+def similarities(clicks: csr_matrix, dropout: float, l2: float) -> np.ndarray:
     """The similarities B of the module's equation.
 
     Args:
-        gram: X^T X, [I, I]; its memory is overwritten.
+        clicks: X, float32 ones, [U, I].
         dropout: p.
         l2: lambda, above 0.
 
     Returns:
-        [I, I], with a diagonal of zeros.
+        float32 [I, I], with a diagonal of zeros.
+
+    Raises:
+        TrainingError: ``l2`` is so small that LAPACK finds no factor.
     """
-    gram.diagonal().mul_(1 + dropout / (1 - dropout)).add_(l2)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-    similarity = inverse.div_(-inverse.diagonal().clone())
-    similarity.fill_diagonal_(0)
+    users, items = clicks.shape
+    penalty = dropout / (1 - dropout) * np.bincount(clicks.indices, minlength=items) + l2
+    solve = solve_by_users if by_users(users, items, clicks.nnz) else solve_by_items
+    return solve(clicks, penalty, l2)
+
+
+def by_users(n_users: int, n_items: int, n_clicks: int) -> bool:
+    """Whether the solution by users is far cheaper. It then also has fewer than half as many users as items."""
+    return GAIN * (n_users**3 + SPARSE_COST * n_clicks * (n_users + n_items)) < n_items**3
+
+
+def solve_by_items(clicks: csr_matrix, penalty: np.ndarray, l2: float) -> np.ndarray:
+    """B for the diagonal ``penalty`` of Lambda, [I], in the memory of X^T X."""
+    matrix = product(clicks.T.tocsr(), clicks)
+    diagonal = np.einsum("ii->i", matrix)
+    diagonal += penalty
+    invert(matrix, l2)
+    matrix /= -diagonal
+    diagonal[:] = 0
+    return matrix
+
+
+def solve_by_users(clicks: csr_matrix, penalty: np.ndarray, l2: float) -> np.ndarray:
+    """B for the diagonal ``penalty`` of Lambda, [I], in the memory of B and of K."""
+    users, items = clicks.shape
+    scaled = (clicks @ diags(1 / penalty)).tocsr()
+    K = product(scaled, clicks.T.tocsr().astype(np.float64))  # noqa: N806
+    K.flat[:: users + 1] += 1
+    invert(K, l2)
+    scaled = scaled.T.tocsr()
+    similarity = np.empty((items, items), np.float32)
+    for block in blocks(items):
+        columns = scaled @ np.ascontiguousarray((scaled[block] @ K).T)
+        own = columns[block]
+        diagonal = 1 / penalty[block] - own.diagonal()
+        columns /= diagonal
+        np.fill_diagonal(own, 0)
+        similarity[:, block] = columns
     return similarity
+
+
+def blocks(size: int) -> Iterator[slice]:
+    """Slices of at most ``BLOCK`` that together are ``size`` long."""
+    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
+
+
+def product(left: csr_matrix, right: csr_matrix) -> np.ndarray:
+    """The product of two sparse matrices as a dense one. Its sparse form, of 8 bytes an entry, is never there as a whole."""
+    result = np.empty((left.shape[0], right.shape[1]), np.result_type(left.dtype, right.dtype))
+    for block in blocks(len(result)):
+        (left[block] @ right).toarray(out=result[block])
+    return result
+
+
+def invert(matrix: np.ndarray, l2: float) -> None:
+    """Invert a symmetric matrix without negative entries in its own memory, [n, n] in C order.
+
+    A warning in the log says if rounding may change lists: on ml-1m, 1 in 200 of them at the limit.
+
+    Raises:
+        TrainingError: it is not positive definite in its precision, as ``l2`` is too small.
+    """
+    potrf, pocon, potri = get_lapack_funcs(("potrf", "pocon", "potri"), (matrix,))
+    norm = matrix.sum(axis=0).max()
+    factor, failed = potrf(matrix.T, lower=1, clean=0, overwrite_a=1)  # Of the transpose: Fortran's order, and no copy.
+    if failed:
+        raise TrainingError(
+            f"reg_weight={l2!r} is too small to invert X^T X with {matrix.dtype} numbers: take a larger one, such as 1."
+        )
+    if pocon(factor, norm, uplo="L")[0] < np.finfo(matrix.dtype).eps / 10:
+        getLogger().warning(f"reg_weight={l2!r} is so small that {matrix.dtype} numbers may change the order of items.")
+    potri(factor, lower=1, overwrite_c=1)
+    for block in blocks(len(matrix)):  # LAPACK has written one triangle.
+        own, after = matrix[block, block], slice(block.stop, None)
+        own[:] = np.triu(own) + np.triu(own, 1).T
+        matrix[after, block] = matrix[block, after].T

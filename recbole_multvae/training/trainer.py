@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from recbole.utils import ModelType
 
 from recbole_multvae.data.loaders import reads_top_k_only
@@ -90,12 +91,19 @@ class FamilyTrainer(AtomicCheckpoints):
             evaluations = [list(evaluation) for evaluation in self.evaluations]
             return {**super()._checkpoint(epoch), "evaluations": evaluations, **averaging}
 
-    def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate. Where the metrics read only top-k lists, users are ranked without whole rows of scores."""
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:  # fmt: skip
+        """Evaluate. Where the metrics read only top-k lists, users are ranked without whole rows of scores.
+
+        A closed form has one state, so that its best one is not read again: that would take its memory twice.
+        """
+        if self.model.type == ModelType.TRADITIONAL and self.model.update and not model_file:
+            load_best_model = False
         if reads_top_k_only(self.config):
             self._ranker = ranking.Ranker(self.model, max(self.config["topk"]))
         try:
-            return super().evaluate(eval_data, *args, **kwargs)
+            return super().evaluate(eval_data, load_best_model, model_file, *args, **kwargs)
         finally:
             self._ranker = None
 
@@ -129,7 +137,12 @@ class FamilyTrainer(AtomicCheckpoints):
             self._average.load_state_dict(saved.get("averaging"))
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
-        """RecBole's optimiser in torch's fused form; for ``learner: sparse_adam``, one for dense parameters too."""
+        """RecBole's optimiser in torch's fused form; for ``learner: sparse_adam``, one for dense parameters too.
+
+        A closed form has no parameters, and torch's optimisers want one.
+        """
+        if self.model.type == ModelType.TRADITIONAL:
+            kwargs["params"] = [torch.zeros((), requires_grad=True)]
         if sparse := self.model.sparse_parameters():
             return self._lazy_adam(sparse)
         optimizer = super()._build_optimizer(**kwargs)

@@ -11,6 +11,7 @@ from recbole.trainer import Trainer
 
 from recbole_multvae import MultVAE, checkpoint
 from recbole_multvae.commands.train import main
+from recbole_multvae.data import memory
 from recbole_multvae.experiment.run import run
 from tests.conftest import QUICK, QUIET
 
@@ -57,6 +58,16 @@ def assert_one_sentence(code: int, error: str, message: str) -> None:
     assert error.startswith("error: ")
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("model", "needed"), [("EDLAE", 4 * 20**2), ("EASE", 36 * 21**2), ("ADMMSLIM", 44 * 21**2)])
+def test_more_items_than_memory_holds(
+    blocks: str, command: object, model: str, needed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: needed - 1)
+    code, error = command(f"--model={model}", *FLAGS)
+    assert_one_sentence(code, error, f"{model} needs 0.0 GiB of memory for 20 items, and 0.0 GiB are available: take a m")
+    assert not list(Path("saved").glob("*.pth"))
 
 
 @pytest.mark.parametrize(
