@@ -83,7 +83,7 @@ def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -
     """The help text with the keys of any model, and those of the model, or of the members of a sum, that are ours."""
     likelihood = likelihood if likelihood in likelihoods() else None
     names = {part.partition(":")[0] for part in model.split("+")} | ({Sum.__name__} if "+" in model else set())
-    groups = {cls.__name__: cls.all_settings(likelihood) for cls in (*FAMILY, Sum) if cls.__name__ in names}
+    groups = {model.__name__: model.all_settings(likelihood) for model in (*FAMILY, Sum) if model.__name__ in names}
     shared: list[type[Settings]] = [ActivitySettings] if groups else [ActivitySettings, RecommenderSettings]
     text = parser.format_help() + _describe_keys("any model", *shared)
     return text + "".join(_describe_keys(name, settings) for name, settings in groups.items())

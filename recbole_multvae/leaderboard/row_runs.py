@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from recbole.utils import ModelType
+
 from recbole_multvae.errors import TrainingError
 from recbole_multvae.experiment.run import run as run_model
 from recbole_multvae.leaderboard.measuring import measure
@@ -40,8 +42,16 @@ class RowRuns:
         return self._runs[row.name, seed]
 
     def run_members(self, row: Row, seed: int) -> list[Run]:
-        """The runs of the members of a sum; none of a single model."""
-        return [self.run(member, seed) for member in row.members]
+        """The runs of the members of a sum, up to the first that fails; none of a single model.
+
+        Closed forms come first: what they need more memory for than there is, they say before long trainings.
+        """
+        runs: list[Run] = []
+        for member in sorted(row.members, key=lambda member: member.config["MODEL_TYPE"] != ModelType.TRADITIONAL):
+            runs.append(self.run(member, seed))
+            if runs[-1]["status"] != "finished":
+                break
+        return runs
 
     def _run_model(self, row: Row, seed: int) -> Run:
         inputs = row.inputs(self._folder, seed, self._params.get(row.name, {}), self._overrides)
@@ -53,8 +63,8 @@ class RowRuns:
     def _run_sum(self, row: Row, seed: int, members: Sequence[Run]) -> Run:
         """The run of a sum. Its seconds, memory and parameters are those of its members too."""
         inputs = sum_inputs(row, seed, members, self._folder, self._overrides)
-        if failed := [run for run in members if run["status"] != "finished"]:
-            error = f"its member {failed[0]['row']} failed: {failed[0]['error']}"
+        if members[-1]["status"] != "finished":
+            error = f"its member {members[-1]['row']} failed: {members[-1]['error']}"
             return {**asdict(inputs), "status": "failed", "error": error, "seconds_in_all": 0.0}
         run = self._runner.run(inputs, measure, f"{row.name}, seed {seed}")
         return _with_members(run, members) if run["status"] == "finished" else run
@@ -63,7 +73,8 @@ class RowRuns:
 def sum_inputs(row: Row, seed: int, members: Sequence[Run], folder: Path, overrides: dict[str, str]) -> RunInputs:
     """The inputs of the run of a sum whose members have run."""
     checkpoints = {run["row"]: run.get("checkpoint", "") for run in members}
-    return row.inputs(folder, seed, {"members": checkpoints}, overrides)
+    in_order = {member.name: checkpoints.get(member.name, "") for member in row.members}
+    return row.inputs(folder, seed, {"members": in_order}, overrides)
 
 
 def _with_members(run: Run, members: Sequence[Run]) -> Run:
@@ -97,8 +108,7 @@ def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping
     runner = Runner(dict.fromkeys(with_members(row.members), 1))
     row_runs = RowRuns([row], runner, folder, {}, {"checkpoint_dir": str(folder), "show_progress": "False"})
     members = row_runs.run_members(row, seed)
-    for run in members:
-        if run["status"] != "finished":
-            raise TrainingError(f"{run['row']}, a member of {row.name}, failed: {run['error']}")
+    if members[-1]["status"] != "finished":
+        raise TrainingError(f"{members[-1]['row']}, a member of {row.name}, failed: {members[-1]['error']}")
     inputs = sum_inputs(row, seed, members, folder, {})
     run_model(inputs.model, dataset, inputs.files, inputs.defaults, command_line=inputs.keys | {"seed": str(seed)})

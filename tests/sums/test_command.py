@@ -25,7 +25,7 @@ def test_a_sum_keeps_its_members(blocks: str, capfd: pytest.CaptureFixture[str],
     flags = ("--model=MultVAE:wide.yaml+EASE", "--anneal_cap=0.2", *FLAGS)
     with caplog.at_level("INFO"):
         assert main(flags) == 0
-    assert "[2 of 2] EASE, seed 2020: running" in capfd.readouterr().out
+    assert "[2 of 2] MultVAE:wide, seed 2020: running" in capfd.readouterr().out
     assert re.search(r"MultVAE:wide\+EASE: NDCG@10 on validation is [\d.]{6}\. The weights, chosen on valid", caplog.text)
     assert re.search(r"    EASE: [\d.]+; alone [\d.]{6}, the sum [+-][\d.]{6}", caplog.text)
     assert len(list(Path("saved/members").glob("*.pth"))) == 2

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from multvae_export.exporter import export
+from onnxruntime import InferenceSession
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 
@@ -90,6 +92,17 @@ def test_a_checkpoint_is_complete_without_those_of_the_members(uneven: str, caps
     np.testing.assert_array_equal(scores(resumed), scores(both))
     assert recommend([file, "--user=u1", "-k", "3"]) == 0
     assert "MultVAE+ItemKNN recommends" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [("MultVAE", "EDLAE"), ("MultiVAE", "EASE", "ItemKNN")])
+def test_its_onnx_file_ranks_as_it_does(uneven: str, names: tuple[str, ...]) -> None:
+    both = added({name: trained(name) for name in names}, weights=[0.4, 0.6, 0.5][: len(names)])
+    exported = export(both.trainer.saved_model_file, "sum.onnx", io="ids", k_default=5)
+    assert exported.model.name == "+".join(names) and len(exported.checks) == 3
+    history = np.array([[1, 2, 3], [7, 0, 0]])
+    items, values = InferenceSession("sum.onnx").run(None, {"history": history})
+    expected = both.model.score_histories([[1, 2, 3], [7]])
+    np.testing.assert_allclose(values, np.take_along_axis(expected.numpy(), items, axis=1), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("names", [("MultVAE", "EASE"), ("MultiVAE", "MultDAE")])
