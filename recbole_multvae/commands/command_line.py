@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_multvae.config.refit import RefitSettings
 from recbole_multvae.config.settings import RecommenderSettings, Settings, yaml_lines
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.errors import ConfigurationError
@@ -49,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config_files", help="YAML files, separated by spaces: paths, or names of shipped ones such as paper"
     )
+    parser.add_argument(
+        "--refit", nargs="?", const="True", metavar="True", help="the key refit: at the end, train again on training and "
+        "validation together"
+    )  # fmt: skip
     parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
     _add_reports(parser)
     _add_processes(parser)
@@ -81,7 +86,7 @@ def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -
     """The help text with the keys of any model, and those of the model if it is ours."""
     likelihood = likelihood if likelihood in likelihoods() else None
     model_groups = [cls.all_settings(likelihood) for cls in FAMILY if cls.__name__ == model]
-    shared: list[type[Settings]] = [ActivitySettings] if model_groups else [ActivitySettings, RecommenderSettings]
+    shared: list[type[Settings]] = [ActivitySettings, RefitSettings, *([] if model_groups else [RecommenderSettings])]
     text = parser.format_help() + _describe_keys("any model", *shared)
     return text + "".join(_describe_keys(model, settings) for settings in model_groups)
 
@@ -113,6 +118,8 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
         if not (argument.startswith("--") and key and equals):
             raise ConfigurationError(f"The argument {argument!r} is not understood: write --key=value.")
         _set_once(keys, key, value)
+    if options.refit is not None:
+        keys["refit"] = options.refit
     if options.help:
         print(_help(parser, options.model, keys.get("likelihood")), end="")
         raise SystemExit(0)

@@ -73,7 +73,7 @@ def export_best(report: Report, path: str, data_path: str) -> None:
     if row is None:
         raise LeaderboardError(f"--export={path}: none of the models that finished can be exported; nothing was written.")
     figures = {key: report[key] for key in ("command", "dataset", "protocol", "splits", "ranked_by")}
-    figures |= {key: row[key] for key in ("name", "rank", "tie", "metrics", "seeds")}
+    figures |= {key: row[key] for key in ("name", "rank", "tie", "refitted", "metrics", "seeds")}
     print(f"\nThe best model that can be exported is {row['name']}:", flush=True)
     metadata = f"leaderboard={json.dumps(figures, default=str)}"
     command = [*_EXPORTER, *_arguments(row, path, data_path), "--metadata", metadata]
