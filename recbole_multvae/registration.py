@@ -287,6 +287,7 @@ def _build(original: Any, dataset: Dataset) -> Any:
     interaction_counts.log_parts(parts)
     if RefitSettings.from_config(dataset.config).refit:
         parts = merge(parts)
+        getLogger().info(f"refit=True: training and validation are one part of {len(parts[0]):,} interactions.")
     if _is_family(dataset.config.model_class):
         resolve_auto(dataset.config, parts[0])
     return parts

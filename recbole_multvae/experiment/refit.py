@@ -69,8 +69,8 @@ class Refit:
         config["epochs"] = ceil(updates / epoch)
         length = "one epoch" if self.updates is None else f"{updates} updates, {updates / epoch:.3g} epochs of {epoch},"
         getLogger().info(
-            f"Refit: a new model learns from the {len(self.parts[0]):,} interactions of training and validation for {length} "
-            "without validation."
+            f"Refit: a new model learns from the {len(self.parts[0]):,} interactions of training and validation for "
+            f"{length} without validation."
         )
         cls = trainer_class(config)
         trainer: Any = type(cls.__name__, (FixedUpdates, cls), {})(config, make_model(config, train_data))
