@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Train and evaluate a model of RecBole or of the Mult-VAE family.",
         epilog="Any configuration key can be set with --key=value, for example: "
-        "--model=MultVAE --dataset=ml-100k --epochs=20 --learning_rate=0.001",
+        "--model=MultVAE --dataset=ml-100k --epochs=20 --learning_rate=0.001. The key refit needs no value: --refit.",
         allow_abbrev=False,
         add_help=False,
     )
@@ -50,10 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config_files", help="YAML files, separated by spaces: paths, or names of shipped ones such as paper"
     )
-    parser.add_argument(
-        "--refit", nargs="?", const="True", metavar="True", help="the key refit: at the end, train again on training and "
-        "validation together"
-    )  # fmt: skip
     parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
     _add_reports(parser)
     _add_processes(parser)
@@ -114,12 +110,12 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
     options, rest = parser.parse_known_args(argv)
     keys: dict[str, str] = {}
     for argument in rest:
+        # Not an option of argparse: with a value that may be left out, it would take the next argument for it.
+        argument = "--refit=True" if argument == "--refit" else argument
         key, equals, value = argument.removeprefix("--").partition("=")
         if not (argument.startswith("--") and key and equals):
             raise ConfigurationError(f"The argument {argument!r} is not understood: write --key=value.")
         _set_once(keys, key, value)
-    if options.refit is not None:
-        keys["refit"] = options.refit
     if options.help:
         print(_help(parser, options.model, keys.get("likelihood")), end="")
         raise SystemExit(0)
