@@ -106,13 +106,17 @@ def take(config: Config, saved: bool = True) -> bool:
 
 
 def check(experiment: Experiment) -> None:
-    """Refuse data that cannot be merged, before the first training.
+    """Refuse data that cannot be merged, before the first training, and log what will follow it.
 
     Raises:
         DataError: there is no validation, or a user would have every item that may be drawn as a negative.
     """
     experiment.check_part("validation", "refit=True")
     check_popular(merge(_parts(experiment)), experiment.config)
+    getLogger().info(
+        "refit=True: the training that begins now chooses the number of updates; a new model is then trained on training and "
+        "validation."
+    )
 
 
 def plan(experiment: Experiment) -> Refit:

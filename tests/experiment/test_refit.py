@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from recbole_multvae import checkpoint
 from recbole_multvae.commands.recommend import main as recommend
 from recbole_multvae.commands.train import main
 from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.experiment import preparation
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.run import run
 from recbole_multvae.training.fixed_updates import FixedUpdates
@@ -256,6 +258,26 @@ def test_a_run_that_saves_nothing(uneven: str) -> None:
         run("MultVAE", "uneven", config_dict={**OURS, "refit": True}, saved=False, command_line={})
 
 
+@pytest.mark.parametrize("model", ["MultVAE", "BPR"])
+def test_the_first_model_is_gone_when_the_second_is_trained(uneven: str, monkeypatch: Any, model: str) -> None:
+    models: list[Any] = []
+    make, fit = preparation.make_model, FixedUpdates.fit
+
+    def made(*args: Any) -> Any:
+        models.append(ref(made := make(*args)))
+        return made
+
+    def fitted(trainer: Trainer, *args: Any, **keys: Any) -> Any:
+        assert [model() is None for model in models] == [True]
+        models.append(None)
+        return fit(trainer, *args, **keys)
+
+    monkeypatch.setattr(preparation, "make_model", made)
+    monkeypatch.setattr(FixedUpdates, "fit", fitted)
+    refitted(model)
+    assert len(models) == 2
+
+
 def test_several_processes() -> None:
     with pytest.raises(ConfigurationError, match="refit=True trains in one process only: leave out --nproc"):
         make_config("MultVAE", "ml-100k", keys={"refit": True, "local_rank": 0, "nproc": 2}, command_line={})
@@ -269,11 +291,19 @@ def test_a_validation_that_is_empty() -> None:
     assert not list(Path("saved").iterdir())
 
 
-def test_a_user_with_all_items_where_negatives_are_popular(write_dataset: Any) -> None:
-    write_dataset("full", [(f"u{user}", f"i{item}") for user in range(9) for item in range(10 - (user > 0))])
-    keys = {"train_neg_sample_args": {"distribution": "popularity", "sample_num": 1}}
-    with pytest.raises(Exception, match=r"draws items that a user lacks by their popularity|have interacted with all items"):
+def test_a_user_with_all_items_where_negatives_are_popular() -> None:
+    full = [("u0", f"i{item}") for item in range(6)]
+    others = [(f"u{user}", f"i{item}") for user in (1, 2, 3) for item in range(user, 6)]
+    for part, pairs in (("a", [*full[:4], *others[::2]]), ("b", full[4:]), ("c", others[1::2])):
+        write("full", pairs, ("user_id:token", "item_id:token"), part=f".{part}")
+    Path("full/full.item").write_text("item_id:token\n" + "".join(f"i{item}\n" for item in range(7)))  # Nobody has i6.
+    keys = {"benchmark_filename": ["a", "b", "c"], "load_col": {"inter": ["user_id", "item_id"], "item": ["item_id"]}}
+    keys |= {"train_neg_sample_args": {"distribution": "popularity", "sample_num": 1, "alpha": 1.0}, "epochs": 1}
+    run("BPR", "full", config_dict={**RECBOLE, **keys}, command_line={})
+    shutil.rmtree("saved")
+    with pytest.raises(DataError, match="draws items that a user lacks by their popularity, and a user of full has all 6"):
         run("BPR", "full", config_dict={**RECBOLE, **keys, "refit": True}, command_line={})
+    assert not list(Path("saved").iterdir())
 
 
 @pytest.mark.parametrize("model", ["MultVAE", "BPR"])
