@@ -114,8 +114,8 @@ def check(experiment: Experiment) -> None:
     experiment.check_part("validation", "refit=True")
     check_popular(merge(_parts(experiment)), experiment.config)
     getLogger().info(
-        "refit=True: the training that begins now chooses the number of updates; a new model is then trained on training and "
-        "validation."
+        "refit=True: the training that begins now chooses the number of updates; a new model is then trained on training "
+        "and validation."
     )
 
 
