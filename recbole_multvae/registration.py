@@ -33,6 +33,8 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
   by their name in ``eval_args: {split: {NAME: ...}}``, for every model;
 * keys left at ``auto`` get their values when the data are split, as these depend on the size of the training data
   (``Dataset.build``);
+* a configuration with ``refit: True`` has training and validation in one part (``Dataset.build``, :mod:`.data.merging`), for
+  every model;
 * such a protocol may evaluate users who are not in training, with histories that come with the batch: RecBole's models get
   our loaders too (``get_dataloader``), and read these histories (``Trainer._full_sort_batch_eval``);
 * if the configuration has ``eval_memory``, which this package's command sets, RecBole's general models that score all items
@@ -74,6 +76,7 @@ from recbole_multvae import checkpoint
 from recbole_multvae.config import shipped
 from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.keys import check_keys
+from recbole_multvae.config.refit import RefitSettings
 from recbole_multvae.config.shipped import PROPERTIES
 from recbole_multvae.data import csr, exact_times, interaction_counts, saved
 from recbole_multvae.data.dataset import FamilyDataset
@@ -84,6 +87,7 @@ from recbole_multvae.data.loaders import (
     FullRowsEvalDataLoader,
     UsersWithHistories,
 )
+from recbole_multvae.data.merging import merge
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.data.protocols.base import Protocol
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
@@ -208,7 +212,7 @@ def _check_family_keys(model_class: Any, defaults: dict[str, Any], user_keys: di
     model_keys = type(settings).model_fields.keys()
     if hasattr(settings, "likelihood"):
         _check_likelihood(user_keys, settings.likelihood, model_keys)
-    check_keys(user_keys, model_keys | ActivitySettings.model_fields.keys())
+    check_keys(user_keys, model_keys | ActivitySettings.model_fields.keys() | RefitSettings.model_fields.keys())
 
 
 def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
@@ -289,6 +293,9 @@ def _build(original: Any, dataset: Dataset) -> Any:
     parts = original(dataset) if protocol is None else _split_by_protocol(protocol, dataset)
     exact_times.to_float32([dataset, *parts])
     interaction_counts.log_parts(parts)
+    if RefitSettings.from_config(dataset.config).refit:
+        parts = merge(parts)
+        getLogger().info(f"refit=True: training and validation are one part of {len(parts[0]):,} interactions.")
     if _is_family(dataset.config.model_class):
         resolve_auto(dataset.config, parts[0])
     return parts

@@ -15,6 +15,7 @@ import recbole
 import yaml
 
 from recbole_multvae.commands.command_line import read_command_line
+from recbole_multvae.config.refit import RefitSettings
 from recbole_multvae.config.settings import Settings, yaml_lines
 from recbole_multvae.config.shipped import configurations
 from recbole_multvae.data.protocols.strong_generalization import StrongGeneralizationSettings
@@ -136,6 +137,7 @@ def check_table(settings: type[Settings], table: dict[str, str]) -> None:
     ("settings", "section"),
     [
         (ActivitySettings, "Keys of a run with any model"),
+        (RefitSettings, "Keys of a run with any model"),
         (StrongGeneralizationSettings, "Held-out users: split `SG`"),
         (WeakGeneralizationSettings, "Records at random: split `WG`"),
     ],

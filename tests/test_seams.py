@@ -65,9 +65,10 @@ class EveryThird(Protocol):
     def split(self, dataset, arguments):
         users = dataset.inter_feat[dataset.uid_field].numpy()
         given = np.arange(len(users)) % 2 == arguments["given"]
-        train, seen, held = (part(dataset, np.flatnonzero(rows))
-                             for rows in (users % 3 > 0, (users % 3 == 0) & given, (users % 3 == 0) & ~given))
-        return [train, *(fold_in(dataset.copy(held.inter_feat), distinct_clicks(seen)) for _ in range(2))]
+        third = users % 3 == 0
+        train, whole, seen, held = (part(dataset, np.flatnonzero(rows))
+                                    for rows in (~third, third, third & given, third & ~given))
+        return [train, *(fold_in(dataset.copy(held.inter_feat), distinct_clicks(seen), whole) for _ in range(2))]
 '''
 
 

@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_multvae.config.refit import RefitSettings
 from recbole_multvae.config.settings import RecommenderSettings, Settings, yaml_lines
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.experiment.configuration import check_model
 from recbole_multvae.likelihoods import likelihoods
-from recbole_multvae.models import FAMILY
+from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.sums.model import Sum
 
 
@@ -35,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Train and evaluate a model of RecBole or of the Mult-VAE family.",
         epilog="Any configuration key can be set with --key=value, for example: "
-        "--model=MultVAE --dataset=ml-100k --epochs=20 --learning_rate=0.001",
+        "--model=MultVAE --dataset=ml-100k --epochs=20 --learning_rate=0.001. The key refit needs no value: --refit.",
         allow_abbrev=False,
         add_help=False,
     )
@@ -82,9 +83,10 @@ def _add_processes(parser: argparse.ArgumentParser) -> None:
 def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -> str:
     """The help text with the keys of any model, and those of the model, or of the members of a sum, that are ours."""
     likelihood = likelihood if likelihood in likelihoods() else None
+    ours: tuple[type[ClickRecommender], ...] = (*FAMILY, Sum)
     names = {part.partition(":")[0] for part in model.split("+")} | ({Sum.__name__} if "+" in model else set())
-    groups = {model.__name__: model.all_settings(likelihood) for model in (*FAMILY, Sum) if model.__name__ in names}
-    shared: list[type[Settings]] = [ActivitySettings] if groups else [ActivitySettings, RecommenderSettings]
+    groups = {cls.__name__: cls.all_settings(likelihood) for cls in ours if cls.__name__ in names}
+    shared: list[type[Settings]] = [ActivitySettings, RefitSettings, *([] if groups else [RecommenderSettings])]
     text = parser.format_help() + _describe_keys("any model", *shared)
     return text + "".join(_describe_keys(name, settings) for name, settings in groups.items())
 
@@ -112,6 +114,8 @@ def read_command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, d
     options, rest = parser.parse_known_args(argv)
     keys: dict[str, str] = {}
     for argument in rest:
+        # Not an option of argparse: with a value that may be left out, it would take the next argument for it.
+        argument = "--refit=True" if argument == "--refit" else argument
         key, equals, value = argument.removeprefix("--").partition("=")
         if not (argument.startswith("--") and key and equals):
             raise ConfigurationError(f"The argument {argument!r} is not understood: write --key=value.")

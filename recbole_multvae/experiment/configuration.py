@@ -11,6 +11,7 @@ import recbole
 from recbole.config import Config
 
 from recbole_multvae.config.keys import check_former_keys, check_keys, did_you_mean, recbole_keys
+from recbole_multvae.config.refit import RefitSettings, check_refit
 from recbole_multvae.config.settings import RecommenderSettings
 from recbole_multvae.config.values import check_values
 from recbole_multvae.config.yaml_files import read_keys
@@ -121,11 +122,13 @@ class _CheckedConfig(Config):
         ActivitySettings.from_config(self.external_config_dict)
         check_former_keys(self.external_config_dict, self.internal_config_dict)
         check_values(self.external_config_dict, self.internal_config_dict, settings.model_fields if settings else ())
+        check_refit({"benchmark_filename": None, **self.internal_config_dict, **self.external_config_dict}, model_class)
 
     def _check_recbole_model(self, model_class: Any) -> None:
         """Check the keys of a model of RecBole's; those of ours are checked in registration, for RecBole's script too."""
         if scores_users(model_class):
             self.internal_config_dict |= RecommenderSettings().model_dump()
             RecommenderSettings.from_config(self.external_config_dict)
-        model_keys = {*self.internal_config_dict, *ActivitySettings.model_fields} - recbole_keys()
+        shared = {*ActivitySettings.model_fields, *RefitSettings.model_fields}
+        model_keys = {*self.internal_config_dict, *shared} - recbole_keys()
         check_keys(self.external_config_dict, model_keys)

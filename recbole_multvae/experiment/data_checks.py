@@ -50,7 +50,7 @@ def check_parts(parts: list[Any], config: Config) -> None:
         check_memory(config["model"], train.item_num - 1, BYTES_OF_A_PAIR[config["model"]] * train.item_num**2)
     if train.uid_field is None or config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         return
-    _check_popular(parts, config)
+    check_popular(parts, config)
     if len(test) and not hasattr(test, "fold_in"):
         _check_users(train, test, config)
         _check_repeated(train, test)
@@ -65,8 +65,12 @@ def _check_topk(data: Any, config: Config) -> None:
         )
 
 
-def _check_popular(parts: list[Any], config: Config) -> None:
-    """RecBole draws items by popularity until one is new to the user. It never ends if the user has all clicked items."""
+def check_popular(parts: list[Any], config: Config) -> None:
+    """Refuse users to whom no item is new, where items are drawn by popularity until one is: RecBole would never end.
+
+    Raises:
+        DataError: a user has every item that anybody has.
+    """
     modes = [mode for mode in config["eval_args"]["mode"].values() if mode.startswith("pop")]
     in_training = (config["train_neg_sample_args"] or {}).get("distribution") == "popularity"
     if not (modes or in_training):

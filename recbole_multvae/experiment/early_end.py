@@ -14,8 +14,13 @@ from recbole_multvae.errors import TrainingError, TrainingInterrupted
 
 
 @contextmanager
-def explain_early_end(trainer: AbstractTrainer, config: Config) -> Iterator[None]:
+def explain_early_end(trainer: AbstractTrainer, config: Config, chosen: str | None = None) -> Iterator[None]:
     """Turn Ctrl-C, a loss that is NaN and too little memory into one sentence each.
+
+    Args:
+        trainer: its checkpoint is the best state.
+        config: RecBole's.
+        chosen: the best state where the trainer has saved none.
 
     Raises:
         TrainingError: the loss became NaN, or there is not enough memory.
@@ -24,18 +29,19 @@ def explain_early_end(trainer: AbstractTrainer, config: Config) -> Iterator[None
     try:
         yield
     except KeyboardInterrupt:
-        raise TrainingInterrupted(f"Interrupted: {best_state(trainer.saved_model_file)}") from None
+        raise TrainingInterrupted(f"Interrupted: {best_state(trainer.saved_model_file, chosen)}") from None
     except (ValueError, RuntimeError) as error:
         reason = _reason(error, config)
         if reason is None:
             raise
-        raise TrainingError(f"{reason}; {best_state(trainer.saved_model_file)}") from error
+        raise TrainingError(f"{reason}; {best_state(trainer.saved_model_file, chosen)}") from error
 
 
-def best_state(checkpoint: str | None) -> str:
-    """The end of a sentence about a training that ended early: where its best state is."""
-    if checkpoint and Path(checkpoint).is_file():
-        return f"the best state so far is in {checkpoint}."
+def best_state(*checkpoints: str | None) -> str:
+    """The end of a sentence about a training that ended early: where its best state is, the first of these that exists."""
+    for checkpoint in checkpoints:
+        if checkpoint and Path(checkpoint).is_file():
+            return f"the best state so far is in {checkpoint}."
     return "no checkpoint has been written."
 
 

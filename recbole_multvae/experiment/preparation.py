@@ -36,6 +36,7 @@ class Experiment:
         config: RecBole's.
         train_data: the loader of training; the others are those of validation and of the test.
         trainer: with the model, untrained.
+        chosen: the checkpoint of the training that this one repeats with more data; None: there is none.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class Experiment:
     valid_data: Any
     test_data: Any
     trainer: Any
+    chosen: str | None = None
 
     def check_part(self, name: str, reader: str) -> None:
         """Refuse an empty part before anything is trained.
@@ -70,7 +72,7 @@ class Experiment:
             TrainingError: the loss became NaN, or there is not enough memory.
             TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
         """
-        with explain_early_end(self.trainer, self.config):
+        with explain_early_end(self.trainer, self.config, self.chosen):
             return self.trainer.fit(
                 self.train_data, self.valid_data, saved=saved, show_progress=self.config["show_progress"]
             )
@@ -81,7 +83,7 @@ class Experiment:
         Args:
             saved: whether to test the best model rather than the last.
         """
-        with explain_early_end(self.trainer, self.config):
+        with explain_early_end(self.trainer, self.config, self.chosen):
             return self.trainer.evaluate(self.test_data, load_best_model=saved, show_progress=self.config["show_progress"])
 
 
@@ -108,12 +110,17 @@ def prepare(config: Config) -> Experiment:
     train_data, valid_data, test_data = data_preparation(config, data)
     check_parts([loader._dataset for loader in (train_data, valid_data, test_data)], config)
 
-    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
-    model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    model = make_model(config, train_data)
     logger.info(model)
     flops = get_flops(model, data, config["device"], logger, construct_transform(config))
     logger.info(set_color("FLOPs", "blue") + f": {flops}")
-    return Experiment(config, train_data, valid_data, test_data, _trainer_class(config)(config, model))
+    return Experiment(config, train_data, valid_data, test_data, trainer_class(config)(config, model))
+
+
+def make_model(config: Config, train_data: Any) -> Any:
+    """An untrained model for the data of a loader, on the device of the configuration."""
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    return get_model(config["model"])(config, train_data._dataset).to(config["device"])
 
 
 def _init_logger(config: Config) -> None:
@@ -134,7 +141,7 @@ def _check_checkpoint_dir(folder: str) -> None:
         raise ConfigurationError(f"checkpoint_dir={folder!r} cannot be made or written: {error}") from error
 
 
-def _trainer_class(config: Config) -> type[Any]:
+def trainer_class(config: Config) -> type[Any]:
     """RecBole's trainer of the model, with what this package adds to it.
 
     The trainer of RecBole's decision trees is not a ``Trainer``, and stays as it is.

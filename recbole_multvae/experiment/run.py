@@ -12,6 +12,7 @@ from recbole.utils import get_environment, set_color
 
 from recbole_multvae.evaluation import activity
 from recbole_multvae.evaluation.activity import ActivityEvaluator, ActivitySettings
+from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
@@ -39,7 +40,8 @@ def run(
         announce: called with the path of the checkpoint before training.
 
     Returns:
-        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, as RecBole returns them.
+        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, as RecBole returns them;
+        with ``refit: True`` also ``refit_test_result``, the test of the model of training and validation.
 
     Raises:
         ConfigurationError: a key is misspelt or out of range, or RecBole refuses the configuration.
@@ -49,24 +51,48 @@ def run(
     """
     with explain_recbole_errors():
         config = make_config(model, dataset, config_file_list, config_dict, command_line)
+        refits = refit.take(config, saved)
         experiment = prepare(config)
+        if refits:
+            refit.check(experiment)
         by_activity = _activity_evaluator(experiment)
         announce(experiment.trainer.saved_model_file)
         best_score, best_result = experiment.fit(saved)
-        if by_activity:
-            experiment.trainer.evaluator = by_activity
-        test_result = experiment.test(saved)
+        test_result = _test(experiment, by_activity, saved)
         _log_results(config, best_result, test_result)
-        if by_activity and config["local_rank"] == 0:
-            _log_activity(by_activity.groups, experiment.trainer.saved_model_file)
+        _log_activity(experiment, by_activity)
+        results = {
+            "best_valid_score": best_score,
+            "valid_score_bigger": config["valid_metric_bigger"],
+            "best_valid_result": best_result,
+            "test_result": test_result,
+        }
+        if refits:
+            plan = refit.plan(experiment)
+            del experiment, by_activity
+            results["refit_test_result"] = _refit(plan)
         if not config["single_spec"]:
             torch.distributed.destroy_process_group()
-    return {
-        "best_valid_score": best_score,
-        "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": best_result,
-        "test_result": test_result,
-    }
+    return results
+
+
+def _refit(plan: refit.Refit) -> dict[str, float] | None:
+    """Train on training and validation, and log the test. Returns its result."""
+    experiment = plan.fit()
+    by_activity = _activity_evaluator(experiment)
+    result = _test(experiment, by_activity, saved=True)
+    getLogger().info(
+        set_color("test result of the refit", "yellow") + f": {result}\nTrained on training and validation, and saved in "
+        f"{experiment.trainer.saved_model_file}; {plan.chosen} is the model of the training part alone."
+    )
+    _log_activity(experiment, by_activity)
+    return result
+
+
+def _test(experiment: Experiment, by_activity: ActivityEvaluator | None, saved: bool) -> dict[str, float]:
+    if by_activity:
+        experiment.trainer.evaluator = by_activity
+    return experiment.test(saved)
 
 
 def _activity_evaluator(experiment: Experiment) -> ActivityEvaluator | None:
@@ -87,6 +113,7 @@ def _log_results(config: Config, best_result: dict[str, float], test_result: dic
         logger.warning("There is no test result, as the split leaves no interaction for the test.")
 
 
-def _log_activity(groups: list[activity.Group], checkpoint: str) -> None:
-    file = activity.draw(groups, checkpoint)
-    getLogger().info(f"The test by activity of the users, drawn in {file}:\n{activity.table(groups)}")
+def _log_activity(experiment: Experiment, by_activity: ActivityEvaluator | None) -> None:
+    if by_activity and experiment.config["local_rank"] == 0:
+        file = activity.draw(by_activity.groups, experiment.trainer.saved_model_file)
+        getLogger().info(f"The test by activity of the users, drawn in {file}:\n{activity.table(by_activity.groups)}")

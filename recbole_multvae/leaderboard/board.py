@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,10 @@ def run_leaderboard(
 
 
 def _run_searches(searches: Mapping[str, Search], seed: int, runner: Runner, folder: Path) -> dict[str, dict[str, Any]]:
-    """The result of each search, by row."""
+    """The result of each search, by row. Trials are not refitted, and are the same with and without ``--refit``."""
 
     def run_trial(row: Row, params: Params, title: str) -> Run:
+        row = replace(row, keys={key: value for key, value in row.keys.items() if key != "refit"})
         return runner.run(row.inputs(folder / "trials", seed, params, _overrides(folder)), validate, title)
 
     return {name: search.run(seed, run_trial) for name, search in searches.items()}
@@ -90,9 +92,12 @@ def _overrides(folder: Path) -> dict[str, str]:
 def _report_dir(
     dataset: str, config_files: Sequence[str], keys: Mapping[str, str], params_files: Sequence[str] | None
 ) -> Path:
-    """The default folder. Its name depends on the configuration, not on the models, the seeds and the number of trials."""
+    """The default folder. Its name depends on the configuration, not on the models, the seeds and the number of trials.
+
+    It does not depend on ``--refit`` either, so that the trials of a search without it are found.
+    """
     configuration: list[Any] = [{Path(file).stem: read_keys(file) for file in config_files}]
-    configuration.append({key: value for key, value in keys.items() if key != "seed"})
+    configuration.append({key: value for key, value in keys.items() if key not in ("seed", "refit")})
     if params_files is not None:
         configuration.append([Path(file).read_text("utf-8") for file in params_files])
     return Path("leaderboard") / f"{dataset}-{short_digest(configuration)}"

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from recbole_multvae.leaderboard.report import Report
-from recbole_multvae.leaderboard.table import heading
+from recbole_multvae.leaderboard.table import heading, name
 
 BEST, TIE, OTHER = "#0b6e4f", "#5fa777", "#4a5568"
 
@@ -27,7 +27,7 @@ def draw(report: Report) -> Figure:
         left.errorbar(spread["mean"], position, xerr=spread["sd"], fmt="|", color=color, markersize=14, capsize=3)
         if "against_best" in row:
             _difference(right, row["against_best"], position, color)
-    left.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    left.set_yticks(range(len(rows)), [name(row) for row in rows])
     left.set_xlabel(f"{heading(metric)} of the test: each seed, mean ± standard deviation")
     right.axvline(0, color=BEST, linewidth=1)
     right.set_xlabel("difference to the best: mean over users, 95 % interval")

@@ -12,6 +12,7 @@ from typing import Any
 
 from recbole_multvae.errors import ConfigurationError, LeaderboardError
 from recbole_multvae.leaderboard.report import Report
+from recbole_multvae.leaderboard.table import name
 
 _EXPORTER = [sys.executable, "-m", "multvae_export"]
 
@@ -73,8 +74,8 @@ def export_best(report: Report, path: str, data_path: str) -> None:
     if row is None:
         raise LeaderboardError(f"--export={path}: none of the models that finished can be exported; nothing was written.")
     figures = {key: report[key] for key in ("command", "dataset", "protocol", "splits", "ranked_by")}
-    figures |= {key: row[key] for key in ("name", "rank", "tie", "metrics", "seeds")}
-    print(f"\nThe best model that can be exported is {row['name']}:", flush=True)
+    figures |= {key: row[key] for key in ("name", "rank", "tie", "refitted", "metrics", "seeds")}
+    print(f"\nThe best model that can be exported is {name(row)}:", flush=True)
     metadata = f"leaderboard={json.dumps(figures, default=str)}"
     command = [*_EXPORTER, *_arguments(row, path, data_path), "--metadata", metadata]
     if subprocess.run(command, check=False).returncode:

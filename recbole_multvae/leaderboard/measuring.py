@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole.config import Config
 from recbole.utils import ModelType, init_seed
 
 from recbole_multvae.compatibility import ignore_recbole_deprecations
+from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
@@ -38,38 +40,59 @@ def timed(method: Callable[..., Any], seconds: list[float]) -> Callable[..., Any
 def measure(inputs: RunInputs) -> dict[str, Any]:
     """Train, validate and test a model. Returns the measurements, which JSON can hold.
 
+    With ``refit: True`` all but those of the validation are of the refitted model; training takes as long as both trainings,
+    and ``chosen`` is the checkpoint of the first.
+
     Raises:
         MultVAEError: a user's mistake, or a training that cannot go on.
     """
     with explain_recbole_errors():
-        experiment, training = _fit(inputs, "test", "a leaderboard", saved=True)
-        return training | _test(inputs, experiment, training["seconds"])
+        config = _config(inputs)
+        refits = refit.take(config)
+        experiment = _prepare(config, "test", "a leaderboard")
+        if refits:
+            refit.check(experiment)
+        measured = _fit(experiment, saved=True) | _data(experiment) | {"refitted": refits}
+        measured["chosen"] = experiment.trainer.saved_model_file
+        if refits:
+            plan, seconds = refit.plan(experiment), list[float]()
+            del experiment
+            experiment = timed(plan.fit, seconds)()
+            measured["seconds"]["training"] += sum(seconds)
+        return measured | _test(inputs, experiment, measured["seconds"])
 
 
 def validate(inputs: RunInputs) -> dict[str, Any]:
     """Train and validate a model without saving it: one trial of a search. Errors are those of :func:`measure`."""
     with explain_recbole_errors():
-        return _fit(inputs, "validation", "--tune", saved=False)[1]
+        config = _config(inputs)
+        refit.take(config)
+        return _fit(_prepare(config, "validation", "--tune"), saved=False)
 
 
-def _fit(inputs: RunInputs, part: str, reader: str, saved: bool) -> tuple[Experiment, dict[str, Any]]:
-    """Train; ``part`` of the split, which ``reader`` needs, may not be empty."""
+def _config(inputs: RunInputs) -> Config:
     ignore_recbole_deprecations()
-    keys = {**inputs.keys, "seed": str(inputs.seed)}
-    experiment = prepare(make_config(inputs.model, inputs.dataset, inputs.files, inputs.defaults, keys))
+    return make_config(
+        inputs.model, inputs.dataset, inputs.files, inputs.defaults, {**inputs.keys, "seed": str(inputs.seed)}
+    )
+
+
+def _prepare(config: Config, part: str, reader: str) -> Experiment:
+    """Prepare a run; ``part`` of the split, which ``reader`` needs, may not be empty."""
+    experiment = prepare(config)
     experiment.check_part(part, reader)
+    return experiment
+
+
+def _fit(experiment: Experiment, saved: bool) -> dict[str, Any]:
+    """Train. Returns the measurements of training and validation."""
     trainer = experiment.trainer
     fits: list[float] = []
     validations: list[float] = []
     trainer._valid_epoch = timed(trainer._valid_epoch, validations)
     score, metrics = timed(experiment.fit, fits)(saved)
     seconds = {"training": sum(fits) - sum(validations), "validation": sum(validations)}
-    return experiment, {
-        "valid_score": score,
-        "valid": metrics or {},
-        "validations": len(validations),
-        "seconds": seconds,
-    }
+    return {"valid_score": score, "valid": metrics or {}, "validations": len(validations), "seconds": seconds}
 
 
 def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) -> dict[str, Any]:
@@ -84,14 +107,11 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with atomic_write(Path(inputs.result).with_suffix(".npz")) as part, open(part, "wb") as file:
         np.savez_compressed(file, users=np.asarray(test_data.uid_list), **details.users)
-    datasets = [loader.dataset for loader in (experiment.train_data, experiment.valid_data, test_data)]
     return {
         "metrics": metrics,
         "lists": details.lists,
         "activity": [group._asdict() for group in details.activity],
         "popularity": details.popularity,
-        "split": digest(datasets),
-        "data": _sizes(datasets),
         "memory": peak,
         "gpu_memory": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "parameters": _parameters(trainer.model),
@@ -100,15 +120,12 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
     }
 
 
-def _sizes(datasets: list[Any]) -> dict[str, int]:
-    train, valid, test = datasets
-    return {
-        "users": train.user_num - 1,
-        "items": train.item_num - 1,
-        "train": len(train),
-        "valid": len(valid),
-        "test": len(test),
-    }
+def _data(experiment: Experiment) -> dict[str, Any]:
+    """The split and its sizes."""
+    loaders = (experiment.train_data, experiment.valid_data, experiment.test_data)
+    train, valid, test = datasets = [loader.dataset for loader in loaders]
+    sizes = {"users": train.user_num - 1, "items": train.item_num - 1}
+    return {"split": digest(datasets), "data": sizes | {"train": len(train), "valid": len(valid), "test": len(test)}}
 
 
 def _parameters(model: Any) -> int | None:

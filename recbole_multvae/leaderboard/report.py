@@ -98,6 +98,7 @@ def _row(name: str, runs: list[Run], settings: dict[str, Any], sign: int) -> dic
         "error": " ".join(f"seed {', '.join(seeds)}: {error}" for error, seeds in seeds_of_error.items()) or None,
         "settings": settings,
         "tie": False,
+        "refitted": any(run.get("refitted") for run in finished),
         "seeds": [run["seed"] for run in finished],
         "metrics": _spread(run["metrics"] for run in finished),
         "lists": _spread(run["lists"] for run in finished),

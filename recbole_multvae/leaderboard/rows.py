@@ -16,7 +16,8 @@ from recbole.utils import EvaluatorType, ModelType, get_model
 from recbole_multvae.config import shipped
 from recbole_multvae.config.evaluation_keys import empty_parts
 from recbole_multvae.config.keys import recbole_keys
-from recbole_multvae.config.settings import RecommenderSettings
+from recbole_multvae.config.refit import RefitSettings
+from recbole_multvae.config.settings import RecommenderSettings, Settings
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.digests import files_of
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
@@ -30,6 +31,8 @@ from recbole_multvae.sums.trainer import check_choice_of_weights
 
 #: Groups of users by activity unless ``activity_quantiles`` sets their number.
 QUANTILES = 4
+#: The keys of a sum besides RecBole's.
+SUM_KEYS: tuple[type[Settings], ...] = (SumSettings, ActivitySettings, RefitSettings)
 #: Keys that the report does not list among a row's settings.
 HIDDEN = ("checkpoint_dir", "data_path", "show_progress", "seed", "state")
 
@@ -110,7 +113,7 @@ class Row:
 
     def _reads(self, key: str) -> bool:
         if self.members:
-            return key in {*recbole_keys(), *SumSettings.model_fields, *ActivitySettings.model_fields}
+            return key in {*recbole_keys(), *(key for group in SUM_KEYS for key in group.model_fields)}
         return key not in SumSettings.model_fields.keys() - RecommenderSettings.model_fields.keys() or self.model == "Sum"
 
     def inputs(self, folder: Path, seed: int, params: Mapping[str, Any], overrides: Mapping[str, str]) -> RunInputs:

@@ -26,6 +26,11 @@ def group_heading(group: dict[str, Any]) -> str:
     return group["items"] if "items" in group else f"{group['shortest']}-{group['longest']} clicks"
 
 
+def name(row: dict[str, Any]) -> str:
+    """The name of a row; it says whether the model was refitted, as it has then learnt from validation's clicks too."""
+    return f"{row['name']} (refitted)" if row.get("refitted") else row["name"]
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A number with fixed digits; a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
@@ -76,7 +81,7 @@ def text_table(report: Report) -> str:
             evaluation = seconds["validation"]["mean"] + seconds["test"]["mean"]
             cells = [spread(row["metrics"].get(metric)) for metric in metrics]
             times = [f"{seconds['training']['mean']:.0f}", f"{evaluation:.1f}", f"{row['memory']:.0f}"]
-            lines.append([rank(row), row["name"], *cells, against_best(row), *times])
+            lines.append([rank(row), name(row), *cells, against_best(row), *times])
     table = tabulate(lines, head, tablefmt="simple", disable_numparse=True, stralign="right")
     errors = [f"{row['name']}: {row['status'].upper()}: {row['error']}" for row in report["rows"] if row.get("error")]
     return "\n".join([table, *errors])

@@ -181,6 +181,10 @@ class ClickRecommender(GeneralRecommender):
         # The lowest finite number: never recommended, and the caller's arithmetic does not make NaN or infinity of it.
         return nn.functional.pad(scores, (1, 0), value=torch.finfo(scores.dtype).min)
 
+    def refit_keys(self) -> dict[str, Any]:
+        """The configuration keys of a new training on more data that must differ for the model to be the same."""
+        return {}
+
     def spec(self) -> dict[str, Any]:
         """The description from which ``multvae-export`` builds the model: plain numbers and strings."""
         raise NotImplementedError

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import ModelSettings, setting
@@ -80,6 +81,12 @@ class MultVAE(ClickAutoEncoder):
     def beta(self) -> float:
         """The weight of the KL term at the next update."""
         return annealed_beta(self.update, self.settings.anneal_cap, self.anneal_steps)
+
+    @override
+    def refit_keys(self) -> dict[str, Any]:
+        # The epochs of the refit may be longer.
+        epochs = self.settings.anneal_epochs is not None
+        return {"anneal_epochs": None, "total_anneal_steps": self.anneal_steps} if epochs else {}
 
     def posterior(self, clicks: Clicks) -> tuple[Tensor, Tensor]:
         """The mean and the log-variance of q(z_u | x_u), [B, K] each."""

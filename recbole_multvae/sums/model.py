@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from recbole_multvae.clicks import Clicks
+from recbole_multvae.config.refit import refitted_file
 from recbole_multvae.config.settings import RecommenderSettings, setting
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.models import ClickRecommender
@@ -105,6 +106,12 @@ class Sum(ClickRecommender):
             clicks = self.training_clicks(part)
             sums += torch.stack([scores_of(member, clicks).double().std(dim=1).sum().cpu() for member in self.members])
         self.scales = [float(mean) if mean > 0 else 1.0 for mean in sums / max(1, len(chosen))]
+
+    @override
+    def refit_keys(self) -> dict[str, Any]:
+        # The members have been refitted, each beside its checkpoint.
+        files = {name: refitted_file(str(source)) for name, source in self.settings.members.items()}
+        return {"members": files, "weights": self.weights}
 
     def forward(self, clicks: Clicks) -> Tensor:
         """The scores of the sum, [B, I]."""

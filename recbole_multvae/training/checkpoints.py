@@ -23,11 +23,15 @@ class AtomicCheckpoints(Trainer):
 
     A checkpoint of any model also holds a description of its training data (:class:`.TrainedOn`): for ``multvae-export``,
     and so that a run is resumed only with the same data.
+
+    Attributes:
+        saved_epoch: the number of the epoch after which the checkpoint was saved, from 0; None while there is none.
     """
 
     _dataset: Any = None
     _trained_on: TrainedOn | None = None
     _resumed: dict[str, Any] | None = None
+    saved_epoch: int | None = None
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Train.
@@ -71,6 +75,7 @@ class AtomicCheckpoints(Trainer):
         file = kwargs.pop("saved_model_file", self.saved_model_file)
         with atomic_write(file) as part:
             torch.save(self._checkpoint(epoch), part, pickle_protocol=4)
+        self.saved_epoch = epoch
         if verbose:
             self.logger.info(set_color("Saving current", "blue") + f": {file}")
 

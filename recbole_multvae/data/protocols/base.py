@@ -59,7 +59,7 @@ def part(dataset: Any, rows: np.ndarray) -> Any:
     return dataset.copy(Interaction({name: values[index] for name, values in dataset.inter_feat.interaction.items()}))
 
 
-def fold_in(dataset: Any, histories: csr_matrix) -> Any:
+def fold_in(dataset: Any, histories: csr_matrix, whole: Any) -> Any:
     """In the evaluation of ``dataset``, let the model score users by these histories, not by their training clicks.
 
     The items of a user's history are not recommended to the user.
@@ -67,11 +67,12 @@ def fold_in(dataset: Any, histories: csr_matrix) -> Any:
     Args:
         dataset: a part for validation or test, which holds the relevant items.
         histories: the clicks of each user that the model sees, one entry for a pair of user and item, [n_users, n_items].
+        whole: a data set of all interactions of these users, for a training that has them in it (``refit``).
 
     Returns:
         The data set.
     """
-    dataset.fold_in = histories
+    dataset.fold_in, dataset.whole = histories, whole
     return mask(dataset, histories)
 
 

@@ -77,7 +77,7 @@ def _draw_users(users: np.ndarray, settings: StrongGeneralizationSettings, seed:
 
 def _with_fold_in(dataset: Any, rows: np.ndarray, share: float, seed: int) -> Any:
     """The data set of the relevant items in the rows of held-out users; the other rows are folded in."""
-    rows = _distinct(dataset, rows)
+    whole, rows = part(dataset, rows), _distinct(dataset, rows)
     users, items = (dataset.inter_feat[field].numpy()[rows] for field in (dataset.uid_field, dataset.iid_field))
     relevant = _draw_clicks(np.bincount(pd.factorize(users)[0]), share, seed)
     if not relevant.any():
@@ -86,7 +86,8 @@ def _with_fold_in(dataset: Any, rows: np.ndarray, share: float, seed: int) -> An
             f"rank: a user needs {FEWEST} clicks or more, and the model sees eval_args split SG fold_in={share} of them."
         )
     seen = (np.ones(np.count_nonzero(~relevant), dtype=np.int8), (users[~relevant], items[~relevant]))
-    return fold_in(part(dataset, rows[relevant]), csr_matrix(seen, shape=(dataset.user_num, dataset.item_num)))
+    histories = csr_matrix(seen, shape=(dataset.user_num, dataset.item_num))
+    return fold_in(part(dataset, rows[relevant]), histories, whole)
 
 
 def _distinct(dataset: Any, rows: np.ndarray) -> np.ndarray:

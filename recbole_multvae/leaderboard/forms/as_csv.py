@@ -23,7 +23,8 @@ def write(report: Report, path: Path) -> None:
 
 
 def _line(row: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
-    line = {"rank": row.get("rank"), "name": row["name"], "status": row["status"], "tie": row.get("tie")}
+    line = {"rank": row.get("rank"), "name": row["name"], "status": row["status"], "tie": row.get("tie"),
+            "refitted": row.get("refitted")}  # fmt: skip
     for metric in metrics:
         spread = row["metrics"].get(metric, {})
         line |= {metric: spread.get("mean"), f"{metric}_sd": spread.get("sd")}

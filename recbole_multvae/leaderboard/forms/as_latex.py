@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_multvae.leaderboard.report import Report
-from recbole_multvae.leaderboard.table import heading, metric_names, number
+from recbole_multvae.leaderboard.table import heading, metric_names, name, number
 
 FILE = "report.tex"
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -24,7 +24,7 @@ def write(report: Report, path: Path) -> None:
         " & ".join(["Model", *map(heading, metrics)]) + r" \\",
         r"\midrule",
         *(
-            " & ".join([row["name"].translate(_SPECIAL), *(_cell(row, metric, report) for metric in metrics)]) + r" \\"
+            " & ".join([name(row).translate(_SPECIAL), *(_cell(row, metric, report) for metric in metrics)]) + r" \\"
             for row in rows
         ),
         r"\bottomrule",
