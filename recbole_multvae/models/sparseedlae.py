@@ -1,23 +1,25 @@
 r"""SparseEDLAE: EDLAE in which every item is predicted from at most k others, so that it fits every catalogue.
 
-EDLAE (:mod:`.edlae`) has a weight for each pair of items. Here an item j is predicted from its k nearest neighbours N only,
-the items whose columns of clicks have the largest cosine with its own, as in SLIM with feature selection (Ning and Karypis,
-"SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM 2011, section 4.3). The squared error of a user with n
-clicks is weighted by
+EDLAE (:mod:`.edlae`) has a weight for each pair of items. Here an item j is predicted from its k nearest neighbours N only:
+the items whose columns of clicks have the largest cosine with its own, above 0. This is the selection of features of SLIM
+(Ning and Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM 2011, section 4.3). The squared error of
+a user with n clicks is weighted by
 
 .. math:: w_u \propto n_u^{-a}, \quad \sum_u w_u n_u = \sum_u n_u,
 
-so that long histories do not decide alone: the exponent of users in the normalised linear models (Moon et al., "It's Enough:
-Relaxing Diagonal Constraints in Linear Autoencoders for Recommendation", SIGIR 2023; Park et al., "Turbo-CF", SIGIR 2024).
-With the Gram matrix G = X^T W X of the weighted clicks, the objective of EDLAE has, for each j on its own, the minimum
+so that long histories do not decide alone. The exponent is that of users in normalised linear models (Park et al.,
+"Turbo-CF: Matrix Decomposition-Free Graph Filtering for Fast Recommendation", SIGIR 2024; github.com/psm1206/DAN). With the
+Gram matrix G = X^T W X of the weighted clicks, the objective of EDLAE has, for each j on its own, the minimum
 
-.. math:: B_{Nj} = (G_{NN} + \Lambda_{NN})^{-1} G_{Nj}, \quad \Lambda = \tfrac{p}{1 - p} \mathrm{dMat}(\mathrm{diag}(G)) + \lambda I
+.. math:: B_{Nj} = (G_{NN} + \Lambda_{NN})^{-1} G_{Nj}, \quad
+    \Lambda = \tfrac{p}{1 - p} \mathrm{dMat}(\mathrm{diag}(G)) + \lambda I
 
-and the scores of a click vector x are x B. With k of all items and a = 0 this is EDLAE; with p = 0 too, EASE.
+and the scores of a click vector x are x B. With k of all items and a = 0 this is EDLAE, except that items without a common
+user have no weight for each other; with p = 0 too, EASE.
 
 ``I`` items without the padding item, ``U`` users, ``K`` neighbours, ``N`` entries of B. Nothing is I x I, nor does the whole
-Gram matrix have to be in memory: items are worked on in blocks whose arrays fit ``train_memory``. Beside them there are
-the clicks, 24 bytes each, and 24 bytes for each of the I x K entries.
+Gram matrix have to be in memory: items are worked on in blocks whose arrays fit ``train_memory``. Beside them there are the
+clicks, 24 bytes each, and 28 bytes for each of the I x K entries.
 """
 
 from __future__ import annotations
@@ -51,7 +53,10 @@ class SparseEDLAESettings(RecommenderSettings):
         "k, the most items that an item is predicted from; auto: chosen from the number of items",
     )
     user_exponent: float = setting(
-        0.5, "a number, 0 or more", "a: the error of a user with n clicks is weighted by n^-a; 0: all alike, as in EDLAE", ge=0
+        0.5,
+        "a number, 0 or more",
+        "a: the error of a user with n clicks is weighted by n^-a; 0: all alike",
+        ge=0,
     )
     dropout_prob: float = setting(
         0.5, "a number from 0 up to, but not including, 1", "p, the probability of dropping a click of the input", ge=0, lt=1
@@ -134,7 +139,7 @@ class SparseEDLAE(ClickRecommender):
         }
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """torch's hook: the number of entries depends on the data, so take that of the checkpoint."""
+        """Torch's hook: the number of entries depends on the data, so take that of the checkpoint."""
         for name in ("columns", "weights"):
             ours, saved = getattr(self, name), state_dict.get(prefix + name)
             if saved is not None and saved.dim() == 1:
@@ -169,16 +174,16 @@ class WeightedGram:
     def rows(self) -> Iterator[tuple[int, csr_matrix]]:
         """G in blocks of rows: the first item of each block, and its rows [items of the block, I] with sorted columns."""
         blocks = np.cumsum(self.cost) // max(1, self.memory // ENTRY_BYTES)
-        starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+        starts = np.flatnonzero(np.diff(blocks, prepend=-1)).tolist()
         for start, end in zip(starts, [*starts[1:], self.n_items], strict=True):
             block = self.items[start:end] @ self.users
             block.sort_indices()
-            yield int(start), block
+            yield start, block
 
     def fits(self, items: np.ndarray) -> bool:
         """Whether :meth:`among` of these items fits the memory, by an upper bound of its entries."""
         counts = np.bincount(self.items[items].indices).astype(np.float64)
-        return bool(min(float(len(items)) ** 2, counts @ counts) * ENTRY_BYTES <= self.memory)
+        return min(float(len(items)) ** 2, float(counts @ counts)) * ENTRY_BYTES <= self.memory
 
     def among(self, items: np.ndarray) -> csr_matrix | np.ndarray:
         """G of some items, [M, M], whole or sparse, whichever is smaller. ``items`` are sorted, int64 [M]."""
