@@ -43,7 +43,7 @@ def measure(items: int, file: Path | None) -> dict[str, float]:
     settings = SparseEDLAESettings(neighbours=neighbours, reg_weight=l2)
     del rows, columns
     before, start = memory("VmRSS"), time.perf_counter()
-    gram = WeightedGram(matrix, settings.user_exponent, settings.train_memory * 2**20)
+    gram = WeightedGram(matrix, settings.user_exponent, settings.train_memory * 2**19)
     similarity = closed_form(gram, neighbours, settings.dropout_prob, l2)
     figures = [items, users, matrix.nnz, neighbours, similarity.nnz, time.perf_counter() - start]
     figures += [before / 1024, memory("VmHWM") / 1024, file_size(similarity, file) if file else float("nan")]

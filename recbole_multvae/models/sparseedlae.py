@@ -67,7 +67,7 @@ class SparseEDLAESettings(RecommenderSettings):
         "lambda, the L2 penalty beside that of the dropout; auto: chosen from the number of items",
     )
     train_memory: int = setting(
-        512, "a positive integer (MiB)", "memory of a block of items in training; less of it makes more blocks", gt=0
+        1024, "a positive integer (MiB)", "memory of a block of items in training; less of it makes more blocks", gt=0
     )
 
 
@@ -95,7 +95,7 @@ class SparseEDLAE(ClickRecommender):
         """Compute the similarities, once. Returns a zero that RecBole's trainer can differentiate."""
         if self.update == 0:
             settings = self.settings
-            gram = WeightedGram(self.click_matrix(), settings.user_exponent, settings.train_memory * 2**20)
+            gram = WeightedGram(self.click_matrix(), settings.user_exponent, settings.train_memory * 2**19)
             self.set_similarity(closed_form(gram, settings.neighbours, settings.dropout_prob, settings.reg_weight))
         self.update += 1
         return torch.zeros((), device=self.device, requires_grad=True)
@@ -153,7 +153,7 @@ class WeightedGram:
     Args:
         clicks: X, ones, float32 [U, I].
         exponent: a.
-        memory: bytes that a part may take.
+        memory: bytes that a part may take, and the equations that are solved with it take as much again.
 
     Attributes:
         diagonal: that of G, float32 [I].
@@ -181,16 +181,28 @@ class WeightedGram:
             yield start, block
 
     def fits(self, items: np.ndarray) -> bool:
-        """Whether :meth:`among` of these items fits the memory, by an upper bound of its entries."""
-        counts = np.bincount(self.items[items].indices).astype(np.float64)
-        return min(float(len(items)) ** 2, float(counts @ counts)) * ENTRY_BYTES <= self.memory
+        """Whether :meth:`among` of these items fits the memory, by an upper bound."""
+        return min(self._bytes(self.items[items])) <= self.memory
 
     def among(self, items: np.ndarray) -> csr_matrix | np.ndarray:
-        """G of some items, [M, M], whole or sparse, whichever is smaller. ``items`` are sorted, int64 [M]."""
+        """G of some items, [M, M], whole or sparse, whichever takes less memory. ``items`` are sorted, int64 [M]."""
         part = self.items[items]
-        gram = (part @ part.T).tocsr()
-        gram.sort_indices()
-        return gram.toarray() if len(items) ** 2 <= 2 * gram.nnz else gram
+        whole, sparse = self._bytes(part)
+        if sparse < whole:
+            gram = (part @ part.T).tocsr()
+            gram.sort_indices()
+            return gram
+        gram, transposed = np.empty((len(items), len(items)), np.float32), part.T.tocsr()
+        step = max(1, self.memory // (8 * ENTRY_BYTES * max(1, len(items))))
+        for start in range(0, len(items), step):
+            (part[start : start + step] @ transposed).toarray(out=gram[start : start + step])
+        return gram
+
+    @staticmethod
+    def _bytes(part: csr_matrix) -> tuple[float, float]:
+        """Upper bounds of the bytes of G of some items, whole and sparse, from the clicks of these items, [M, U]."""
+        counts = np.bincount(part.indices).astype(np.float64)
+        return 4.0 * part.shape[0] ** 2, ENTRY_BYTES * float(counts @ counts)
 
 
 def closed_form(gram: WeightedGram, neighbours: int, dropout: float, l2: float) -> csr_matrix:
@@ -208,7 +220,8 @@ def closed_form(gram: WeightedGram, neighbours: int, dropout: float, l2: float) 
     nearest = nearest_neighbours(gram, neighbours)
     penalty = (gram.diagonal * (dropout / (1 - dropout)) + l2).astype(np.float32)
     weights = np.zeros(nearest.shape, np.float32)
-    for items, among, part in _blocks(gram, np.arange(gram.n_items), nearest):
+    by_popularity = np.argsort(-gram.diagonal, kind="stable")  # Similar items have similar neighbours: small parts of G.
+    for items, among, part in _blocks(gram, by_popularity, nearest):
         places = np.where(nearest[items] < 0, -1, np.searchsorted(among, nearest[items]))
         weights[items] = _solve(part, places, np.searchsorted(among, items), penalty[among], gram.memory)
     real = weights != 0
