@@ -43,6 +43,9 @@ ENTRY_BYTES = 32
 #: Bytes of a pair of neighbours while a system of equations is put together: row, column, value, matrix and its factor.
 PAIR_BYTES = 32
 
+#: Entries that are added to the scores at once; each takes 50 bytes meanwhile.
+SCORED_ENTRIES = 2**22
+
 
 class SparseEDLAESettings(RecommenderSettings):
     """The settings of :class:`SparseEDLAE`."""
@@ -120,6 +123,13 @@ class SparseEDLAE(ClickRecommender):
     @torch.no_grad()
     def score_into(self, clicks: Clicks, scores: Tensor) -> None:
         """Write the scores into [B, I]: the entries of the clicked items' rows are added up, and nothing else is read."""
+        entries = nn.functional.pad(self.offsets.diff()[clicks.columns].cumsum(0), (1, 0))[clicks.offsets]
+        first = 0
+        for users in (entries[:-1] // SCORED_ENTRIES).unique_consecutive(return_counts=True)[1].tolist():
+            self._score_at_once(clicks.between(first, first + users), scores[first : first + users])
+            first += users
+
+    def _score_at_once(self, clicks: Clicks, scores: Tensor) -> None:
         entries, ends = entries_of_rows(self.offsets, clicks.columns)
         rows = clicks.rows.repeat_interleave(ends.diff(), output_size=len(entries))
         scores.zero_().index_put_((rows, self.columns[entries].long()), self.weights[entries], accumulate=True)

@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.models import sparseedlae
 from recbole_multvae.models.sparseedlae import WeightedGram, closed_form, nearest_neighbours
 from tests import reference
 from tests.archive import changed
@@ -153,14 +154,18 @@ def test_long_histories_weigh_less_with_the_exponent() -> None:
     assert 0 < weighted < plain
 
 
-def test_scores_are_written_into_any_memory(blocks: str) -> None:
+@pytest.mark.parametrize("at_once", [1, 10, 10**6])
+def test_scores_are_written_into_any_memory(blocks: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparseedlae, "SCORED_ENTRIES", at_once)
     experiment = Experiment("SparseEDLAE")
     experiment.fit()
     network = experiment.model
-    batch = Clicks.from_lists([[1, 2], [], [20]], network.device)
-    memory = torch.full((3, 25), torch.nan)
-    network.score_into(batch, memory[:, 2:22])
-    assert torch.equal(memory[:, 2:22], network(batch))
+    histories = [[1, 2], [], [20], [1, 2, 3, 4, 5], []]
+    memory = torch.full((5, 25), torch.nan)
+    network.score_into(Clicks.from_lists(histories, network.device), memory[:, 2:22])
+    B = csr_matrix((network.weights.numpy(), network.columns.numpy(), network.offsets.numpy()), (20, 20)).toarray()
+    expected = np.stack([B[np.array(history, int) - 1].sum(axis=0) for history in histories])
+    np.testing.assert_allclose(memory[:, 2:22], expected, atol=1e-6)
     assert memory[:, :2].isnan().all() and memory[:, 22:].isnan().all()
 
 
