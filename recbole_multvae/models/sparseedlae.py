@@ -36,13 +36,13 @@ from torch import Tensor, nn
 
 from recbole_multvae.clicks import Clicks, entries_of_rows
 from recbole_multvae.config.settings import RecommenderSettings, Size, setting
+from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.models.base import ClickRecommender
 
 #: Bytes that a product of sparse matrices takes for an entry: column and value, once more while it is sorted, and its rank.
 ENTRY_BYTES = 32
 #: Bytes of a pair of neighbours while a system of equations is put together: row, column, value, matrix and its factor.
 PAIR_BYTES = 32
-
 #: Entries that are added to the scores at once; each takes 50 bytes meanwhile.
 SCORED_ENTRIES = 2**22
 
@@ -90,9 +90,19 @@ class SparseEDLAE(ClickRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        self._check_memory()
         self.register_buffer("offsets", torch.zeros(self.n_items, dtype=torch.int64))
         self.register_buffer("columns", torch.zeros(0, dtype=torch.int32))
         self.weights = nn.Parameter(torch.zeros(0), requires_grad=False)
+
+    def _check_memory(self) -> None:
+        number = min(self.settings.neighbours, self.n_items - 2)
+        needed = 2 * PAIR_BYTES * number**2 / 2**20
+        if needed > self.settings.train_memory:
+            raise ConfigurationError(
+                f"neighbours={self.settings.neighbours} needs {needed:,.0f} MiB for the equations of one item, and "
+                f"train_memory is {self.settings.train_memory} MiB: take fewer neighbours, or raise train_memory."
+            )
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Compute the similarities, once. Returns a zero that RecBole's trainer can differentiate."""
@@ -270,7 +280,7 @@ def _blocks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, csr_matrix | np.ndarray]]:
     """Some items in blocks, each with the items that its equations name, sorted, and G of these.
 
-    A block is halved until G of these fits the memory: of most catalogues there is one block.
+    A block is halved until G of these fits the memory; a small catalogue is one block.
     """
     named = np.union1d(items, nearest[items])
     named = named[named >= 0]

@@ -80,6 +80,12 @@ class TestSparseEDLAE(RecommenderSuite):
         settings = Experiment(self.model).model.settings
         assert (settings.neighbours, settings.reg_weight) == (200, 300.0)
 
+    def test_more_neighbours_than_the_memory_holds_are_refused(self, write_dataset: Callable[..., None]) -> None:
+        write_dataset("wide", [(f"u{n % 9}", f"i{n}") for n in range(400)])
+        message = "neighbours=300 needs 5 MiB for the equations of one item, and train_memory is 4 MiB: take fewer"
+        with pytest.raises(ConfigurationError, match=message):
+            Experiment(self.model, "wide", neighbours=300, train_memory=4)
+
     @pytest.mark.parametrize(
         ("key", "value", "message"),
         [
