@@ -157,3 +157,24 @@ def edlae(X: np.ndarray, p: float, lam: float) -> np.ndarray:
         penalty = np.diag(p / (1 - p) * (A**2).sum(axis=0) + lam)
         B[others, j] = np.linalg.solve(A.T @ A + penalty, A.T @ X[:, j])
     return B
+
+
+def sparse_edlae(X: np.ndarray, k: int, a: float, p: float, lam: float) -> np.ndarray:
+    """EDLAE with the k nearest neighbours of each item and weighted users, one column after the other, from the objective.
+
+    Item j is predicted from the k items i with the largest cosine of sqrt(w) x_i and sqrt(w) x_j, if it is above 0; the
+    squared error of a user u counts w_u, which is n_u^-a up to a factor that leaves the sum over all clicks as it is.
+    """
+    items, n = X.shape[1], X.sum(axis=1)
+    w = np.where(n > 0, np.maximum(n, 1.0) ** -a, 0)
+    w *= n.sum() / (w * n).sum()
+    B = np.zeros((items, items))
+    for j in range(items):
+        shared = np.array([(w * X[:, i] * X[:, j]).sum() for i in range(items)])
+        norms = np.sqrt([(w * X[:, i]).sum() for i in range(items)])
+        candidates = [i for i in range(items) if i != j and shared[i] > 0]
+        N = sorted(candidates, key=lambda i: -shared[i] / (norms[i] * norms[j]))[:k]
+        A = X[:, N]
+        penalty = np.diag(p / (1 - p) * (w[:, None] * A**2).sum(axis=0) + lam)
+        B[N, j] = np.linalg.solve(A.T @ (w[:, None] * A) + penalty, A.T @ (w * X[:, j]))
+    return B

@@ -21,6 +21,10 @@ RATE_PER_USER, LEAST_RATE, MOST_RATE, OTHER_RATE = 8e-6, 0.002, 0.003, 0.001
 UPDATES_PER_VALIDATION, LEAST_VALIDATIONS = 100, 10
 #: With fewer clicks per item, a hidden layer overfits: the item's row of the first layer is learnt from its clicks.
 CLICKS_FOR_DEPTH = 100
+#: Neighbours of an item, while all of them take no more entries than MOST_ENTRIES, but LEAST_NEIGHBOURS in any case.
+MOST_NEIGHBOURS, LEAST_NEIGHBOURS, MOST_ENTRIES = 200, 20, 4_000_000
+#: The L2 penalty of a local ridge falls with the number of items, within these bounds: of more items, each has fewer clicks.
+PENALTY_TIMES_ITEMS, LEAST_PENALTY, MOST_PENALTY = 2_000_000, 20, 300
 
 
 class Size(NamedTuple):
@@ -54,12 +58,24 @@ def _eval_step(keys: Mapping[str, Any], size: Size) -> tuple[int, str]:
     return epochs, f"about {UPDATES_PER_VALIDATION} updates, and {LEAST_VALIDATIONS} validations in epochs={keys['epochs']}"
 
 
+def _neighbours(keys: Mapping[str, Any], size: Size) -> tuple[int, str]:
+    number = min(max(MOST_ENTRIES // size.items, LEAST_NEIGHBOURS), MOST_NEIGHBOURS)
+    return number, f"{MOST_ENTRIES:,} entries / items, from {LEAST_NEIGHBOURS} to {MOST_NEIGHBOURS}"
+
+
+def _reg_weight(keys: Mapping[str, Any], size: Size) -> tuple[float, str]:
+    penalty = min(max(PENALTY_TIMES_ITEMS / size.items, LEAST_PENALTY), MOST_PENALTY)
+    return float(round(penalty)), f"{PENALTY_TIMES_ITEMS:,} / items, from {LEAST_PENALTY} to {MOST_PENALTY}"
+
+
 #: The rules by key, in order: a rule may read the values that earlier rules chose.
 RULES: dict[str, Callable[[Mapping[str, Any], Size], tuple[Any, str]]] = {
     "mlp_hidden_size": _hidden_sizes,
     "train_batch_size": _batch_size,
     "learning_rate": _learning_rate,
     "eval_step": _eval_step,
+    "neighbours": _neighbours,
+    "reg_weight": _reg_weight,
 }
 
 

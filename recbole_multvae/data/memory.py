@@ -23,7 +23,7 @@ def check_memory(model: str, n_items: int, needed: int) -> None:
     if needed > there:
         raise TrainingError(
             f"{model} needs {_gib(needed)} of memory for {n_items:,} items, and {_gib(there)} are available: take a model "
-            "whose memory grows with the clicks, such as MultVAE or ItemKNN, or leave out rare items, for example with "
+            "whose memory grows with the clicks, such as MultVAE or SparseEDLAE, or leave out rare items, for example with "
             "item_inter_num_interval='[5,inf)'."
         )
     getLogger().info(f"{model} needs {_gib(needed)} of memory for {n_items:,} items; {_gib(there)} are available.")

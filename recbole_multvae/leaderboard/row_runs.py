@@ -56,7 +56,7 @@ class RowRuns:
     def _run_model(self, row: Row, seed: int) -> Run:
         inputs = row.inputs(self._folder, seed, self._params.get(row.name, {}), self._overrides)
         finished = read_finished(inputs)
-        files = [finished[key] for key in ("chosen", "checkpoint")] if finished and row.name in self._members else []
+        files = (_chosen(finished), finished["checkpoint"]) if finished and row.name in self._members else ()
         if not all(Path(file).is_file() for file in files):
             Path(inputs.result).unlink()  # A sum is made of the checkpoints of its members.
         return self._runner.run(inputs, measure, f"{row.name}, seed {seed}")
@@ -71,9 +71,14 @@ class RowRuns:
         return _with_members(run, members) if run["status"] == "finished" else run
 
 
+def _chosen(run: Run) -> str:
+    """The checkpoint that validation chose; a result of an earlier version names only one."""
+    return str(run.get("chosen", run["checkpoint"]))
+
+
 def sum_inputs(row: Row, seed: int, members: Sequence[Run], folder: Path, overrides: dict[str, str]) -> RunInputs:
     """The inputs of the run of a sum whose members have run."""
-    checkpoints = {run["row"]: run.get("chosen", "") for run in members}
+    checkpoints = {run["row"]: _chosen(run) for run in members if run["status"] == "finished"}
     in_order = {member.name: checkpoints.get(member.name, "") for member in row.members}
     return row.inputs(folder, seed, {"members": in_order}, overrides)
 

@@ -185,7 +185,8 @@ def test_unknown_user(file: str, capsys: pytest.CaptureFixture[str], user: str) 
         (b"rubbish", "is damaged or is not one of RecBole's"),
         (
             {"state_dict": {}},
-            "is not a checkpoint of this family: expected one of AutoRec, EDLAE, ItemAutoRec, MultDAE, MultVAE.",
+            "is not a checkpoint of this family: "
+            "expected one of AutoRec, EDLAE, ItemAutoRec, MultDAE, MultVAE, SparseEDLAE.",
         ),
     ],
 )

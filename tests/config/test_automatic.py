@@ -44,6 +44,16 @@ def test_rule(size: tuple[int, int, int], hidden: list[int], batch: int, rate: f
     assert chosen == [hidden, batch, rate, step]
 
 
+@pytest.mark.parametrize(
+    ("items", "neighbours", "penalty"),
+    [(20, 200, 300.0), (3_123, 200, 300.0), (17_632, 200, 113.0), (40_981, 97, 49.0), (1_000_000, 20, 20.0)],
+)
+def test_rule_of_the_sparse_linear_model(items: int, neighbours: int, penalty: float) -> None:
+    config = Config("SparseEDLAE", "ml-100k")
+    automatic.resolve_auto(config, Data(1000, items, 100_000))
+    assert (config["neighbours"], config["reg_weight"]) == (neighbours, penalty)
+
+
 def test_a_named_key_wins_and_the_others_follow_from_it() -> None:
     config = Config("MultVAE", "ml-100k", config_dict={"train_batch_size": 300})
     automatic.resolve_auto(config, Data(943, 1682, 80_808))

@@ -115,7 +115,7 @@ class Linear(AutoEncoder):
 
     name: ClassVar[str] = "linear"
     models: ClassVar[tuple[str, ...]] = ("EASE", "SLIMElastic", "ADMMSLIM", "ItemKNN")
-    described: ClassVar[tuple[str, ...]] = ("EDLAE",)
+    described: ClassVar[tuple[str, ...]] = ("EDLAE", "SparseEDLAE")
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Architecture:  # type: ignore[override]

@@ -45,9 +45,11 @@ def read(checkpoint: Checkpoint) -> tuple[Tensor | Entries, Tensor]:
     return _named(described, checkpoint) if described else ADAPTERS[checkpoint.model](checkpoint)
 
 
-def _named(description: dict[str, Any], checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
+def _named(description: dict[str, Any], checkpoint: Checkpoint) -> tuple[Tensor | Entries, Tensor]:
     """The similarity that a description names, which has no row and no column for the padding item."""
     name = description.get("similarity")
+    if isinstance(name, dict):
+        return _named_parts(name, description.get("n_items"), checkpoint)
     if not isinstance(name, str) or name not in checkpoint.weights:
         raise SpecError(f"the description says similarity={name!r}, which are no weights of the checkpoint.")
     similarity = checkpoint.tensor(name, 2)
@@ -55,6 +57,29 @@ def _named(description: dict[str, Any], checkpoint: Checkpoint) -> tuple[Tensor,
     if similarity.shape != (n_items - 1 if isinstance(n_items, int) else 0,) * 2:
         raise SpecError(f"the description says n_items={n_items!r}, and the weights {name} are {list(similarity.shape)}.")
     return pad(similarity, (1, 0, 1, 0)), torch.zeros(len(similarity) + 1)
+
+
+def _named_parts(names: dict[Any, Any], n_items: Any, checkpoint: Checkpoint) -> tuple[Entries, Tensor]:
+    """The similarity whose rows are named as their ``offsets``, ``columns`` and ``weights``."""
+    for part in ("offsets", "columns", "weights"):
+        name = names.get(part)
+        if not isinstance(name, str) or name not in checkpoint.weights:
+            raise SpecError(f"the description says {part}={name!r}, which are no weights of the checkpoint.")
+    offsets, columns = (_integers(checkpoint.weights[names[part]], names[part]) for part in ("offsets", "columns"))
+    weights = checkpoint.tensor(names["weights"], 1)
+    items = len(offsets) - 1
+    if n_items != items + 1:
+        raise SpecError(f"the description says n_items={n_items!r}, and the weights {names['offsets']} are of {items} rows.")
+    if items < 1 or not _inside(columns, offsets, len(weights), items):
+        raise WeightsError(f"the weights {names['offsets']} and {names['columns']} are a damaged matrix.")
+    rows = np.repeat(np.arange(items), np.diff(offsets))
+    return Entries(_long(rows) + 1, _long(columns) + 1, weights, n_items), torch.zeros(n_items)
+
+
+def _integers(value: Any, name: str) -> np.ndarray:
+    if not isinstance(value, Tensor) or value.dim() != 1 or value.dtype not in (torch.int32, torch.int64):
+        raise WeightsError(f"the weights {name} are not a list of whole numbers.")
+    return value.numpy()
 
 
 # What each of RecBole's models saves in its checkpoint.
