@@ -18,7 +18,7 @@ from multvae_export.target import Target
 
 @dataclass(frozen=True)
 class Popularity(HistoryModel):
-    """The same scores for every user; only the seen items differ.
+    """The same scores for every user; only the seen items differ. They are float32 in every precision: one for each item.
 
     Attributes:
         scores: of each item, [C]; the padding item's is -inf.
@@ -26,8 +26,6 @@ class Popularity(HistoryModel):
 
     name: ClassVar[str] = "popularity"
     models: ClassVar[tuple[str, ...]] = ("Pop",)
-    precisions = ("fp32",)
-    why_not = "it has one number for each item"
     no_reasons_because = "its scores are the same whatever the history"
 
     scores: Tensor

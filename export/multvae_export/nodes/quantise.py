@@ -8,7 +8,8 @@
 - ``int4``: the table a row at a time, two units to a byte, unit h in the lower half and unit h + H/2 in the upper one; the
   decoder in blocks of 32 units, as onnxruntime's MatMulNBits reads them. 8 stands for zero.
 
-The small layers between table and decoder are 1 % of the weights: fp16 stores them as fp16, int8 and int4 as int8.
+The small layers between table and decoder are 1 % of the weights: fp16 stores them as fp16, int8 and int4 as int8. The
+entries of a sparse matrix are in half precision in all three: fewer bits would save little beside the column of each.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from multvae_export.errors import PrecisionError
 from multvae_export.nodes.nodes import Nodes
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 TABLE_LIMIT, DECODER_LIMIT = 127, 64
 #: Units of a block of MatMulNBits: a scale of 4 bytes for 16 bytes of weights.
 BLOCK = 32
+#: The largest number of half precision.
+LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,23 @@ def decoder(weight: np.ndarray, precision: str) -> Stored:
     return _float(weight, precision)
 
 
+def entries(weight: np.ndarray, precision: str) -> Stored:
+    """The entries of a sparse matrix, [N]."""
+    return _float(weight, "fp32" if precision == "fp32" else "fp16")
+
+
 def _float(weight: np.ndarray, precision: str) -> Stored:
-    values = weight.astype(np.float16) if precision == "fp16" else weight
+    values = _half(weight) if precision == "fp16" else weight
     return Stored(values, None, values.astype(np.float32, copy=False))
+
+
+def _half(weight: np.ndarray) -> np.ndarray:
+    largest = np.abs(weight).max(initial=0)
+    if not largest <= LARGEST_HALF:  # Also for NaN.
+        raise PrecisionError(
+            f"a weight has the size {largest:g}, and half precision ends at {LARGEST_HALF:g}: export with --precision=fp32."
+        )
+    return weight.astype(np.float16)
 
 
 def _rounded(weight: np.ndarray, axis: int, limit: int) -> Stored:
