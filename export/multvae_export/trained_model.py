@@ -55,7 +55,5 @@ def model_of(checkpoint: Checkpoint) -> Model:
     """
     architecture = architecture_of(checkpoint)
     tokens = checkpoint.item_tokens(architecture.n_items)
-    # The model of a sum is Sum, and its description names the members.
-    name = (checkpoint.description or {}).get("model")
-    name = name if isinstance(name, str) and name.isprintable() else checkpoint.model
+    name = architecture.title or checkpoint.model
     return Model(name, architecture, tokens, str(checkpoint.config.get("dataset")), checkpoint.metrics)

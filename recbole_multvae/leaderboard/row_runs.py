@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from recbole.utils import ModelType
@@ -109,6 +109,8 @@ def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping
         TrainingError: a member failed.
     """
     (row,) = read_rows(model, config_files, dataset, keys)
+    member_keys = {key: value for key, value in keys.items() if key != "checkpoint_dir"}  # It would win over overrides.
+    row = replace(row, members=tuple(replace(member, keys=member_keys) for member in row.members))
     seed, folder = row.config["seed"], Path(row.config["checkpoint_dir"], "members")
     make_folder(folder, "checkpoint_dir")
     runner = Runner(dict.fromkeys(with_members(row.members), 1))

@@ -22,18 +22,18 @@ FLAGS = (
 
 def test_a_sum_keeps_its_members(blocks: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     Path("wide.yaml").write_text("latent_dimension: 8\nreg_weight: 3.0\n")
-    flags = ("--model=MultVAE:wide.yaml+EASE", "--anneal_cap=0.2", *FLAGS)
+    flags = ("--model=MultVAE:wide.yaml+EASE", "--anneal_cap=0.2", "--checkpoint_dir=there", *FLAGS)
     with caplog.at_level("INFO"):
         assert main(flags) == 0
     assert "[2 of 2] MultVAE:wide, seed 2020: running" in capfd.readouterr().out
     assert re.search(r"MultVAE:wide\+EASE: NDCG@10 on validation is [\d.]{6}\. The weights, chosen on valid", caplog.text)
     assert re.search(r"    EASE: [\d.]+; alone [\d.]{6}, the sum [+-][\d.]{6}", caplog.text)
-    assert len(list(Path("saved/members").glob("*.pth"))) == 2
-    assert len(list(Path("saved").glob("MultVAE_wide+EASE-*.pth"))) == 1
+    assert len(list(Path("there/members").glob("*.pth"))) == 2
+    assert len(list(Path("there").glob("MultVAE_wide+EASE-*.pth"))) == 1
     with caplog.at_level("INFO"):
         assert main((*flags, "--weights=[1,3]")) == 0
     assert capfd.readouterr().out.count("finished before") == 2 and "The weights, as configured" in caplog.text
-    next(Path("saved/members").glob("EASE-*.pth")).unlink()
+    next(Path("there/members").glob("EASE-*.pth")).unlink()
     assert main(flags) == 0
     assert capfd.readouterr().out.count("finished before") == 1
 

@@ -87,6 +87,11 @@ class Architecture(ABC):
         return "its architecture has none"
 
     @property
+    def title(self) -> str:
+        """The name of the model for people; empty where it is that of its class."""
+        return ""
+
+    @property
     def latent_units(self) -> int:
         """K, the units of the posterior; 0 for a model without one that is known."""
         return 0

@@ -71,6 +71,10 @@ class Sum(Reasons, Posterior):
         return self.members[0].model.n_items
 
     @property
+    def title(self) -> str:
+        return "+".join(member.name for member in self.members)
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """Those that every member has."""
         return tuple(name for name in PRECISIONS if all(name in member.model.precisions for member in self.members))
