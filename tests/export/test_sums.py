@@ -135,11 +135,6 @@ def test_a_member_with_the_factor_0_is_left_out(make: Callable[..., Path], membe
     [
         (
             "MultVAE+Pop",
-            {"precision": "int8"},
-            r"--precision=int8 does not fit MultVAE\+Pop: expected fp32, because its member Pop takes no others: it has one",
-        ),
-        (
-            "MultVAE+Pop",
             {"options": Options(reasons=True)},
             r"--reasons does not fit MultVAE\+Pop, because its member Pop has none: its scores are the same whatever the",
         ),
@@ -156,6 +151,11 @@ def test_what_a_member_lacks_is_refused_with_its_name(
 ) -> None:
     with pytest.raises(OptionError, match=message):
         export(make(name, 1, 1), "model.onnx", **keys)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+def test_a_sum_of_all_kinds_takes_fewer_bits(precision: str, make: Callable[..., Path]) -> None:
+    assert export(make("MultVAE+Pop", 1, 1), "model.onnx", precision=precision, min_overlap=0).checks
 
 
 def test_noise_of_the_members_stands_side_by_side() -> None:
