@@ -143,31 +143,38 @@ def autorec(
     return loss, predicted, d_encoder, (g.T @ d_out + lam * W / B, d_out.sum(axis=0))
 
 
-def edlae(X: np.ndarray, p: float, lam: float) -> np.ndarray:
+def edlae(X: np.ndarray, p: float, lam: float, a: float = 0) -> np.ndarray:
     """Steck, NeurIPS 2020: the similarities, one column after the other, from the objective itself.
 
-    Item j is predicted from the others, sum_u E (x_uj - sum_i d_i / (1 - p) x_ui b_i)^2 + lam ||b||^2 with b_j = 0 and d_i a
-    draw that is 0 with the probability p: the variance of a dropped x_ui is p / (1 - p) x_ui^2.
+    Item j is predicted from the others, sum_u w_u E (x_uj - sum_i d_i / (1 - p) x_ui b_i)^2 + lam ||b||^2 with b_j = 0 and
+    d_i a draw that is 0 with the probability p: the variance of a dropped x_ui is p / (1 - p) x_ui^2. The weight w_u is
+    n_u^-a up to a factor that leaves the sum over all clicks as it is.
     """
     items = X.shape[1]
+    w = user_weights(X, a)
     B = np.zeros((items, items))
     for j in range(items):
         others = np.arange(items) != j
         A = X[:, others]
-        penalty = np.diag(p / (1 - p) * (A**2).sum(axis=0) + lam)
-        B[others, j] = np.linalg.solve(A.T @ A + penalty, A.T @ X[:, j])
+        penalty = np.diag(p / (1 - p) * (w[:, None] * A**2).sum(axis=0) + lam)
+        B[others, j] = np.linalg.solve(A.T @ (w[:, None] * A) + penalty, A.T @ (w * X[:, j]))
     return B
+
+
+def user_weights(X: np.ndarray, a: float) -> np.ndarray:
+    """w_u in proportion to n_u^-a, 0 without clicks, and the sum of w_u n_u is that of n_u."""
+    n = X.sum(axis=1)
+    w = np.where(n > 0, np.maximum(n, 1.0) ** -a, 0)
+    return w * n.sum() / (w * n).sum()
 
 
 def sparse_edlae(X: np.ndarray, k: int, a: float, p: float, lam: float) -> np.ndarray:
     """EDLAE with the k nearest neighbours of each item and weighted users, one column after the other, from the objective.
 
     Item j is predicted from the k items i with the largest cosine of sqrt(w) x_i and sqrt(w) x_j, if it is above 0; the
-    squared error of a user u counts w_u, which is n_u^-a up to a factor that leaves the sum over all clicks as it is.
+    squared error of a user u counts w_u.
     """
-    items, n = X.shape[1], X.sum(axis=1)
-    w = np.where(n > 0, np.maximum(n, 1.0) ** -a, 0)
-    w *= n.sum() / (w * n).sum()
+    items, w = X.shape[1], user_weights(X, a)
     B = np.zeros((items, items))
     for j in range(items):
         shared = np.array([(w * X[:, i] * X[:, j]).sum() for i in range(items)])

@@ -5,6 +5,7 @@ from pkgutil import iter_modules
 
 from recbole_multvae.models.auto_encoder import ClickAutoEncoder
 from recbole_multvae.models.base import ClickRecommender
+from recbole_multvae.models.linear import LinearRecommender
 
 for _module in iter_modules(__path__, f"{__name__}."):
     import_module(_module.name)
@@ -12,7 +13,8 @@ for _module in iter_modules(__path__, f"{__name__}."):
 
 def family(base: type[ClickRecommender] = ClickRecommender) -> list[type[ClickRecommender]]:
     """Every model that derives from ``base``, directly or not."""
-    return [model for cls in base.__subclasses__() for model in (cls, *family(cls)) if model is not ClickAutoEncoder]
+    models = [model for cls in base.__subclasses__() for model in (cls, *family(cls))]
+    return [model for model in models if model not in (ClickAutoEncoder, LinearRecommender)]
 
 
 #: Every model of this folder: they are registered with RecBole.

@@ -7,7 +7,8 @@ probability p, and summed over infinitely many draws of the dropout, its objecti
     \Lambda = \tfrac{p}{1 - p} \mathrm{dMat}(\mathrm{diag}(X^\top X)) + \lambda I
 
 with a diagonal of zeros; the scores of a click vector x are x B. Dropout is an L2 penalty that grows with the popularity of
-an item. With p = 0 this is EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019).
+an item. With p = 0 this is EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019). With an exponent
+above 0 the users are weighted, and W^(1/2) X (:func:`.linear.weigh_users`) stands in the place of X.
 
 B is computed in the memory that it needs itself: SciPy calls LAPACK's Cholesky factor and inverse, which overwrite X^T X, in
 float32. Where there are few users, the identity of Woodbury replaces I x I by U x U: with K = I + X Lambda^-1 X^T,
@@ -26,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from recbole.utils import ModelType
 from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor
@@ -34,7 +34,7 @@ from torch import Tensor
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings, setting
 from recbole_multvae.errors import TrainingError
-from recbole_multvae.models.base import ClickRecommender
+from recbole_multvae.models.linear import LinearRecommender, weigh_users
 
 #: Rows or columns that are computed at a time.
 BLOCK = 128
@@ -54,17 +54,19 @@ class EDLAESettings(RecommenderSettings):
         lt=1,
     )
     reg_weight: float = setting(200.0, "a number above 0", "lambda, the L2 penalty beside that of the dropout", gt=0)
+    user_exponent: float = setting(
+        0.0, "a number, 0 or more", "a: the error of a user with n clicks is weighted by n^-a; 0: all alike", ge=0
+    )
 
 
-class EDLAE(ClickRecommender):
-    """Item similarities that are computed in the first and only epoch, by the processor and from there to the device.
+class EDLAE(LinearRecommender):
+    """Item similarities of full rank.
 
     Attributes:
         similarity: B, [I, I], without the padding item. Before the training, one zero stands for all entries: RecBole copies
             the untrained model to count its operations.
     """
 
-    type = ModelType.TRADITIONAL
     settings_class = EDLAESettings
 
     similarity: Tensor
@@ -73,22 +75,11 @@ class EDLAE(ClickRecommender):
         super().__init__(config, dataset)
         self.register_buffer("similarity", torch.zeros(()).expand(self.n_items - 1, self.n_items - 1))
 
-    def calculate_loss(self, interaction: Any) -> Tensor:
-        """Compute the similarities, once. Returns a zero that RecBole's trainer can differentiate.
-
-        Raises:
-            TrainingError: ``reg_weight`` is too small for float32.
-        """
-        if self.update == 0:
-            computed = similarities(self.click_matrix(), self.settings.dropout_prob, self.settings.reg_weight)
-            self.similarity = torch.from_numpy(computed).to(self.device)
-        self.update += 1
-        return torch.zeros((), device=self.device, requires_grad=True)
-
-    def click_matrix(self) -> csr_matrix:
-        """X, the training clicks of the users who have any: float32 ones, [U, I]."""
-        columns, offsets = self.training_clicks.columns.cpu().numpy(), self.training_clicks.offsets.unique().cpu().numpy()
-        return csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(offsets) - 1, self.n_items - 1))
+    def fit(self, clicks: csr_matrix) -> None:  # noqa: D102
+        settings = self.settings
+        weighted = weigh_users(clicks, settings.user_exponent)
+        computed = similarities(weighted, settings.dropout_prob, settings.reg_weight)
+        self.similarity = torch.from_numpy(computed).to(self.device)
 
     @classmethod
     def dense_bytes(cls, n_users: int, n_items: int, n_clicks: int) -> int:
@@ -106,11 +97,6 @@ class EDLAE(ClickRecommender):
         """The scores x B, [B, I]."""
         return F.embedding_bag(clicks.columns, self.similarity, clicks.offsets, mode="sum", include_last_offset=True)
 
-    def predict(self, interaction: Any) -> Tensor:
-        """Score pairs of a user and an item. Returns [number of pairs]; the padding item scores lowest."""
-        users, pair_user = interaction[self.USER_ID].unique(return_inverse=True)
-        return self._with_padding(self(self.training_clicks(users)))[pair_user, interaction[self.ITEM_ID]]
-
     def spec(self) -> dict[str, Any]:
         """The description of the model: ``similarity`` names B, which has no row or column for the padding item."""
         return {
@@ -125,7 +111,7 @@ def similarities(clicks: csr_matrix, dropout: float, l2: float) -> np.ndarray:
     """The similarities B of the module's equation.
 
     Args:
-        clicks: X, float32 ones, [U, I].
+        clicks: X or W^(1/2) X, float32 [U, I].
         dropout: p.
         l2: lambda, above 0.
 
@@ -136,7 +122,7 @@ def similarities(clicks: csr_matrix, dropout: float, l2: float) -> np.ndarray:
         TrainingError: ``l2`` is so small that LAPACK finds no factor.
     """
     users, items = clicks.shape
-    penalty = dropout / (1 - dropout) * np.bincount(clicks.indices, minlength=items) + l2
+    penalty = dropout / (1 - dropout) * np.bincount(clicks.indices, clicks.data**2, items) + l2
     solve = solve_by_users if by_users(users, items, clicks.nnz) else solve_by_items
     return solve(clicks, penalty, l2)
 

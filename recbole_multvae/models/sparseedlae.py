@@ -2,14 +2,9 @@ r"""SparseEDLAE: EDLAE in which every item is predicted from at most k others, s
 
 EDLAE (:mod:`.edlae`) has a weight for each pair of items. Here an item j is predicted from its k nearest neighbours N only:
 the items whose columns of clicks have the largest cosine with its own, above 0. This is the selection of features of SLIM
-(Ning and Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM 2011, section 4.3). The squared error of
-a user with n clicks is weighted by
-
-.. math:: w_u \propto n_u^{-a}, \quad \sum_u w_u n_u = \sum_u n_u,
-
-so that long histories do not decide alone. The exponent is that of users in normalised linear models (Park et al.,
-"Turbo-CF: Matrix Decomposition-Free Graph Filtering for Fast Recommendation", SIGIR 2024; github.com/psm1206/DAN). With the
-Gram matrix G = X^T W X of the weighted clicks, the objective of EDLAE has, for each j on its own, the minimum
+(Ning and Karypis, "SLIM: Sparse Linear Methods for Top-N Recommender Systems", ICDM 2011, section 4.3). The squared errors
+of users are weighted (:func:`.linear.weigh_users`). With the Gram matrix G = X^T W X the objective of EDLAE has, for each j
+on its own, the minimum
 
 .. math:: B_{Nj} = (G_{NN} + \Lambda_{NN})^{-1} G_{Nj}, \quad
     \Lambda = \tfrac{p}{1 - p} \mathrm{dMat}(\mathrm{diag}(G)) + \lambda I
@@ -30,14 +25,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from recbole.utils import ModelType
-from scipy.sparse import csc_matrix, csr_matrix, diags
+from scipy.sparse import csc_matrix, csr_matrix
 from torch import Tensor, nn
 
 from recbole_multvae.clicks import Clicks, entries_of_rows
 from recbole_multvae.config.settings import RecommenderSettings, Size, setting
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.models.base import ClickRecommender
+from recbole_multvae.models.linear import LinearRecommender, weigh_users
 
 #: Bytes that a product of sparse matrices takes for an entry: column and value, once more while it is sorted, and its rank.
 ENTRY_BYTES = 32
@@ -74,8 +68,8 @@ class SparseEDLAESettings(RecommenderSettings):
     )
 
 
-class SparseEDLAE(ClickRecommender):
-    """Item similarities that are computed in the first and only epoch, as the rows of a sparse matrix B.
+class SparseEDLAE(LinearRecommender):
+    """Item similarities that are the rows of a sparse matrix B.
 
     Attributes:
         offsets: where the entries of each item's row begin and end, int64 [I + 1].
@@ -83,7 +77,6 @@ class SparseEDLAE(ClickRecommender):
         weights: the entries, float32 [N].
     """
 
-    type = ModelType.TRADITIONAL
     settings_class = SparseEDLAESettings
     offsets: Tensor
     columns: Tensor
@@ -104,19 +97,10 @@ class SparseEDLAE(ClickRecommender):
                 f"train_memory is {self.settings.train_memory} MiB: take fewer neighbours, or raise train_memory."
             )
 
-    def calculate_loss(self, interaction: Any) -> Tensor:
-        """Compute the similarities, once. Returns a zero that RecBole's trainer can differentiate."""
-        if self.update == 0:
-            settings = self.settings
-            gram = WeightedGram(self.click_matrix(), settings.user_exponent, settings.train_memory * 2**19)
-            self.set_similarity(closed_form(gram, settings.neighbours, settings.dropout_prob, settings.reg_weight))
-        self.update += 1
-        return torch.zeros((), device=self.device, requires_grad=True)
-
-    def click_matrix(self) -> csr_matrix:
-        """The training clicks, float32 [U, I]."""
-        columns, offsets = self.training_clicks.columns.cpu().numpy(), self.training_clicks.offsets.cpu().numpy()
-        return csr_matrix((np.ones(len(columns), np.float32), columns, offsets), (len(offsets) - 1, self.n_items - 1))
+    def fit(self, clicks: csr_matrix) -> None:  # noqa: D102
+        settings = self.settings
+        gram = WeightedGram(clicks, settings.user_exponent, settings.train_memory * 2**19)
+        self.set_similarity(closed_form(gram, settings.neighbours, settings.dropout_prob, settings.reg_weight))
 
     def set_similarity(self, similarity: csr_matrix) -> None:
         """Take the entries of B, [I, I]."""
@@ -143,11 +127,6 @@ class SparseEDLAE(ClickRecommender):
         entries, ends = entries_of_rows(self.offsets, clicks.columns)
         rows = clicks.rows.repeat_interleave(ends.diff(), output_size=len(entries))
         scores.zero_().index_put_((rows, self.columns[entries].long()), self.weights[entries], accumulate=True)
-
-    def predict(self, interaction: Any) -> Tensor:
-        """Score pairs of a user and an item. Returns [number of pairs]; the padding item scores lowest."""
-        users, pair_user = interaction[self.USER_ID].unique(return_inverse=True)
-        return self._with_padding(self(self.training_clicks(users)))[pair_user, interaction[self.ITEM_ID]]
 
     def spec(self) -> dict[str, Any]:
         """The description of the model: ``similarity`` names the three parts of B, without the padding item."""
@@ -182,9 +161,7 @@ class WeightedGram:
 
     def __init__(self, clicks: csr_matrix, exponent: float, memory: int) -> None:
         lengths = np.diff(clicks.indptr)
-        weights = np.where(lengths > 0, np.maximum(lengths, 1.0) ** -exponent, 0.0)
-        weights *= lengths.sum() / max((weights * lengths).sum(), 1e-30)
-        self.users = (diags(np.sqrt(weights)) @ clicks).astype(np.float32).tocsr()
+        self.users = weigh_users(clicks, exponent)
         self.items = self.users.T.tocsr()
         self.memory = memory
         self.n_items = clicks.shape[1]

@@ -32,14 +32,18 @@ class TestEDLAE(RecommenderSuite):
         assert experiment.config["MODEL_TYPE"].name == "TRADITIONAL"
         assert experiment.trainer.epochs == 1
 
-    @pytest.mark.parametrize("p", [0.0, 0.4])
-    def test_similarities_are_the_reference_s(self, blocks: str, p: float) -> None:
-        experiment = Experiment("EDLAE", dropout_prob=p, reg_weight=2.5)
+    @pytest.mark.parametrize(("p", "a"), [(0.0, 0.0), (0.4, 0.0), (0.4, 0.7)])
+    @pytest.mark.parametrize("few_users", [False, True])
+    def test_similarities_are_the_reference_s(
+        self, uneven: str, monkeypatch: pytest.MonkeyPatch, p: float, a: float, few_users: bool
+    ) -> None:
+        monkeypatch.setattr(edlae, "by_users", lambda *sizes: few_users)
+        experiment = Experiment("EDLAE", uneven, dropout_prob=p, reg_weight=2.5, user_exponent=a)
         experiment.fit()
         network = experiment.model.eval()
         users = torch.arange(network.n_users)
         X = clicks(network, users)
-        B = reference.edlae(X, p, 2.5)
+        B = reference.edlae(X, p, 2.5, a)
         np.testing.assert_allclose(network.similarity, B, atol=1e-5)
         scores = network.full_sort_predict(Interaction({"user_id": users})).view(len(users), -1)
         np.testing.assert_allclose(scores[:, 1:], X @ B, atol=1e-5)

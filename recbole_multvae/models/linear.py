@@ -1,0 +1,73 @@
+"""The base of the linear models: they score a click vector x as x B, with item similarities B in closed form.
+
+``I`` items without the padding item, ``U`` users.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.utils import ModelType
+from scipy.sparse import csr_matrix, diags
+from torch import Tensor
+
+from recbole_multvae.models.base import ClickRecommender
+
+
+class LinearRecommender(ClickRecommender):
+    """Item similarities that are computed in the first and only epoch, by the processor and from there to the device.
+
+    A subclass defines :meth:`fit`, :meth:`forward` and :meth:`spec`.
+    """
+
+    type = ModelType.TRADITIONAL
+
+    def fit(self, clicks: csr_matrix) -> None:
+        """Compute B from the training clicks, float32 ones, [U, I]. Each of the users has one at least."""
+        raise NotImplementedError
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """Compute the similarities, once. Returns a zero that RecBole's trainer can differentiate.
+
+        Raises:
+            TrainingError: ``reg_weight`` is too small for float32.
+        """
+        if self.update == 0:
+            columns, offsets = (
+                self.training_clicks.columns.cpu().numpy(),
+                self.training_clicks.offsets.unique().cpu().numpy(),
+            )
+            shape = (len(offsets) - 1, self.n_items - 1)
+            self.fit(csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape))
+        self.update += 1
+        return torch.zeros((), device=self.device, requires_grad=True)
+
+    def predict(self, interaction: Any) -> Tensor:
+        """Score pairs of a user and an item. Returns [number of pairs]; the padding item scores lowest."""
+        users, pair_user = interaction[self.USER_ID].unique(return_inverse=True)
+        return self._with_padding(self(self.training_clicks(users)))[pair_user, interaction[self.ITEM_ID]]
+
+
+def weigh_users(clicks: csr_matrix, exponent: float) -> csr_matrix:
+    r"""Weight the squared errors of users, so that those with long histories do not decide alone.
+
+    With n clicks of a user, the weights are
+
+    .. math:: w_u \propto n_u^{-a}, \quad \sum_u w_u n_u = \sum_u n_u.
+
+    The exponent is that of users in normalised linear models (Park et al., "Turbo-CF: Matrix Decomposition-Free Graph
+    Filtering for Fast Recommendation", SIGIR 2024; github.com/psm1206/DAN).
+
+    Args:
+        clicks: X, ones, float32 [U, I].
+        exponent: a; 0: all alike.
+
+    Returns:
+        W^(1/2) X, float32 [U, I]. Its Gram matrix is X^T W X.
+    """
+    lengths = np.diff(clicks.indptr)
+    weights = np.maximum(lengths, 1.0) ** -exponent
+    weights *= lengths.sum() / max(weights @ lengths, 1e-30)
+    return (diags(np.sqrt(weights)) @ clicks).astype(np.float32).tocsr()
