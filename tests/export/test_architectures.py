@@ -39,8 +39,6 @@ from multvae_export.nodes.nodes import Nodes
 class Toy(HistoryModel):
     name: ClassVar[str] = "toy"
     models: ClassVar[tuple[str, ...]] = ("ToyModel",)
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    why_not: ClassVar[str] = "it has few weights"
     scores: torch.Tensor
 
     @classmethod
@@ -95,13 +93,10 @@ def test_a_new_architecture_is_one_file(toy: Path, io: str, capsys: pytest.Captu
     assert "equals torch: 92 histories" in out
 
 
-def test_a_new_architecture_is_offered_and_states_its_precisions(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_architecture_is_offered(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "ToyModel" in capsys.readouterr().out
-    assert main([str(toy), "model.onnx", "--precision", "int8"]) == 1
-    error = capsys.readouterr().err
-    assert error == "error: --precision=int8 does not fit ToyModel: expected fp32, because it has few weights.\n"
 
 
 def test_a_user_model_is_refused_with_its_reason_and_what_there_is(checkpoint: Path) -> None:

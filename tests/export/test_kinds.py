@@ -21,7 +21,6 @@ from multvae_export.architectures.recvae import DEPTH, RecVAE
 from multvae_export.architectures.sum import Member, Sum
 from multvae_export.benchmark import command as benchmark
 from multvae_export.benchmark import measure
-from multvae_export.errors import OptionError
 from multvae_export.graph import onnx_file
 from multvae_export.nodes.layers import Layer
 from multvae_export.nodes.quantise import PRECISIONS
@@ -93,7 +92,7 @@ KINDS: dict[str, Callable[[int], Architecture]] = {
     ),
     "sum of macridvae and recvae": lambda items: summed(macridvae(items, 5), recvae(items, units=5)),
 }
-PAIRS = [(kind, precision) for kind in KINDS for precision in KINDS[kind](N).precisions]
+PAIRS = [(kind, precision) for kind in KINDS for precision in PRECISIONS]
 
 
 def model(kind: str, items: int = N) -> Model:
@@ -168,13 +167,6 @@ def test_benchmark_measures_every_architecture(
     written(kind, io)
     assert benchmark.main(["model.onnx", "--requests", "1", "--provider", benchmark.CPU, "--batch-size", "2"]) == 0
     assert f"| model.onnx | {io} fp32 | CPU | 2 |" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if len(KINDS[kind](N).precisions) == 1])
-@pytest.mark.parametrize("precision", PRECISIONS[1:])
-def test_a_precision_that_makes_no_sense_is_refused_with_a_reason(kind: str, precision: str) -> None:
-    with pytest.raises(OptionError, match=f"--precision={precision} does not fit Small: expected fp32, because .+\\.$"):
-        onnx_file.to_onnx(model(kind), Target(precision=precision))
 
 
 def test_a_wrong_chunk_is_noticed() -> None:

@@ -19,6 +19,7 @@ from multvae_export.errors import OptionError, VerificationError
 from multvae_export.exporter import export
 from multvae_export.graph import onnx_file
 from multvae_export.graph.onnx_file import to_onnx
+from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model
 from multvae_export.verification import checks as verification
@@ -89,7 +90,7 @@ def written(small: Model, io: str, options: Options, precision: str = "fp32", op
 @pytest.mark.parametrize("together", [True, False])
 def test_every_architecture_is_proved(kind: str, together: bool) -> None:
     small = model(kind)
-    for precision in small.architecture.precisions if together else ("fp32",):
+    for precision in PRECISIONS if together else ("fp32",):
         for io, opset in (("tokens", 18), ("ids", 16), ("dense", 17)) if kind != "users" else (("users", 18),):
             options = fitting(small, io)
             for some in [options] if together else [Options(**{name: True}) for name in options.names]:

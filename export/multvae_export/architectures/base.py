@@ -21,7 +21,6 @@ from torch import Tensor
 
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.nodes.nodes import Nodes
-from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.ranking import multi_hot
 from multvae_export.target import Target
 
@@ -69,17 +68,7 @@ class Architecture(ABC):
     def n_items(self) -> int:
         """C, the catalogue with the padding item."""
 
-    # The next three are plain attributes of a class, but for a model that is made of others.
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """The precisions that its weights can be stored in."""
-        return PRECISIONS
-
-    @property
-    def why_not(self) -> str:
-        """The reason against the other precisions, as the end of a sentence; empty if there are none."""
-        return ""
+    # The next one is a plain attribute of a class, but for a model that is made of others.
 
     @property
     def no_reasons_because(self) -> str:

@@ -26,7 +26,6 @@ from multvae_export.architectures.base import Architecture, HistoryModel, Poster
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import ExportError, SpecError, UnsupportedModelError
 from multvae_export.nodes.nodes import LITERALS, Nodes
-from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.target import Target
 
 #: A factor is a number of float32: not above the largest; 0 if it is below the smallest.
@@ -75,23 +74,10 @@ class Sum(Reasons, Posterior):
         return "+".join(member.name for member in self.members)
 
     @property
-    def precisions(self) -> tuple[str, ...]:
-        """Those that every member has."""
-        return tuple(name for name in PRECISIONS if all(name in member.model.precisions for member in self.members))
-
-    @property
-    def why_not(self) -> str:
-        """The reason of the first member that lacks a precision."""
-        return self._first_reason("takes no others", lambda model: model.why_not)
-
-    @property
     def no_reasons_because(self) -> str:
         """The reason of the first member that has no reasons."""
-        return self._first_reason("has none", lambda model: model.no_reasons_because)
-
-    def _first_reason(self, what: str, reason: Callable[[HistoryModel], str]) -> str:
-        reasons = ((member.name, reason(member.model)) for member in self.members)
-        return next((f"its member {name} {what}: {why}" for name, why in reasons if why), "")
+        reasons = ((member.name, member.model.no_reasons_because) for member in self.members)
+        return next((f"its member {name} has none: {why}" for name, why in reasons if why), "")
 
     @property
     def latent_units(self) -> int:

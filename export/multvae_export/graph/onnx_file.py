@@ -84,11 +84,6 @@ def _check(model: Model, target: Target, opset: int, k_default: int | None) -> N
         raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and {' or '.join(ranking)}.")
     if precision not in PRECISIONS:
         raise OptionError(f"--precision={precision} is not known: expected {', '.join(PRECISIONS)}.")
-    if precision not in architecture.precisions:
-        raise OptionError(
-            f"--precision={precision} does not fit {model.name}: expected {', '.join(architecture.precisions)}, "
-            f"because {architecture.why_not}."
-        )
 
 
 def check_options(model: Model, target: Target) -> None:
