@@ -21,7 +21,7 @@ from recbole_multvae.leaderboard.measuring import validate
 from recbole_multvae.leaderboard.report import Report, make_report
 from recbole_multvae.leaderboard.row_runs import RowRuns
 from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable, with_members
-from recbole_multvae.leaderboard.runs import Run, Runner, make_folder
+from recbole_multvae.leaderboard.runs import DISPLAY, Run, Runner, make_folder
 from recbole_multvae.leaderboard.search import Search, plan_searches
 from recbole_multvae.leaderboard.space import Params
 from recbole_multvae.leaderboard.table import text_table
@@ -97,7 +97,7 @@ def _report_dir(
     It does not depend on ``--refit`` either, so that the trials of a search without it are found.
     """
     configuration: list[Any] = [{Path(file).stem: read_keys(file) for file in config_files}]
-    configuration.append({key: value for key, value in keys.items() if key not in ("seed", "refit")})
+    configuration.append({key: value for key, value in keys.items() if key not in ("seed", "refit", *DISPLAY)})
     if params_files is not None:
         configuration.append([Path(file).read_text("utf-8") for file in params_files])
     return Path("leaderboard") / f"{dataset}-{short_digest(configuration)}"

@@ -24,7 +24,7 @@ from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.leaderboard.report import PROTOCOL
-from recbole_multvae.leaderboard.runs import RunInputs, fingerprint
+from recbole_multvae.leaderboard.runs import DISPLAY, RunInputs, fingerprint
 from recbole_multvae.sums.member import check_member
 from recbole_multvae.sums.model import SumSettings, named_weights
 from recbole_multvae.sums.trainer import check_choice_of_weights
@@ -34,7 +34,7 @@ QUANTILES = 4
 #: The keys of a sum besides RecBole's.
 SUM_KEYS: tuple[type[Settings], ...] = (SumSettings, ActivitySettings, RefitSettings)
 #: Keys that the report does not list among a row's settings.
-HIDDEN = ("checkpoint_dir", "data_path", "show_progress", "seed", "state")
+HIDDEN = ("checkpoint_dir", "data_path", "seed", *DISPLAY)
 
 
 @dataclass(frozen=True)

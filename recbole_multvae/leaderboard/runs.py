@@ -52,6 +52,8 @@ class RunInputs:
     quantiles: int
 
 
+#: Keys of what a run shows, on which its result does not depend.
+DISPLAY = ("show_progress", "state")
 #: The result of a run: its inputs, ``status`` (finished or failed), ``error``, ``seconds_in_all``, and the measurements.
 Run = dict[str, Any]
 #: Performs a run and returns its measurements.
@@ -66,11 +68,12 @@ def fingerprint(inputs: RunInputs, files: list[Any], data: Mapping[str, Any]) ->
     """A digest of everything that a run depends on: the configuration, the files of the data set, and the versions.
 
     Args:
-        inputs: those of the run; the name of the row and the path of the result do not count.
+        inputs: those of the run; the name of the row, the path of the result and what is shown do not count.
         files: the contents of the configuration files.
         data: a digest of each file of the data set, by name.
     """
-    configuration = asdict(replace(inputs, result="", row="")) | {"files": files}
+    keys = {key: value for key, value in inputs.keys.items() if key not in DISPLAY}
+    configuration = asdict(replace(inputs, result="", row="", keys=keys)) | {"files": files}
     versions = [recbole.__version__, recbole_multvae.__version__]
     return short_digest([configuration, data, versions])
 

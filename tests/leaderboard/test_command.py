@@ -62,7 +62,7 @@ def test_a_board_is_reported_resumed_and_grows(command: Callable[..., Any]) -> N
     assert next(csv.DictReader((folder / "report.csv").read_text().splitlines()))["rank"] == "1"
 
     before = {file: file.stat().st_mtime_ns for file in (folder / "runs").glob("*.npz")}
-    code, out, _, _ = command("--model=EASE,MultVAE:gaussian,Pop", "--seeds=2021,2020", *FLAGS)
+    code, out, _, _ = command("--model=EASE,MultVAE:gaussian,Pop", "--seeds=2021,2020", *FLAGS, "--show_progress=True")
     assert code == 0 and out.count("finished before") == 4 and out.count("Pop, seed 2020: running") == 1
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert {row["name"] for row in report_of(folder)["rows"]} == {"EASE", "MultVAE:gaussian", "Pop"}
