@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from recbole.utils import ModelType
@@ -63,11 +63,10 @@ class RowRuns:
 
     def _run_sum(self, row: Row, seed: int, members: Sequence[Run]) -> Run:
         """The run of a sum. Its seconds, memory and parameters are those of its members too."""
-        inputs = sum_inputs(row, seed, members, self._folder, self._overrides)
+        inputs, title = sum_inputs(row, seed, members, self._folder, self._overrides), f"{row.name}, seed {seed}"
         if members[-1]["status"] != "finished":
-            error = f"its member {members[-1]['row']} failed: {members[-1]['error']}"
-            return {**asdict(inputs), "status": "failed", "error": error, "seconds_in_all": 0.0}
-        run = self._runner.run(inputs, measure, f"{row.name}, seed {seed}")
+            return self._runner.fail(inputs, f"its member {members[-1]['row']} failed: {members[-1]['error']}", title)
+        run = self._runner.run(inputs, measure, title)
         return _with_members(run, members) if run["status"] == "finished" else run
 
 

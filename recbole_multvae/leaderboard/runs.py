@@ -124,19 +124,31 @@ class Runner:
         Raises:
             TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
         """
-        done = self.total - self.left.total()
-        title = f"[{done + 1} of {self.total}] {title}"
-        run = read_finished(inputs)
+        title, run = self._numbered(title), read_finished(inputs)
         if run is None:
             _log(f"{title}: running; {_duration(time.time() - self.started)} elapsed{self._remaining()}")
             try:
                 run = _run(inputs, measure)
             except KeyboardInterrupt:
                 raise TrainingInterrupted(
-                    f"Interrupted: {done} of {self.total} runs are over; the same command goes on from there."
+                    f"Interrupted: {self._done} of {self.total} runs are over; the same command goes on from there."
                 ) from None
         else:
             _log(f"{title}: finished before")
+        return self._over(title, inputs, run)
+
+    def fail(self, inputs: RunInputs, error: str, title: str) -> Run:
+        """The result of a run that cannot begin."""
+        return self._over(self._numbered(title), inputs, _failed(inputs, error, 0.0))
+
+    @property
+    def _done(self) -> int:
+        return self.total - self.left.total()
+
+    def _numbered(self, title: str) -> str:
+        return f"[{self._done + 1} of {self.total}] {title}"
+
+    def _over(self, title: str, inputs: RunInputs, run: Run) -> Run:
         self.seconds.setdefault(inputs.row, []).append(run["seconds_in_all"])
         if run["status"] != "finished":
             _log(f"{title}: FAILED: {run['error']}")
@@ -177,8 +189,11 @@ def _run(inputs: RunInputs, measure: Measure) -> Run:
         process.join()
     if file.is_file():
         return json.loads(file.read_text("utf-8"))
-    error = _exit_reason(process.exitcode, log)
-    return {**asdict(inputs), "status": "failed", "error": error, "seconds_in_all": time.time() - started}
+    return _failed(inputs, _exit_reason(process.exitcode, log), time.time() - started)
+
+
+def _failed(inputs: RunInputs, error: str, seconds: float) -> Run:
+    return {**asdict(inputs), "status": "failed", "error": error, "seconds_in_all": seconds}
 
 
 def _exit_reason(code: int | None, log: Path) -> str:

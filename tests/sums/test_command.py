@@ -43,7 +43,8 @@ def test_a_row_of_a_report(blocks: str, capfd: pytest.CaptureFixture[str]) -> No
     models = "--model=EASE,MultVAE+EASE,MultVAE:bad.yaml+MultVAE"
     assert main((models, *FLAGS)) == 1
     output = capfd.readouterr()
-    assert "[4 of 5]" in output.out and output.out.count("running") == 4
+    assert output.out.count("running") == 4
+    assert "[5 of 5] MultVAE:bad+MultVAE, seed 2020: FAILED: its member MultVAE:bad failed: The loss " in output.out
     folder = next(Path("leaderboard").iterdir())
     rows = {row["name"]: row for row in json.loads((folder / "report.json").read_text())["rows"]}
     failed = rows["MultVAE:bad+MultVAE"]
