@@ -20,7 +20,7 @@ from recbole_multvae.sums.weights import Quality, Weights, alone, choose_weights
 from recbole_multvae.training.trainer import FamilyTrainer
 
 #: Users of the validation by whom weights are chosen.
-MOST_USERS = 10_000
+MOST_USERS = 30_000
 
 
 class SumTrainer(FamilyTrainer):
