@@ -1,8 +1,8 @@
 """Seconds and peak memory of SparseEDLAE's closed form at growing catalogues, with the keys that auto chooses.
 
-    python benchmarks/linear_growth.py [--items 10000 41000 100000 1000000] [--export]
+    python benchmarks/linear_growth.py [--items 10000 41000 100000 1000000] [--users 30000] [--export]
 
-Made data of 30,000 users. Each size has a process of its own. Its memory before the fit, Python with its libraries and the
+Made data. Each size has a process of its own. Its memory before the fit, Python with its libraries and the
 clicks, is printed beside the peak. ``--export`` writes each as an ONNX file too.
 """
 
@@ -30,15 +30,14 @@ from scipy.sparse import csr_matrix
 from recbole_multvae.config.automatic import RULES, Size
 from recbole_multvae.models.sparseedlae import SparseEDLAESettings, WeightedGram, closed_form
 
-USERS = 30_000
 COLUMNS = ("items", "clicks", "neighbours", "entries", "seconds", "CPU s", "GiB before", "peak GiB", "file MB")
 
 
-def measure(items: int, file: Path | None) -> dict[str, float]:
+def measure(users: int, items: int, file: Path | None) -> dict[str, float]:
     """The row of one size; the file is written and removed."""
-    rows, columns = clicks(USERS, items)
-    matrix = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (USERS, items))
-    neighbours, l2 = (RULES[key]({}, Size(USERS, items, len(rows)))[0] for key in ("neighbours", "reg_weight"))
+    rows, columns = clicks(users, items)
+    matrix = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (users, items))
+    neighbours, l2 = (RULES[key]({}, Size(users, items, len(rows)))[0] for key in ("neighbours", "reg_weight"))
     settings = SparseEDLAESettings(neighbours=neighbours, reg_weight=l2)
     del rows, columns
     before, start, worked = memory("VmRSS"), time.perf_counter(), time.process_time()
@@ -66,15 +65,18 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 41_000, 100_000, 1_000_000])
+    parser.add_argument("--users", type=int, default=30_000)
     parser.add_argument("--export", action="store_true")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(args.items[0], Path(f"linear-{args.items[0]}.onnx") if args.export else None)))
+        file = Path(f"linear-{args.items[0]}.onnx") if args.export else None
+        print(json.dumps(measure(args.users, args.items[0], file)))
         return
     print(f"{describe()}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     for items in args.items:
-        command = [sys.executable, __file__, "--one", f"--items={items}", *(["--export"] if args.export else [])]
+        command = [sys.executable, __file__, "--one", f"--items={items}", f"--users={args.users}"]
+        command += ["--export"] if args.export else []
         answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         cells = (f"{value:,}" if isinstance(value, int) else f"{value:.1f}" for value in json.loads(answer).values())
         print(f"| {' | '.join(cells)} |", flush=True)
