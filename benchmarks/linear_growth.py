@@ -2,8 +2,8 @@
 
     python benchmarks/linear_growth.py [--items 10000 41000 100000 1000000] [--users 30000] [--export]
 
-Made data. Each size has a process of its own. Its memory before the fit, Python with its libraries and the
-clicks, is printed beside the peak. ``--export`` writes each as an ONNX file too.
+Made data. Each size has a process of its own. Its memory before the fit, Python with its libraries and the clicks, is
+printed beside the peak. ``--export`` writes each as an ONNX file too.
 """
 
 from __future__ import annotations

@@ -32,13 +32,11 @@ class LinearRecommender(ClickRecommender):
         """Compute the similarities, once. Returns a zero that RecBole's trainer can differentiate.
 
         Raises:
-            TrainingError: ``reg_weight`` is too small for float32.
+            TrainingError: EDLAE's ``reg_weight`` is too small for float32.
         """
         if self.update == 0:
-            columns, offsets = (
-                self.training_clicks.columns.cpu().numpy(),
-                self.training_clicks.offsets.unique().cpu().numpy(),
-            )
+            clicks = self.training_clicks
+            columns, offsets = clicks.columns.cpu().numpy(), clicks.offsets.unique().cpu().numpy()
             shape = (len(offsets) - 1, self.n_items - 1)
             self.fit(csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape))
         self.update += 1

@@ -68,7 +68,7 @@ class Architecture(ABC):
     def n_items(self) -> int:
         """C, the catalogue with the padding item."""
 
-    # The next one is a plain attribute of a class, but for a model that is made of others.
+    # Classes set the next one as a plain attribute; a sum asks its members.
 
     @property
     def no_reasons_because(self) -> str:
