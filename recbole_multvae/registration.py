@@ -30,7 +30,7 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
 * saved data sets and loaders are used only if their files and configuration are the same (:mod:`.data.saved`), for every
   model;
 * the ways to split are branches inside a function (``Dataset.build``): the protocols of :mod:`.data.protocols` are added,
-  by their name in ``eval_args: {split: {NAME: ...}}``, for every model;
+  by their name in ``eval_args: {split: {NAME: ...}}``, and ``split_seed`` draws the split, for every model;
 * keys left at ``auto`` get their values when the data are split, as these depend on the size of the training data
   (``Dataset.build``);
 * a configuration with ``refit: True`` has training and validation in one part (``Dataset.build``, :mod:`.data.merging`), for
@@ -67,16 +67,18 @@ import recbole.trainer
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
-from recbole.data.dataset import Dataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.evaluator import Evaluator
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
+from recbole.utils import ModelType, init_seed
 
 from recbole_multvae import checkpoint
 from recbole_multvae.config import shipped
 from recbole_multvae.config.automatic import resolve_auto
+from recbole_multvae.config.evaluation_keys import check_order_of_time
 from recbole_multvae.config.keys import check_keys
-from recbole_multvae.config.refit import RefitSettings
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.shipped import PROPERTIES
 from recbole_multvae.data import csr, exact_times, interaction_counts, saved
 from recbole_multvae.data.dataset import FamilyDataset
@@ -90,8 +92,8 @@ from recbole_multvae.data.loaders import (
 from recbole_multvae.data.merging import merge
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.data.protocols.base import Protocol
+from recbole_multvae.data.sequences import as_sequences
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
-from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.evaluation.metrics import METRICS
 from recbole_multvae.evaluation.recbole_models import READERS, histories_of, no_histories_because
@@ -202,7 +204,7 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
         _check_family_keys(model_class, config.internal_config_dict, user_keys)
     else:
         check_choice(user_keys, None)
-    _check_protocol(model_class, {"benchmark_filename": None, **config.internal_config_dict, **user_keys})
+    _check_protocol(model_class, {"benchmark_filename": None, **config.internal_config_dict, **user_keys}, user_keys)
 
 
 def _check_family_keys(model_class: Any, defaults: dict[str, Any], user_keys: dict[str, Any]) -> None:
@@ -212,12 +214,24 @@ def _check_family_keys(model_class: Any, defaults: dict[str, Any], user_keys: di
     model_keys = type(settings).model_fields.keys()
     if hasattr(settings, "likelihood"):
         _check_likelihood(user_keys, settings.likelihood, model_keys)
-    check_keys(user_keys, model_keys | ActivitySettings.model_fields.keys() | RefitSettings.model_fields.keys())
+    check_keys(user_keys, model_keys | RunSettings.model_fields.keys())
 
 
-def _check_protocol(model_class: Any, keys: dict[str, Any]) -> None:
+def _check_protocol(model_class: Any, keys: dict[str, Any], user_keys: dict[str, Any]) -> None:
     protocol = chosen(keys)
-    if protocol and protocol.new_users and (reason := _no_histories_because(model_class, keys)):
+    if protocol is None:
+        return
+    if protocol.by_time:
+        check_order_of_time(protocol.name, user_keys)
+    new_users, reason = protocol.new_users(keys["eval_args"]["split"][protocol.name]), None
+    if model_class.type is not ModelType.SEQUENTIAL:
+        reason = _no_histories_because(model_class, keys)
+    elif not protocol.by_time:
+        raise NotApplicableError(
+            f"eval_args split {protocol.name} has no order of time, which RecBole's sequential models such as "
+            f"{model_class.__name__} learn from: take split GT, or RecBole's LS."
+        )
+    if new_users and reason:
         raise NotApplicableError(
             f"eval_args split {protocol.name} evaluates users who are not in training, and {reason}: take split RS, a model "
             f"of this package such as MultVAE, or one of {', '.join(READERS)}."
@@ -289,11 +303,13 @@ def _filter(name: str, keys: tuple[str, ...], original: Any, dataset: Dataset) -
 
 
 def _build(original: Any, dataset: Dataset) -> Any:
-    protocol = chosen(dataset.config)
+    settings, protocol = RunSettings.from_config(dataset.config), chosen(dataset.config)
+    if settings.split_seed is not None:
+        init_seed(settings.split_seed, dataset.config["reproducibility"])
     parts = original(dataset) if protocol is None else _split_by_protocol(protocol, dataset)
     exact_times.to_float32([dataset, *parts])
     interaction_counts.log_parts(parts)
-    if RefitSettings.from_config(dataset.config).refit:
+    if settings.refit:
         parts = merge(parts)
         getLogger().info(f"refit=True: training and validation are one part of {len(parts[0]):,} interactions.")
     if _is_family(dataset.config.model_class):
@@ -302,14 +318,17 @@ def _build(original: Any, dataset: Dataset) -> Any:
 
 
 def _split_by_protocol(protocol: type[Protocol], dataset: Dataset) -> list[Any]:
-    dataset._change_feat_format()
+    Dataset._change_feat_format(dataset)  # The base's: histories for sequential models are made after the split.
     dataset._drop_unused_col()
-    return protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])
+    parts = protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])
+    return as_sequences(dataset, parts) if isinstance(dataset, SequentialDataset) else parts
 
 
 def _histories_of_the_batch(original: Any, trainer: Trainer, batch: Any) -> Any:
     users, *rest = batch
-    if _is_family(type(trainer.model)) or not isinstance(users, UsersWithHistories):
+    model = type(trainer.model)
+    by_training = _is_family(model) or no_histories_because(model, trainer.config["knn_method"]) is not None
+    if by_training or not isinstance(users, UsersWithHistories):
         return original(trainer, batch)
     with histories_of(users, trainer.model) as renumbered:
         return users, *original(trainer, (renumbered, *rest))[1:]

@@ -15,11 +15,12 @@ PACKAGE, EXPORTER = ROOT / "recbole_multvae", ROOT / "export" / "multvae_export"
 #: For each room of the plugin, from the ground up, the rooms that it may import.
 GROUND = ("errors", "files", "hardware")
 PLUGIN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys((*GROUND, "clicks"), ()),
-    **dict.fromkeys(("checkpoint", "compatibility", "config", "importing"), ("errors",)),
+    **dict.fromkeys((*GROUND, "clicks", "times"), ()),
+    **dict.fromkeys(("checkpoint", "compatibility", "config"), ("errors",)),
+    "importing": ("errors", "times"),
     "layers": ("clicks",),
     "likelihoods": ("clicks", "config"),
-    "data": (*GROUND, "clicks", "config"),
+    "data": (*GROUND, "clicks", "config", "times"),
     "evaluation": (*GROUND, "clicks", "config", "data"),
     "models": (*GROUND, "checkpoint", "clicks", "config", "data", "layers", "likelihoods"),
     "training": (*GROUND, "checkpoint", "config", "data", "evaluation"),

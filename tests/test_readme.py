@@ -15,12 +15,11 @@ import recbole
 import yaml
 
 from recbole_multvae.commands.command_line import read_command_line
-from recbole_multvae.config.refit import RefitSettings
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import Settings, yaml_lines
 from recbole_multvae.config.shipped import configurations
 from recbole_multvae.data.protocols.strong_generalization import StrongGeneralizationSettings
 from recbole_multvae.data.protocols.weak_generalization import WeakGeneralizationSettings
-from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.recbole_models import READERS
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY
@@ -136,8 +135,7 @@ def check_table(settings: type[Settings], table: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("settings", "section"),
     [
-        (ActivitySettings, "Keys of a run with any model"),
-        (RefitSettings, "Keys of a run with any model"),
+        (RunSettings, "Keys of a run with any model"),
         (StrongGeneralizationSettings, "Held-out users: split `SG`"),
         (WeakGeneralizationSettings, "Records at random: split `WG`"),
     ],

@@ -7,11 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from recbole_multvae.config.refit import RefitSettings
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import RecommenderSettings, Settings, yaml_lines
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.experiment.configuration import check_model
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickRecommender
@@ -86,7 +85,7 @@ def _help(parser: argparse.ArgumentParser, model: str, likelihood: str | None) -
     ours: tuple[type[ClickRecommender], ...] = (*FAMILY, Sum)
     names = {part.partition(":")[0] for part in model.split("+")} | ({Sum.__name__} if "+" in model else set())
     groups = {cls.__name__: cls.all_settings(likelihood) for cls in ours if cls.__name__ in names}
-    shared: list[type[Settings]] = [ActivitySettings, RefitSettings, *([] if groups else [RecommenderSettings])]
+    shared: list[type[Settings]] = [RunSettings, *([] if groups else [RecommenderSettings])]
     text = parser.format_help() + _describe_keys("any model", *shared)
     return text + "".join(_describe_keys(name, settings) for name, settings in groups.items())
 

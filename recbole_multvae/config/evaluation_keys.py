@@ -28,7 +28,8 @@ def check_evaluation(keys: Mapping[str, Any], user_keys: Mapping[str, Any]) -> N
     _check_eval_args(keys["eval_args"])
     if not keys["benchmark_filename"]:
         _check_split(keys["eval_args"].get("split"))
-        _check_order(keys["eval_args"], user_keys)
+        if "TS" in (keys["eval_args"].get("split") or {}):
+            check_order_of_time("TS", user_keys)
     _check_metrics(keys)
     _check_mode(keys)
 
@@ -67,11 +68,19 @@ def _are_three_parts(value: Any) -> bool:
     return numbers and len(value) == 3 and value[0] > 0 and min(value) >= 0
 
 
-def _check_order(args: dict[str, Any], user_keys: Mapping[str, Any]) -> None:
-    """A split at a time needs the order of time: refuse another order, if the user set one."""
-    split, order = args.get("split"), (user_keys.get("eval_args") or {}).get("order")
-    if isinstance(split, dict) and "TS" in split and order not in (None, "TO"):
-        expected = "TO with split TS, which cuts at a time, or no order at all"
+def check_order_of_time(way: str, user_keys: Mapping[str, Any]) -> None:
+    """Refuse another order than that of time, if the user set one.
+
+    Args:
+        way: the name of a split that cuts at a time.
+        user_keys: the user's keys and values, without defaults.
+
+    Raises:
+        ConfigurationError: ``eval_args`` has another order.
+    """
+    order = (user_keys.get("eval_args") or {}).get("order")
+    if order not in (None, "TO"):
+        expected = f"TO with split {way}, which cuts at a time, or no order at all"
         raise ConfigurationError.of_value("eval_args order", order, expected)
 
 

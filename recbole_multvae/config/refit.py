@@ -10,18 +10,8 @@ from recbole.utils import ModelType
 
 from recbole_multvae.config.automatic import AUTO
 from recbole_multvae.config.evaluation_keys import empty_parts
-from recbole_multvae.config.settings import Settings, setting
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.errors import ConfigurationError
-
-
-class RefitSettings(Settings):
-    """The configuration key of the training command, for any general recommender."""
-
-    refit: bool = setting(
-        False,
-        "True or False",
-        "after the training, train a new model on training and validation, for the updates that were best",
-    )
 
 
 def refitted_file(chosen: str) -> str:
@@ -40,7 +30,7 @@ def check_refit(keys: Mapping[str, Any], model_class: Any) -> None:
     Raises:
         ConfigurationError: nothing is validated, the model learns from other data, or several processes train.
     """
-    if not RefitSettings.from_config(keys).refit:
+    if not RunSettings.from_config(keys).refit:
         return
     if model_class.type not in (ModelType.GENERAL, ModelType.TRADITIONAL):
         raise ConfigurationError(

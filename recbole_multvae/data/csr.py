@@ -53,7 +53,8 @@ def click_matrix(dataset: Any, field: str | None = None) -> csr_matrix:
 
 def distinct_clicks(dataset: Any) -> csr_matrix:
     """The pairs of user and item of a data set, each once: int8 ones, [n_users, n_items]."""
-    return ones(click_matrix(dataset))
+    clicks: csr_matrix | None = getattr(dataset, "clicks", None)  # Rows of sequences are no single clicks.
+    return ones(click_matrix(dataset)) if clicks is None else clicks
 
 
 def ones(clicks: csr_matrix) -> csr_matrix:

@@ -17,6 +17,7 @@ import torch
 from recbole.utils import FeatureType
 
 from recbole_multvae.data.interaction_counts import amount
+from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import DataError
 
 
@@ -82,10 +83,11 @@ def _exact(times: pd.Series) -> np.ndarray | None:
 def to_float32(parts: Iterable[Any]) -> None:
     """Make the times of data sets float32, as RecBole's models expect them, after the split."""
     for part in parts:
-        columns = part.inter_feat.interaction
-        for name in (part.time_field, f"{part.time_field}{part.config['LIST_SUFFIX']}"):
-            if name in columns and part.field2type[name] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
-                columns[name] = columns[name].float()
+        for interactions in filter(None, (part.inter_feat, getattr(part, "sequences", None))):
+            columns = interactions.interaction
+            for name in (part.time_field, f"{part.time_field}{part.config['LIST_SUFFIX']}"):
+                if name in columns and part.field2type[name] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                    columns[name] = columns[name].float()
 
 
 def remove_duplication(original: Any, dataset: Any) -> None:
@@ -118,7 +120,8 @@ def time_based_split(original: Any, dataset: Any, *args: Any, **kwargs: Any) -> 
 
 
 def order_by_time(config: Any) -> None:
-    """Let ``split: {TS: ...}`` order by time: RecBole's default order, RO, would mix past and future."""
-    args = config["eval_args"]
-    if "TS" in (args["split"] or {}) and args["order"] != "TO" and not config["benchmark_filename"]:
+    """Let a split at a time order by time: RecBole's default order, RO, would mix past and future."""
+    args, protocol = config["eval_args"], chosen(config)
+    at_a_time = protocol.by_time if protocol else "TS" in (args["split"] or {})
+    if at_a_time and not config["benchmark_filename"]:
         args["order"] = "TO"

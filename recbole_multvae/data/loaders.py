@@ -80,10 +80,12 @@ class BatchedFullSortEvalDataLoader(FullSortEvalDataLoader):
         self.uid2history_item = UserItems((seen > positives).astype(np.int8), item_tensor)
         self.uid2items_num = np.diff(positives.indptr).astype(np.int64)
         self.uid_list = torch.from_numpy(np.flatnonzero(self.uid2items_num))
-        self.user_df = dataset.join(Interaction({self.uid_field: self.uid_list}))
+        sequences = getattr(dataset, "sequences", None)
+        self.user_df = dataset.join(Interaction({self.uid_field: self.uid_list})) if sequences is None else sequences
         self.sample_size = len(self.user_df)
         # Past FullSortEvalDataLoader, whose __init__ would visit every interaction again.
         super(FullSortEvalDataLoader, self).__init__(config, dataset, sampler, shuffle=False)
+        self.is_sequential = False  # For RecBole a sequential loader has a row for each click, not for each user.
 
     def collate_fn(self, index: list[int]) -> tuple[Interaction, tuple[Tensor, Tensor], Tensor, Tensor]:
         """The users of a batch, the pairs (row, item) not to recommend, and the rows and the items of their positives.

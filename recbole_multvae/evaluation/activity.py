@@ -1,7 +1,7 @@
 """The test's metrics for users of different activity, as a table and as a drawing.
 
-Activity is the number of clicks by which the model scores a user: the fold-in under strong generalization, the clicks of
-training otherwise. Its quantiles cut the users into groups of about the same size, and RecBole's evaluator computes the same
+Activity is the number of clicks by which the model scores a user: those of training, or the history that the split gives in
+their place. Its quantiles cut the users into groups of about the same size, and RecBole's evaluator computes the same
 metrics for each group as for all users.
 """
 
@@ -14,7 +14,6 @@ import numpy as np
 from recbole.data.dataloader import FullSortEvalDataLoader
 from tabulate import tabulate
 
-from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.collector import select_users
@@ -22,17 +21,6 @@ from recbole_multvae.files import atomic_write
 
 #: Panels in a row of the drawing.
 COLUMNS = 3
-
-
-class ActivitySettings(Settings):
-    """The configuration key of the training command, for any model."""
-
-    activity_quantiles: int = setting(
-        0,
-        "an integer, 0 or more",
-        "groups of users by number of clicks, for which test metrics are shown too; 0: none",
-        ge=0,
-    )
 
 
 class Group(NamedTuple):

@@ -11,13 +11,13 @@ import recbole
 from recbole.config import Config
 
 from recbole_multvae.config.keys import check_former_keys, check_keys, did_you_mean, recbole_keys
-from recbole_multvae.config.refit import RefitSettings, check_refit
+from recbole_multvae.config.refit import check_refit
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import RecommenderSettings
 from recbole_multvae.config.values import check_values
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.exact_times import order_by_time
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.models import FAMILY
 from recbole_multvae.sums.model import Sum
@@ -119,7 +119,9 @@ class _CheckedConfig(Config):
         settings = getattr(model_class, "settings_class", None)
         if settings is None:
             self._check_recbole_model(model_class)
-        ActivitySettings.from_config(self.external_config_dict)
+        RunSettings.from_config(self.external_config_dict)
+        if {**self.internal_config_dict, **self.external_config_dict}.get("loss_type") == "CE":
+            self.internal_config_dict["train_neg_sample_args"] = None  # RecBole refuses its own default beside this loss.
         check_former_keys(self.external_config_dict, self.internal_config_dict)
         check_values(self.external_config_dict, self.internal_config_dict, settings.model_fields if settings else ())
         check_refit({"benchmark_filename": None, **self.internal_config_dict, **self.external_config_dict}, model_class)
@@ -129,6 +131,5 @@ class _CheckedConfig(Config):
         if scores_users(model_class):
             self.internal_config_dict |= RecommenderSettings().model_dump()
             RecommenderSettings.from_config(self.external_config_dict)
-        shared = {*ActivitySettings.model_fields, *RefitSettings.model_fields}
-        model_keys = {*self.internal_config_dict, *shared} - recbole_keys()
+        model_keys = {*self.internal_config_dict, *RunSettings.model_fields} - recbole_keys()
         check_keys(self.external_config_dict, model_keys)

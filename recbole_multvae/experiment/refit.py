@@ -22,7 +22,8 @@ from recbole.config import Config
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.utils import ModelType
 
-from recbole_multvae.config.refit import RefitSettings, refitted_file
+from recbole_multvae.config.refit import refitted_file
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.data.merging import merge
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.data_checks import check_popular
@@ -97,7 +98,7 @@ def take(config: Config, saved: bool = True) -> bool:
     Raises:
         ConfigurationError: it does not, so that nothing tells which updates were best.
     """
-    if not RefitSettings.from_config(config).refit:
+    if not RunSettings.from_config(config).refit:
         return False
     if not saved:
         raise ConfigurationError("refit=True needs the checkpoint of the best validation: leave out saved=False.")

@@ -10,8 +10,9 @@ import torch
 from recbole.config import Config
 from recbole.utils import get_environment, set_color
 
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.evaluation import activity
-from recbole_multvae.evaluation.activity import ActivityEvaluator, ActivitySettings
+from recbole_multvae.evaluation.activity import ActivityEvaluator
 from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
@@ -97,7 +98,7 @@ def _test(experiment: Experiment, by_activity: ActivityEvaluator | None, saved: 
 
 def _activity_evaluator(experiment: Experiment) -> ActivityEvaluator | None:
     """An evaluator of the test by activity of the users, if the configuration asks for it."""
-    quantiles = ActivitySettings.from_config(experiment.config).activity_quantiles
+    quantiles = RunSettings.from_config(experiment.config).activity_quantiles
     if not quantiles:
         return None
     experiment.check_part("test", f"activity_quantiles={quantiles}")

@@ -13,7 +13,8 @@ from recbole_multvae.importing.cells import ids, lines, quoted
 from recbole_multvae.importing.columns import Roles
 from recbole_multvae.importing.numbers import numbers, present_text
 from recbole_multvae.importing.source import Chunk, Source
-from recbole_multvae.importing.times import Times, unit_of
+from recbole_multvae.importing.times import Times
+from recbole_multvae.times import unit_of
 
 
 @dataclass

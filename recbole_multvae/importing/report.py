@@ -10,7 +10,7 @@ from recbole_multvae.importing.arrow import pc
 from recbole_multvae.importing.columns import Roles
 from recbole_multvae.importing.interactions import Written
 from recbole_multvae.importing.items import WrittenItems
-from recbole_multvae.importing.times import day
+from recbole_multvae.times import day
 
 #: Ratings up to here are stars or marks. Larger ones may be counts, and a high count is not a good rating.
 _HIGHEST_MARK = 100

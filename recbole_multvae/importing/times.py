@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
-
 from recbole_multvae.errors import DataError
 from recbole_multvae.importing.arrow import pa, pc
 from recbole_multvae.importing.cells import first_failing
@@ -12,8 +10,6 @@ from recbole_multvae.importing.source import Chunk, in_words
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _DATE = r"^(\d{4}-\d\d-\d\d)"
-#: The parts of a second, and the largest time that is read in that unit: seconds reach to the year 5138.
-UNITS = {"seconds": (1, 1e11), "milliseconds": (10**3, 1e14), "microseconds": (10**6, 1e17), "nanoseconds": (10**9, 1e20)}
 
 
 class Times:
@@ -87,17 +83,3 @@ def _seconds(ticks: pa.Array, unit: int) -> pa.Array:
     digits = pc.utf8_lpad(part.cast(pa.string()), len(str(unit)) - 1, "0")
     decimals = pc.utf8_rtrim(pc.binary_join_element_wise(whole.cast(pa.string()), digits, "."), "0")
     return pc.binary_join_element_wise(sign, pc.utf8_rtrim(decimals, "."), "")
-
-
-def unit_of(time: float) -> str:
-    """The unit of a time since 1970, by its size."""
-    return next((name for name, (_, largest) in UNITS.items() if abs(time) < largest), "seconds")
-
-
-def day(time: float, unit: str) -> str:
-    """The date of a time in UTC; the number itself if its year is not between 1 and 9999."""
-    try:
-        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=time / UNITS[unit][0])
-    except OverflowError:
-        return f"{time:g}"
-    return moment.date().isoformat()

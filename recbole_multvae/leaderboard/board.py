@@ -53,6 +53,7 @@ def run_leaderboard(
     if export:
         check_export(export)
     rows, not_applicable = split_applicable(read_rows(models, config_files, dataset, keys))
+    rows = {name: row.on_one_split() for name, row in rows.items()}
     trained = with_members(rows.values())
     searches = plan_searches(trained, params_files, trials) if trials else {}
     config = next(iter(rows.values())).config

@@ -121,11 +121,15 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
 
 
 def _data(experiment: Experiment) -> dict[str, Any]:
-    """The split and its sizes."""
+    """The split and its sizes, with the items and interactions that it leaves out of validation and test."""
     loaders = (experiment.train_data, experiment.valid_data, experiment.test_data)
-    train, valid, test = datasets = [loader.dataset for loader in loaders]
+    datasets = dict(zip(("train", "valid", "test"), (loader.dataset for loader in loaders), strict=True))
+    train = datasets["train"]
     sizes = {"users": train.user_num - 1, "items": train.item_num - 1}
-    return {"split": digest(datasets), "data": sizes | {"train": len(train), "valid": len(valid), "test": len(test)}}
+    sizes |= {name: getattr(part, "interactions", len(part)) for name, part in datasets.items()}
+    for name, part in datasets.items():
+        sizes |= {f"{name}_left_out_{kind}": count for kind, count in getattr(part, "left_out", {}).items()}
+    return {"split": digest(list(datasets.values())), "data": sizes}
 
 
 def _parameters(model: Any) -> int | None:

@@ -21,7 +21,8 @@ from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, UserScore
 #: The version of the report's JSON.
 FORMAT = 1
 #: The configuration keys of a protocol: they decide which clicks there are and how rankings are judged.
-PROTOCOL = ("eval_args", "load_col", "benchmark_filename", "metrics", "topk", "valid_metric", "val_interval", "threshold",
+PROTOCOL = ("eval_args", "split_seed", "load_col", "benchmark_filename", "metrics", "topk", "valid_metric", "val_interval",
+            "threshold",
             "user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item", "repeatable")  # fmt: skip
 
 Report = dict[str, Any]

@@ -16,12 +16,12 @@ from recbole.utils import EvaluatorType, ModelType, get_model
 from recbole_multvae.config import shipped
 from recbole_multvae.config.evaluation_keys import empty_parts
 from recbole_multvae.config.keys import recbole_keys
-from recbole_multvae.config.refit import RefitSettings
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import RecommenderSettings, Settings
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.digests import files_of
+from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
-from recbole_multvae.evaluation.activity import ActivitySettings
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.leaderboard.report import PROTOCOL
 from recbole_multvae.leaderboard.runs import DISPLAY, RunInputs, fingerprint
@@ -32,7 +32,7 @@ from recbole_multvae.sums.trainer import check_choice_of_weights
 #: Groups of users by activity unless ``activity_quantiles`` sets their number.
 QUANTILES = 4
 #: The keys of a sum besides RecBole's.
-SUM_KEYS: tuple[type[Settings], ...] = (SumSettings, ActivitySettings, RefitSettings)
+SUM_KEYS: tuple[type[Settings], ...] = (SumSettings, RunSettings)
 #: Keys that the report does not list among a row's settings.
 HIDDEN = ("checkpoint_dir", "data_path", "seed", *DISPLAY)
 
@@ -75,17 +75,29 @@ class Row:
             NotApplicableError: the protocol does not suit the model.
         """
         kind = get_model(self.model).type
-        if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL):
+        if kind not in (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.SEQUENTIAL):
             raise ConfigurationError(
                 f"--model={self.model} is one of RecBole's {kind.name.lower()} models, which learn from other data: a "
-                "leaderboard takes general recommenders."
+                "leaderboard takes general recommenders, and sequential ones with split GT."
             )
         defaults = {**self._protocol, **self._file_keys, **params}
         config = make_config(self.model, self.dataset, self._config_files, defaults, self._own_keys)
+        if kind is ModelType.SEQUENTIAL and not chosen(config):
+            raise NotApplicableError(
+                f"{self.model} is one of RecBole's sequential models, which RecBole tests on each click by itself: take "
+                "eval_args split GT, where all models have the same test."
+            )
         _check_comparable(config)
         if self.members:
             self._check_members(config)
         return config
+
+    def on_one_split(self) -> Row:
+        """The row with the split of the configuration's ``seed`` for all seeds, unless the user sets ``split_seed``."""
+        if "split_seed" in self.config.external_config_dict:
+            return self
+        keys = {**self.keys, "split_seed": str(self.config["seed"])}
+        return replace(self, keys=keys, members=tuple(member.on_one_split() for member in self.members))
 
     def _check_members(self, config: Config) -> None:
         """Refuse members that cannot be added, weights of others, and weights that cannot be chosen."""
@@ -127,7 +139,7 @@ class Row:
         """
         defaults = {**self._protocol, **self._model_defaults, **self._file_keys, **params}
         keys = {**overrides, **{key: value for key, value in self._own_keys.items() if key != "seed"}}
-        quantiles = ActivitySettings.from_config(self.config).activity_quantiles or QUANTILES
+        quantiles = RunSettings.from_config(self.config).activity_quantiles or QUANTILES
         inputs = RunInputs(
             self.name, self.model, self.dataset, list(self._config_files), defaults, keys, seed, "", quantiles
         )

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from tests.conftest import QUIET
@@ -28,6 +30,16 @@ def clicks(users: int = 20, items: int = 12, each: int = 6, seed: int = 0) -> li
     pairs = [(f"u{user}", f"i{item}") for user in range(users) for item in draw.sample(range(items), each)]
     times = draw.sample(range(1_500_000_000, 1_500_000_000 + 3 * len(pairs)), len(pairs))
     return [(*pair, draw.randint(1, 5), time) for pair, time in zip(pairs, times, strict=True)]
+
+
+def comings(start: int = 1_600_000_000) -> list[tuple[str, str, int]]:
+    """40 users who come and go over the days, and items that appear with them; some times are equal."""
+    draw = np.random.RandomState(3)
+    days, users = np.sort(draw.randint(0, 100, 700)), draw.randint(0, 30, 700)
+    items = draw.randint(0, 8, 700) + days // 9
+    rows = [(f"u{u + d // 7}", f"i{i}", start + int(d) * 86_400) for u, d, i in zip(users, days, items, strict=True)]
+    draw.shuffle(rows)
+    return [tuple(row) for row in rows]
 
 
 def prepared(model: str, dataset: str, **keys: Any) -> Experiment:

@@ -4,33 +4,44 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from recbole.data.interaction import Interaction
 from scipy.sparse import csr_matrix
 
 from recbole_multvae.config.keys import did_you_mean
+from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import Settings
 from recbole_multvae.errors import ConfigurationError
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
-#: A seed for NumPy; None: RecBole's ``seed``.
-Seed = Annotated[int, Field(ge=0, lt=2**32)] | None
 
 
 class Protocol(ABC):
     """A way to hold data out. A subclass sets ``name``, its key in ``eval_args: {split: {name: arguments}}``.
 
     Attributes:
-        new_users: whether users who are not in training are evaluated. Then only models that score a user from clicks can
-            be evaluated; others are refused before the data set is read.
+        by_time: whether times decide. Then they are loaded, and :meth:`split` finds them exact.
     """
 
     name: ClassVar[str]
-    new_users: ClassVar[bool] = False
+    by_time: ClassVar[bool] = False
+
+    @classmethod
+    def new_users(cls, arguments: Any) -> bool:
+        """Whether only users who are not in training are evaluated.
+
+        Then only models that score a user from clicks can be evaluated; others are refused before the data set is read.
+
+        Args:
+            arguments: the value in the configuration under the protocol's name.
+
+        Raises:
+            ConfigurationError: the arguments are not allowed.
+        """
+        return False
 
     @abstractmethod
     def split(self, dataset: Any, arguments: Any) -> list[Any]:
@@ -135,6 +146,12 @@ def read_arguments(settings_class: type[AnySettings], protocol: str, arguments: 
         hint = did_you_mean(str(name), known, f": expected some of {', '.join(known)}.")
         raise ConfigurationError(f"eval_args split {protocol} has no argument {name!r}{hint}")
     return settings_class.from_config(arguments)
+
+
+def seed_of(config: Any, seed: int | None) -> int:
+    """The seed with which a protocol draws: its own argument, ``split_seed``, or else ``seed``."""
+    seeds = (seed, RunSettings.from_config(config).split_seed, config["seed"])
+    return next(seed for seed in seeds if seed is not None)
 
 
 def check_mode(config: Any, protocol: str) -> None:

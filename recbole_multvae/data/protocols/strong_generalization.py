@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from recbole_multvae.config.run_settings import Seed
 from recbole_multvae.config.settings import Settings, setting
-from recbole_multvae.data.protocols.base import Protocol, Seed, check_mode, fold_in, keep_items_of, part, read_arguments
+from recbole_multvae.data.protocols.base import Protocol, check_mode, fold_in, keep_items_of, part, read_arguments, seed_of
 from recbole_multvae.errors import ConfigurationError, DataError
 
 #: A held-out user with fewer clicks has a fold-in of all clicks, and no relevant items.
@@ -32,16 +33,22 @@ class StrongGeneralizationSettings(Settings):
     fold_in: float = setting(
         0.8, "a number between 0 and 1", "the share of a held-out user's clicks that the model sees", gt=0, lt=1
     )
-    seed: Seed = setting(
-        None, "an integer from 0 to 4294967295", "draws users and clicks; None: RecBole's `seed`; the paper's is 98765"
-    )  # fmt: skip
+    seed: Seed | None = setting(
+        None,
+        "an integer from 0 to 4294967295",
+        "draws users and clicks; None: `split_seed`, or else `seed`; the paper's is 98765",
+    )
 
 
 class StrongGeneralization(Protocol):
     """Holds out users; the model sees a part of their clicks."""
 
     name: ClassVar[str] = "SG"
-    new_users: ClassVar[bool] = True
+
+    @classmethod
+    def new_users(cls, arguments: Any) -> bool:
+        """True: users are held out, not clicks."""
+        return True
 
     def split(self, dataset: Any, arguments: Any) -> list[Any]:
         """Split the users. Items that no user of training clicked are removed from the data set.
@@ -52,7 +59,7 @@ class StrongGeneralization(Protocol):
         """
         settings = read_arguments(StrongGeneralizationSettings, self.name, arguments)
         check_mode(dataset.config, self.name)
-        seed = dataset.config["seed"] if settings.seed is None else settings.seed
+        seed = seed_of(dataset.config, settings.seed)
         part_of_user = np.zeros(dataset.user_num, dtype=np.int8)
         groups = _draw_users(pd.unique(dataset.inter_feat[dataset.uid_field].numpy()), settings, seed)
         for number, users in enumerate(groups):

@@ -17,9 +17,10 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from recbole_multvae.config.run_settings import Seed
 from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.csr import distinct_clicks
-from recbole_multvae.data.protocols.base import Protocol, Seed, check_mode, keep_items_of, mask, part, read_arguments
+from recbole_multvae.data.protocols.base import Protocol, check_mode, keep_items_of, mask, part, read_arguments, seed_of
 from recbole_multvae.errors import DataError
 
 Ratio = Annotated[float, Field(gt=0)]
@@ -31,8 +32,8 @@ class WeakGeneralizationSettings(Settings):
     ratios: list[Ratio] = setting(
         [0.6, 0.2, 0.2], "three positive numbers", "the shares of training, validation and test", min_length=3, max_length=3
     )
-    seed: Seed = setting(
-        None, "an integer from 0 to 4294967295", "draws the records; None: RecBole's `seed`"
+    seed: Seed | None = setting(
+        None, "an integer from 0 to 4294967295", "draws the records; None: `split_seed`, or else `seed`"
     )  # fmt: skip
 
 
@@ -50,7 +51,7 @@ class WeakGeneralization(Protocol):
         """
         settings = read_arguments(WeakGeneralizationSettings, self.name, arguments)
         check_mode(dataset.config, self.name)
-        seed = dataset.config["seed"] if settings.seed is None else settings.seed
+        seed = seed_of(dataset.config, settings.seed)
         part_of_row = _draw(len(dataset.inter_feat), settings.ratios, seed)
         part_of_row = part_of_row[keep_items_of(dataset, part_of_row == 0)]
         parts = [np.flatnonzero(part_of_row == number) for number in range(3)]

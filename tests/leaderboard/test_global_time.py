@@ -1,0 +1,37 @@
+"""A report on one split at two times, with a sequential model beside the others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_multvae.commands.train import main
+from tests.data.made import comings, write
+
+KEYS = ("--dataset=made", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=1", "--hidden_size=8", "--topk=[3]",
+        "--valid_metric=NDCG@3", "--report_dir=there")  # fmt: skip
+
+
+def test_sequential_models_stand_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = comings()
+    write("made", rows, ("user_id:token", "item_id:token", "timestamp:float"))
+    flags = ["--model=GRU4Rec,EASE,BPR", *KEYS, "--eval_args={'split': {'GT': {'users': 'all'}}}"]
+    monkeypatch.setattr(sys, "argv", ["run_recbole.py", *flags])
+    assert main(flags) == 0
+    report = json.loads(Path("there/report.json").read_text())
+    assert [row["status"] for row in report["rows"]] == ["finished"] * 3
+    times = np.sort([time for *_, time in rows])
+    cuts = [times[int(share * len(rows))] for share in (0.8, 0.9)]
+    parts = [np.searchsorted(cuts, time, side="right") for *_, time in rows]
+    catalogue = {item for (_, item, _), part in zip(rows, parts, strict=True) if part == 0}
+    for number, name in enumerate(("train", "valid", "test")):
+        clicks = [item for (_, item, _), part in zip(rows, parts, strict=True) if part == number]
+        new = [item for item in clicks if item not in catalogue]
+        assert report["dataset"][name] == len(clicks) - len(new)
+        if name != "train":
+            counts = [report["dataset"][f"{name}_left_out_{kind}"] for kind in ("items", "interactions")]
+            assert counts == [len(set(new)), len(new)]
