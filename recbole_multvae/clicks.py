@@ -94,6 +94,12 @@ class Clicks:
         values = None if self.values is None else self.values[entries]
         return Clicks(self.columns[entries].long(), offsets, values)
 
+    def where(self, kept: Tensor) -> Clicks:
+        """The clicks that are kept, bool [N]; a user may have none left."""
+        kept_before = torch.nn.functional.pad(kept.cumsum(0), (1, 0))
+        values = None if self.values is None else self.values[kept]
+        return Clicks(self.columns[kept], kept_before[self.offsets], values)
+
     def between(self, first: int, end: int) -> Clicks:
         """The clicks of the users in the rows from ``first`` to ``end`` - 1."""
         if first == 0 and end >= len(self):

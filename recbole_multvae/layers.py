@@ -49,8 +49,26 @@ def sparse_dropout(clicks: Clicks, probability: float | Tensor, generator: torch
         probability = probability[clicks.columns]
     values = clicks.nonzeros / (1 - probability)
     kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
-    kept_before = F.pad(kept.cumsum(0), (1, 0))
-    return Clicks(clicks.columns[kept], kept_before[clicks.offsets], values[kept])
+    return Clicks(clicks.columns, clicks.offsets, values).where(kept)
+
+
+def earlier_and_later(clicks: Clicks, order: Tensor, last: bool, generator: torch.Generator) -> tuple[Clicks, Clicks]:
+    """Cut each user's clicks at a place in time: what is before it, and what follows.
+
+    Args:
+        clicks: N of them. A user with one click has it before the cut.
+        order: the place of each click among its user's, from 0, [N].
+        last: whether only a user's last click follows; else every place between two clicks is as likely as the others.
+        generator: draws B numbers.
+
+    Returns:
+        The earlier clicks and the later ones.
+    """
+    most = clicks.counts - 1
+    drawn = torch.rand(most.shape, generator=generator, device=most.device)
+    places = most if last else 1 + (drawn * most).long().clamp(max=most - 1)
+    earlier = order < clicks.per_click(places.clamp(min=1))
+    return clicks.where(earlier), clicks.where(~earlier)
 
 
 def popularity_dropout(counts: Tensor, mean: float) -> Tensor:

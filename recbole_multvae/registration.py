@@ -67,11 +67,11 @@ import recbole.trainer
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
-from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.data.dataset import Dataset
 from recbole.evaluator import Evaluator
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
-from recbole.utils import ModelType, init_seed
+from recbole.utils import ModelType
 
 from recbole_multvae import checkpoint
 from recbole_multvae.config import shipped
@@ -89,10 +89,8 @@ from recbole_multvae.data.loaders import (
     FullRowsEvalDataLoader,
     UsersWithHistories,
 )
-from recbole_multvae.data.merging import merge
+from recbole_multvae.data.parts import build
 from recbole_multvae.data.protocols import chosen
-from recbole_multvae.data.protocols.base import Protocol
-from recbole_multvae.data.sequences import as_sequences
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.evaluation.metrics import METRICS
@@ -303,25 +301,10 @@ def _filter(name: str, keys: tuple[str, ...], original: Any, dataset: Dataset) -
 
 
 def _build(original: Any, dataset: Dataset) -> Any:
-    settings, protocol = RunSettings.from_config(dataset.config), chosen(dataset.config)
-    if settings.split_seed is not None:
-        init_seed(settings.split_seed, dataset.config["reproducibility"])
-    parts = original(dataset) if protocol is None else _split_by_protocol(protocol, dataset)
-    exact_times.to_float32([dataset, *parts])
-    interaction_counts.log_parts(parts)
-    if settings.refit:
-        parts = merge(parts)
-        getLogger().info(f"refit=True: training and validation are one part of {len(parts[0]):,} interactions.")
+    parts = build(original, dataset)
     if _is_family(dataset.config.model_class):
         resolve_auto(dataset.config, parts[0])
     return parts
-
-
-def _split_by_protocol(protocol: type[Protocol], dataset: Dataset) -> list[Any]:
-    Dataset._change_feat_format(dataset)  # The base's: histories for sequential models are made after the split.
-    dataset._drop_unused_col()
-    parts = protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])
-    return as_sequences(dataset, parts) if isinstance(dataset, SequentialDataset) else parts
 
 
 def _histories_of_the_batch(original: Any, trainer: Trainer, batch: Any) -> Any:

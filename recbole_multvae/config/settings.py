@@ -118,6 +118,12 @@ class ModelSettings(RecommenderSettings):
         "True or False",
         "drop clicks of popular items more often than others; dropout_prob is then the mean over all clicks",
     )
+    target: Literal["all", "later", "last"] = setting(
+        "all",
+        "all, later or last",
+        "what is predicted in training; all: the clicks that are given; later: the clicks after a random time, from those "
+        "before; last: the last click, from all others",
+    )
     likelihood: str = setting(
         "multinomial", "the name of a likelihood", "the distribution of the clicks, given the decoder's outputs"
     )

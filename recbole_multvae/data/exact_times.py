@@ -16,14 +16,17 @@ import pandas as pd
 import torch
 from recbole.utils import FeatureType
 
+from recbole_multvae.data.click_order import reads_order
 from recbole_multvae.data.interaction_counts import amount
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import DataError
 
 
 def orders_by_time(dataset: Any) -> bool:
-    """Whether the split, or the choice between repeated interactions, depends on times."""
+    """Whether the split, the choice between repeated interactions, or the training depends on times."""
     config = dataset.config
+    if reads_order(config):
+        return True
     return not config["benchmark_filename"] and (config["eval_args"]["order"] == "TO" or config["rm_dup_inter"] is not None)
 
 

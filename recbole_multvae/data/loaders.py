@@ -13,7 +13,9 @@ from torch import Tensor
 
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings
+from recbole_multvae.data.click_order import reads_order
 from recbole_multvae.data.csr import UserItems, clicks_from_sets, distinct_clicks, item_tensor, ones
+from recbole_multvae.errors import DataError
 
 #: Values that RecBole's collector gathers besides top-k lists. All of them need whole rows of scores.
 BEYOND_TOP_K = ("rec.meanrank", "rec.score", "data.label")
@@ -30,7 +32,7 @@ def reads_top_k_only(config: Any) -> bool:
 
 
 class ClickUserDataLoader(UserDataLoader):
-    """RecBole's user-wise training loader without the padding user and without users who have no clicks."""
+    """RecBole's user-wise training loader without the padding user and without users from whom nothing is learned."""
 
     #: Which ids a batch holds, an attribute of RecBole's data set.
     id_field = "uid_field"
@@ -38,11 +40,19 @@ class ClickUserDataLoader(UserDataLoader):
     def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
         self.uid_field = dataset.uid_field
         field = getattr(dataset, self.id_field)
-        ids = torch.from_numpy(np.unique(dataset.inter_feat[field].numpy()))
-        self.user_list = Interaction({field: ids})
+        ids = _with_two_clicks(dataset) if reads_order(config) else np.unique(dataset.inter_feat[field].numpy())
+        self.user_list = Interaction({field: torch.from_numpy(ids)})
         self.sample_size = len(ids)
         # Past UserDataLoader, whose __init__ would list every user again.
         super(UserDataLoader, self).__init__(config, dataset, sampler, shuffle=shuffle)
+
+
+def _with_two_clicks(dataset: Any) -> np.ndarray:
+    """The users with two items or more: of one there is nothing to predict."""
+    users = np.flatnonzero(distinct_clicks(dataset).getnnz(axis=1) > 1)
+    if not len(users):
+        raise DataError("No user has clicks on two items in training, and target predicts later clicks: take target=all.")
+    return users
 
 
 class UsersWithHistories(Interaction):

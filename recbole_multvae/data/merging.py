@@ -11,7 +11,6 @@ from typing import Any
 
 from recbole.data.interaction import cat_interactions
 
-from recbole_multvae.data import exact_times
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.data.protocols.base import mask
 
@@ -27,7 +26,6 @@ def merge(parts: Sequence[Any]) -> list[Any]:
     """
     train, valid, test = parts
     held_out = getattr(valid, "whole", valid)
-    exact_times.to_float32([held_out])
     merged = train.copy(cat_interactions([train.inter_feat, held_out.inter_feat]))
     test = test.copy(test.inter_feat)
     if hasattr(test, "masked") and not hasattr(test, "fold_in"):

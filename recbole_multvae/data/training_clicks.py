@@ -7,7 +7,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from recbole_multvae.clicks import Clicks
+from recbole_multvae.clicks import Clicks, entries_of_rows
 
 
 class TrainingClicks(nn.Module):
@@ -23,6 +23,7 @@ class TrainingClicks(nn.Module):
     offsets: Tensor
     columns: Tensor
     values: Tensor | None
+    order: Tensor
 
     def __init__(self, matrix: csr_matrix) -> None:
         super().__init__()
@@ -31,6 +32,15 @@ class TrainingClicks(nn.Module):
         # Not persistent: the clicks belong to the data, and a checkpoint without them stays small.
         for name in ("offsets", "columns", "values"):
             self.register_buffer(name, getattr(clicks, name), persistent=False)
+
+    def set_order(self, order: np.ndarray) -> None:
+        """Give every click its place in time among those of its user, int32 [N]."""
+        self.register_buffer("order", torch.from_numpy(order).to(self.offsets.device), persistent=False)
+
+    def with_order(self, rows: Tensor) -> tuple[Clicks, Tensor]:
+        """The clicks of some users, and the place of each in time, [N]; see :meth:`set_order`."""
+        entries, offsets = entries_of_rows(self.offsets, rows)
+        return Clicks(self.columns[entries].long(), offsets), self.order[entries]
 
     def set_values(self, values: np.ndarray) -> None:
         """Give every click a value, such as the user's rating, [N]."""

@@ -15,6 +15,7 @@ from typing import Any
 from recbole.utils import FeatureType, InputType, ModelType
 
 from recbole_multvae.data.atomic_table import AtomicFile
+from recbole_multvae.data.click_order import reads_order
 from recbole_multvae.data.interaction_counts import FILTERS
 from recbole_multvae.errors import ConfigurationError, DataError
 
@@ -126,13 +127,14 @@ def _labels_error(config: Any, file: AtomicFile) -> DataError | None:
 
 def load_needed_columns(config: Any, files: list[AtomicFile]) -> None:
     """Add to ``load_col`` the columns that a filter or the order of time reads, unless the user set ``load_col``."""
-    if _user_value(config, "load_col") is not None or config["load_col"] is None or config["benchmark_filename"]:
+    if _user_value(config, "load_col") is not None or config["load_col"] is None:
         return
     loaded = config["load_col"].get("inter")
     if not isinstance(loaded, list) or not files:
         return
-    needed = list(config["val_interval"] or {})
-    if config["eval_args"]["order"] == "TO" or config["rm_dup_inter"]:
+    filtered = not config["benchmark_filename"]
+    needed = list(config["val_interval"] or {}) if filtered else []
+    if reads_order(config) or (filtered and (config["eval_args"]["order"] == "TO" or config["rm_dup_inter"])):
         needed.append(config["TIME_FIELD"])
     if more := [name for name in needed if name in files[0].columns and name not in loaded]:
         config["load_col"] = {**config["load_col"], "inter": [*loaded, *more]}

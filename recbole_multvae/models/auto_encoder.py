@@ -13,8 +13,9 @@ from typing_extensions import override
 
 from recbole_multvae.clicks import Clicks, columns_of
 from recbole_multvae.config.settings import ModelSettings, RecommenderSettings
+from recbole_multvae.data.click_order import order_of, reads_order
 from recbole_multvae.hardware import product_dtype
-from recbole_multvae.layers import SparseEncoder, describe, popularity_dropout
+from recbole_multvae.layers import SparseEncoder, describe, earlier_and_later, popularity_dropout
 from recbole_multvae.likelihoods import Likelihood, likelihoods
 from recbole_multvae.models.base import ClickRecommender
 
@@ -27,6 +28,7 @@ class ClickAutoEncoder(ClickRecommender):
     Attributes:
         likelihood: the distribution of the clicks given the decoder's outputs; it computes the loss.
         sparse: whether the gradients of the tables are sparse, for RecBole's ``learner: sparse_adam``.
+        cuts: whether the model learns to predict later clicks from earlier ones.
     """
 
     settings_class: ClassVar[type[RecommenderSettings]] = ModelSettings
@@ -42,6 +44,9 @@ class ClickAutoEncoder(ClickRecommender):
         self.sparse = config["learner"].lower() == "sparse_adam"
         self.dtype = product_dtype(self.settings.precision, self.device)
         self.likelihood = self.make_likelihood()
+        self.cuts = reads_order(config)
+        if self.cuts:
+            self.training_clicks.set_order(order_of(dataset))
 
     def make_likelihood(self) -> Likelihood:
         """The likelihood that the configuration names."""
@@ -51,13 +56,22 @@ class ClickAutoEncoder(ClickRecommender):
         """The latent representation by which users are scored, [B, K]."""
         raise NotImplementedError
 
-    def loss(self, clicks: Clicks) -> Tensor:
-        """The objective of one update, a scalar."""
+    def loss(self, clicks: Clicks, target: Clicks) -> Tensor:
+        """The objective of one update, a scalar.
+
+        Args:
+            clicks: those that the model is given.
+            target: those that it predicts, by default the same.
+        """
         raise NotImplementedError
 
-    def training_batch(self, interaction: Any) -> Clicks:
-        """The clicks of the rows of a training batch."""
-        return self.training_clicks(interaction[self.USER_ID])
+    def training_batch(self, interaction: Any) -> tuple[Clicks, Clicks]:
+        """The clicks that the model is given for the rows of a training batch, and those that it predicts."""
+        if not self.cuts:
+            clicks = self.training_clicks(interaction[self.USER_ID])
+            return clicks, clicks
+        clicks, order = self.training_clicks.with_order(interaction[self.USER_ID])
+        return earlier_and_later(clicks, order, self.settings.target == "last", self.generator)
 
     def input_dropout(self) -> float | Tensor:
         """The probability of dropping a click of the input: one for all, or one for each item, float32 [I]."""
@@ -68,7 +82,7 @@ class ClickAutoEncoder(ClickRecommender):
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """The objective for the rows of a batch. Counts the update: nothing else changes ``update`` in training."""
-        loss = self.loss(self.training_batch(interaction))
+        loss = self.loss(*self.training_batch(interaction))
         self.update += 1
         return loss
 

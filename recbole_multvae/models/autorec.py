@@ -90,12 +90,12 @@ class AutoRec(ClickAutoEncoder):
             )
         return self.activation(self.encoder(clicks, self.generator))
 
-    def loss(self, clicks: Clicks) -> Tensor:
+    def loss(self, clicks: Clicks, target: Clicks) -> Tensor:
         """The squared error, the mean over the rows of the batch, and the L2 penalty of the weights."""
         z = self.encode(clicks)
         output: Any = self.decoder[-1]
         rated = self.settings.targets == "ratings"
-        error = observed_error(z, output, clicks) if rated else self.negative_log_likelihood(z, clicks)
+        error = observed_error(z, output, target) if rated else self.negative_log_likelihood(z, target)
         if not self.l2:
             return error
         return error + self.l2 * (self.encoder.first.weight.square().sum() + output.weight.square().sum())

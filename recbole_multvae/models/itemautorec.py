@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from recbole_multvae.clicks import Clicks, columns_of
 from recbole_multvae.data.loaders import ClickUserDataLoader
-from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.errors import DataError
 from recbole_multvae.models.autorec import AutoRec
 
 
@@ -43,8 +43,9 @@ class ItemAutoRec(AutoRec):
         return AutoRec.training_matrix(dataset, field).T.tocsr()
 
     @override
-    def training_batch(self, interaction: Any) -> Clicks:
-        return self.training_clicks(interaction[self.ITEM_ID])
+    def training_batch(self, interaction: Any) -> tuple[Clicks, Clicks]:
+        clicks = self.training_clicks(interaction[self.ITEM_ID])
+        return clicks, clicks
 
     @classmethod
     @override
@@ -52,16 +53,7 @@ class ItemAutoRec(AutoRec):
         return f"{cls.__name__} scores the users of its training data only"
 
     def histories(self, interaction: Any) -> Clicks:
-        """The users of a batch, each as one click in the user's own column: [B, U].
-
-        Raises:
-            ConfigurationError: the users are not in training.
-        """
-        if getattr(interaction, "histories", None) is not None:
-            raise ConfigurationError(
-                "model='ItemAutoRec' scores the users of its training data only, and eval_args holds users out of it: take "
-                "model=AutoRec, or another split."
-            )
+        """The users of a batch, each as one click in the user's own column: [B, U]."""
         users = interaction[self.USER_ID]
         return Clicks(columns_of(users), torch.arange(len(users) + 1, device=users.device))
 

@@ -48,9 +48,9 @@ class MultDAE(ClickAutoEncoder):
         """The activation of the encoder's output, by default tanh, [B, K]."""
         return self.activation(self.encoder(clicks, self.generator))
 
-    def loss(self, clicks: Clicks) -> Tensor:
+    def loss(self, clicks: Clicks, target: Clicks) -> Tensor:
         """The negative log-likelihood, the mean over the users of the batch, and the L2 penalty of the weights."""
-        loss = self.negative_log_likelihood(self.encode(clicks), clicks)
+        loss = self.negative_log_likelihood(self.encode(clicks), target)
         if not self.l2:
             return loss
         weights = [weight for name, weight in self.named_parameters() if name.endswith("weight")]

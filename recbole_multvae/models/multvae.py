@@ -102,13 +102,13 @@ class MultVAE(ClickAutoEncoder):
         epsilon = torch.randn(mu.shape, generator=self.generator, device=mu.device)
         return mu + epsilon * torch.exp(0.5 * logvar)
 
-    def loss(self, clicks: Clicks) -> Tensor:
+    def loss(self, clicks: Clicks, target: Clicks) -> Tensor:
         """The negative annealed ELBO, the mean over the users of the batch (paper, equation 6)."""
         mu, logvar = self.posterior(clicks)
         kl = gaussian_kl(mu, logvar)
         if self.settings.kl_weighting == "clicks":
-            kl = kl * clicks.counts / self.clicks_per_user
-        return self.negative_log_likelihood(self.sample(mu, logvar), clicks) + self.beta * kl.mean()
+            kl = kl * target.counts / self.clicks_per_user
+        return self.negative_log_likelihood(self.sample(mu, logvar), target) + self.beta * kl.mean()
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
