@@ -63,6 +63,9 @@ def _add_reports(parser: argparse.ArgumentParser) -> None:
     reports.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
     reports.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
     reports.add_argument(
+        "--jobs", default="1", help="how many runs at a time; auto: as many as cores and memory allow (default: %(default)s)"
+    )
+    reports.add_argument(
         "--tune", metavar="TRIALS", help="search each model's hyper-parameters on validation, in this number of trials"
     )
     reports.add_argument(

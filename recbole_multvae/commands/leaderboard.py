@@ -50,6 +50,7 @@ def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
         params_files=options.params_file,
         export=options.export,
         report_dir=options.report_dir,
+        jobs=read_jobs(options.jobs),
     )
 
 
@@ -64,6 +65,13 @@ def _seeds(text: str) -> int | list[int]:
             f"--seeds={text} is not allowed: expected a number of seeds such as 3, or seeds such as 2020,2021."
         )
     return list(dict.fromkeys(numbers)) if "," in text else numbers[0]
+
+
+def read_jobs(text: str) -> int | None:
+    """``--jobs``: how many runs there may be at a time; None for ``auto``."""
+    if text != "auto" and (not text.isdecimal() or int(text) < 1):
+        raise ConfigurationError(f"--jobs={text} is not allowed: expected a number of runs at a time such as 2, or auto.")
+    return None if text == "auto" else int(text)
 
 
 def _trials(text: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recbole_multvae.commands.command_line import read_command_line
 from recbole_multvae.commands.exit_codes import run_command
-from recbole_multvae.commands.leaderboard import check_one_process, is_leaderboard, leaderboard
+from recbole_multvae.commands.leaderboard import check_one_process, is_leaderboard, leaderboard, read_jobs
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.processes import run_processes
 from recbole_multvae.experiment.run import run
@@ -32,7 +32,9 @@ def _train(argv: Sequence[str] | None) -> None:
         raise ConfigurationError(f"--params_file={' '.join(options.params_file)} is for a search: add --tune=20.")
     elif "+" in options.model:
         check_one_process(options, "a sum, whose members each have a process of their own")
-        run_sum(options.model, options.dataset, options.config_files, keys)
+        run_sum(options.model, options.dataset, options.config_files, keys, read_jobs(options.jobs))
+    elif options.jobs != "1":
+        raise ConfigurationError(f"--jobs={options.jobs} is for several models or seeds, and this is one run: leave it out.")
     elif options.nproc == 1 and options.world_size <= 0:
         run(**arguments)
     else:

@@ -17,11 +17,13 @@ from recbole_multvae.data.digests import short_digest
 from recbole_multvae.errors import LeaderboardError
 from recbole_multvae.leaderboard.export import add_export_commands, check_export, export_best
 from recbole_multvae.leaderboard.forms import write_all
+from recbole_multvae.leaderboard.jobs import Jobs
 from recbole_multvae.leaderboard.measuring import validate
 from recbole_multvae.leaderboard.report import Report, make_report
 from recbole_multvae.leaderboard.row_runs import RowRuns
 from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable, with_members
-from recbole_multvae.leaderboard.runs import DISPLAY, Run, Runner, make_folder
+from recbole_multvae.leaderboard.run_inputs import DISPLAY, Run, make_folder
+from recbole_multvae.leaderboard.runs import Runner
 from recbole_multvae.leaderboard.search import Search, plan_searches
 from recbole_multvae.leaderboard.space import Params
 from recbole_multvae.leaderboard.table import text_table
@@ -30,7 +32,7 @@ from recbole_multvae.leaderboard.table import text_table
 def run_leaderboard(
     models: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], *, command: str,
     seeds: int | Sequence[int] = 1, trials: int = 0, params_files: Sequence[str] = (), export: str | None = None,
-    report_dir: str | None = None,
+    report_dir: str | None = None, jobs: int | None = 1,
 ) -> None:  # fmt: skip
     """Train and test every row with every seed, and write the report.
 
@@ -45,6 +47,7 @@ def run_leaderboard(
         params_files: the spaces of the search, see :func:`.search.plan_searches`.
         export: the ONNX file for the best model that can be exported.
         report_dir: the folder of the report; None: a folder in ``leaderboard/``, named by data set and configuration.
+        jobs: how many runs there are at a time, see :class:`.jobs.Jobs`.
 
     Raises:
         ConfigurationError: a mistake in the arguments or in a configuration; nothing has run.
@@ -63,11 +66,12 @@ def run_leaderboard(
         make_folder(folder / name, "report_dir")
     print(f"{len(rows)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
 
-    runner = Runner({name: len(seeds) + (searches[name].trials if name in searches else 0) for name in trained})
+    planned = {name: len(seeds) + (searches[name].trials if name in searches else 0) for name in trained}
+    runner = Runner(planned, Jobs(jobs))
     results = _run_searches(searches, seeds[0], runner, folder)
     best = {name: results[name]["best"] if name in results else {} for name in trained}
     row_runs = RowRuns(rows.values(), runner, folder / "runs", best, _overrides(folder))
-    runs = [row_runs.run(row, seed) for seed in seeds for row in rows.values()]
+    runs = row_runs.run_all(rows.values(), seeds)
 
     settings = {name: row.settings() | best[name] for name, row in rows.items()}
     report = make_report(runs, settings, config, command, not_applicable, results)
@@ -82,7 +86,8 @@ def _run_searches(searches: Mapping[str, Search], seed: int, runner: Runner, fol
         row = replace(row, keys={key: value for key, value in row.keys.items() if key != "refit"})
         return runner.run(row.inputs(folder / "trials", seed, params, _overrides(folder)), validate, title)
 
-    return {name: search.run(seed, run_trial) for name, search in searches.items()}
+    results = runner.side_by_side(lambda search: search.run(seed, run_trial), [(search,) for search in searches.values()])
+    return dict(zip(searches, results, strict=True))
 
 
 def _overrides(folder: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
 from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.breakdown import DetailedEvaluator
-from recbole_multvae.leaderboard.runs import RunInputs
+from recbole_multvae.leaderboard.run_inputs import RunInputs
 from recbole_multvae.leaderboard.split_digest import digest
 from recbole_multvae.sums.model import Sum
 
@@ -49,7 +49,7 @@ def measure(inputs: RunInputs) -> dict[str, Any]:
     with explain_recbole_errors():
         config = _config(inputs)
         refits = refit.take(config)
-        experiment = _prepare(config, "test", "a leaderboard")
+        experiment = _prepare(inputs, config, "test", "a leaderboard")
         if refits:
             refit.check(experiment)
         measured = _fit(experiment, saved=True) | _data(experiment) | {"refitted": refits}
@@ -67,7 +67,7 @@ def validate(inputs: RunInputs) -> dict[str, Any]:
     with explain_recbole_errors():
         config = _config(inputs)
         refit.take(config)
-        return _fit(_prepare(config, "validation", "--tune"), saved=False)
+        return _fit(_prepare(inputs, config, "validation", "--tune"), saved=False)
 
 
 def _config(inputs: RunInputs) -> Config:
@@ -77,10 +77,12 @@ def _config(inputs: RunInputs) -> Config:
     )
 
 
-def _prepare(config: Config, part: str, reader: str) -> Experiment:
+def _prepare(inputs: RunInputs, config: Config, part: str, reader: str) -> Experiment:
     """Prepare a run; ``part`` of the split, which ``reader`` needs, may not be empty."""
     experiment = prepare(config)
     experiment.check_part(part, reader)
+    # RecBole names a checkpoint by the second, and runs may begin in the same one.
+    experiment.trainer.saved_model_file = str(Path(config["checkpoint_dir"], f"{Path(inputs.result).stem}.pth"))
     return experiment
 
 

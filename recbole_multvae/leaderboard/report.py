@@ -15,7 +15,7 @@ import torch
 
 import recbole_multvae
 from recbole_multvae.hardware import describe_machine
-from recbole_multvae.leaderboard.runs import Run
+from recbole_multvae.leaderboard.run_inputs import Run
 from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, UserScores, bootstrap_rows
 
 #: The version of the report's JSON.

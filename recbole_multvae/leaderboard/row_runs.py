@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +10,16 @@ from recbole.utils import ModelType
 
 from recbole_multvae.errors import TrainingError
 from recbole_multvae.experiment.run import run as run_model
+from recbole_multvae.leaderboard.jobs import Jobs
 from recbole_multvae.leaderboard.measuring import measure
 from recbole_multvae.leaderboard.rows import Row, read_rows, with_members
-from recbole_multvae.leaderboard.runs import Run, RunInputs, Runner, make_folder, read_finished
+from recbole_multvae.leaderboard.run_inputs import Run, RunInputs, make_folder, read_finished
+from recbole_multvae.leaderboard.runs import Runner
 from recbole_multvae.leaderboard.space import Params
 
 
 class RowRuns:
-    """Performs the runs of rows, each once, though it is a row and a member of sums.
+    """Performs the runs of rows, each once, though it may be a row and a member of sums.
 
     Args:
         rows: all that will run.
@@ -31,43 +33,79 @@ class RowRuns:
         self, rows: Iterable[Row], runner: Runner, folder: Path, params: Mapping[str, Params], overrides: dict[str, str]
     ) -> None:
         self._runner, self._folder, self._params, self._overrides = runner, folder, params, overrides
-        self._members = {member.name for row in rows for member in row.members}
+        self._sums = [row for row in rows if row.members]
+        self._alone = {row.name for row in rows if not row.members}
+        self._failed: set[tuple[str, int]] = set()
         self._runs: dict[tuple[str, int], Run] = {}
 
-    def run(self, row: Row, seed: int) -> Run:
-        """The run of a row under a seed."""
-        if (row.name, seed) not in self._runs:
-            members = self.run_members(row, seed)
-            self._runs[row.name, seed] = self._run_sum(row, seed, members) if members else self._run_model(row, seed)
-        return self._runs[row.name, seed]
+    def run_all(self, rows: Iterable[Row], seeds: Sequence[int]) -> list[Run]:
+        """The runs of rows under each of the seeds, seed after seed.
 
-    def run_members(self, row: Row, seed: int) -> list[Run]:
-        """The runs of the members of a sum, up to the first that fails; none of a single model.
+        Of the members of sums, closed forms come first: what they need more memory for than there is, they say before long
+        trainings. The sums come last.
 
-        Closed forms come first: what they need more memory for than there is, they say before long trainings.
+        Raises:
+            TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
         """
-        runs: list[Run] = []
-        for member in sorted(row.members, key=lambda member: member.config["MODEL_TYPE"] != ModelType.TRADITIONAL):
-            runs.append(self.run(member, seed))
-            if runs[-1]["status"] != "finished":
-                break
-        return runs
+        rows = list(rows)
+        models = {model.name: model for row in rows for model in (row.members or (row,))}
+        in_order = sorted(models.values(), key=lambda model: bool(self._sums_with(model)) and not _is_closed_form(model))
+        self._run_each(self._run_model, [(model, seed) for seed in seeds for model in in_order])
+        self._run_each(self._run_sum, [(row, seed) for seed in seeds for row in rows if row.members])
+        return [self._runs[row.name, seed] for seed in seeds for row in rows]
+
+    def _run_each(self, run: Callable[[Row, int], Run], tasks: Sequence[tuple[Row, int]]) -> None:
+        """Do runs side by side. Those that finished before come first, so that the time to go is that of the others."""
+        missing = [(row, seed) for row, seed in tasks if (row.name, seed) not in self._runs]
+        missing.sort(key=lambda task: read_finished(self._inputs(*task)) is None)
+        for (row, seed), result in zip(missing, self._runner.side_by_side(run, missing), strict=True):
+            self._runs[row.name, seed] = result
+
+    def _inputs(self, row: Row, seed: int) -> RunInputs:
+        if row.members:
+            return sum_inputs(row, seed, self._members_of(row, seed), self._folder, self._overrides)
+        return row.inputs(self._folder, seed, self._params.get(row.name, {}), self._overrides)
+
+    def _members_of(self, row: Row, seed: int) -> list[Run]:
+        return [self._runs[member.name, seed] for member in row.members]
 
     def _run_model(self, row: Row, seed: int) -> Run:
-        inputs = row.inputs(self._folder, seed, self._params.get(row.name, {}), self._overrides)
+        inputs, sums = self._inputs(row, seed), self._sums_with(row)
+        if row.name not in self._alone and all(self._has_failed(each, seed) for each in sums):
+            return self._runner.skip(inputs)
         finished = read_finished(inputs)
-        files = (_chosen(finished), finished["checkpoint"]) if finished and row.name in self._members else ()
+        files = (_chosen(finished), finished["checkpoint"]) if finished and sums else ()
         if not all(Path(file).is_file() for file in files):
             Path(inputs.result).unlink()  # A sum is made of the checkpoints of its members.
-        return self._runner.run(inputs, measure, f"{row.name}, seed {seed}")
+        run = self._runner.run(inputs, measure, f"{row.name}, seed {seed}")
+        if run["status"] == "failed":
+            self._failed.add((row.name, seed))
+        return run
 
-    def _run_sum(self, row: Row, seed: int, members: Sequence[Run]) -> Run:
+    def _sums_with(self, member: Row) -> list[Row]:
+        return [row for row in self._sums if any(each.name == member.name for each in row.members)]
+
+    def _has_failed(self, row: Row, seed: int) -> bool:
+        """Whether a member of a sum has failed, so that the sum cannot be made."""
+        return any((member.name, seed) in self._failed for member in row.members)
+
+    def _run_sum(self, row: Row, seed: int) -> Run:
         """The run of a sum. Its seconds, memory and parameters are those of its members too."""
-        inputs, title = sum_inputs(row, seed, members, self._folder, self._overrides), f"{row.name}, seed {seed}"
-        if members[-1]["status"] != "finished":
-            return self._runner.fail(inputs, f"its member {members[-1]['row']} failed: {members[-1]['error']}", title)
+        inputs, members, title = self._inputs(row, seed), self._members_of(row, seed), f"{row.name}, seed {seed}"
+        if error := _failure(members):
+            return self._runner.fail(inputs, error, title)
         run = self._runner.run(inputs, measure, title)
         return _with_members(run, members) if run["status"] == "finished" else run
+
+
+def _is_closed_form(row: Row) -> bool:
+    return bool(row.config["MODEL_TYPE"] == ModelType.TRADITIONAL)
+
+
+def _failure(members: Sequence[Run]) -> str | None:
+    """Why a sum cannot be made, as a clause; None if its members have finished."""
+    failed = (f"its member {run['row']} failed: {run['error']}" for run in members if run["status"] == "failed")
+    return next(failed, None)
 
 
 def _chosen(run: Run) -> str:
@@ -92,7 +130,7 @@ def _with_members(run: Run, members: Sequence[Run]) -> Run:
     }
 
 
-def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str]) -> None:
+def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], jobs: int | None = 1) -> None:
     """Train the members of one sum, choose their weights, and test the sum: ``--model=MultVAE+EDLAE``.
 
     The members' checkpoints and results are kept in ``members/`` of ``checkpoint_dir``, where the same command finds them.
@@ -102,20 +140,22 @@ def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping
         dataset: the name of the data set.
         config_files: paths of configuration files, or names of shipped ones.
         keys: configuration keys that win over the files, their values as text.
+        jobs: how many members are trained at a time, see :class:`.jobs.Jobs`.
 
     Raises:
         ConfigurationError: a mistake in the arguments or in a configuration; nothing has run.
         TrainingError: a member failed.
+        TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
     (row,) = read_rows(model, config_files, dataset, keys)
     member_keys = {key: value for key, value in keys.items() if key != "checkpoint_dir"}  # It would win over overrides.
     row = replace(row, members=tuple(replace(member, keys=member_keys) for member in row.members))
     seed, folder = row.config["seed"], Path(row.config["checkpoint_dir"], "members")
     make_folder(folder, "checkpoint_dir")
-    runner = Runner(dict.fromkeys(with_members(row.members), 1))
+    runner = Runner(dict.fromkeys(with_members(row.members), 1), Jobs(jobs))
     row_runs = RowRuns([row], runner, folder, {}, {"checkpoint_dir": str(folder), "show_progress": "False"})
-    members = row_runs.run_members(row, seed)
-    if members[-1]["status"] != "finished":
-        raise TrainingError(f"{members[-1]['row']}, a member of {row.name}, failed: {members[-1]['error']}")
+    members = row_runs.run_all(row.members, [seed])
+    if error := _failure(members):
+        raise TrainingError(f"{row.name}: {error}")
     inputs = sum_inputs(row, seed, members, folder, {})
     run_model(inputs.model, dataset, inputs.files, inputs.defaults, command_line=inputs.keys | {"seed": str(seed)})

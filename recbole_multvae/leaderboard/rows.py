@@ -24,7 +24,7 @@ from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.leaderboard.report import PROTOCOL
-from recbole_multvae.leaderboard.runs import DISPLAY, RunInputs, fingerprint
+from recbole_multvae.leaderboard.run_inputs import DISPLAY, RunInputs, fingerprint
 from recbole_multvae.sums.member import check_member
 from recbole_multvae.sums.model import SumSettings, named_weights
 from recbole_multvae.sums.trainer import check_choice_of_weights

@@ -22,7 +22,7 @@ from recbole_multvae.config.evaluation_keys import empty_parts
 from recbole_multvae.config.keys import did_you_mean
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.leaderboard.rows import Row
-from recbole_multvae.leaderboard.runs import Run
+from recbole_multvae.leaderboard.run_inputs import Run
 from recbole_multvae.leaderboard.space import Params, Space, first_point, points, read_space
 
 #: The sampler may propose a point again. After this many proposals per trial the search ends.
