@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config_files", help="YAML files, separated by spaces: paths, or names of shipped ones such as paper"
     )
+    parser.add_argument("--per_user", metavar="FILE.csv", help="write the test's metrics of each user into this file")
     parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
     _add_reports(parser)
     _add_processes(parser)

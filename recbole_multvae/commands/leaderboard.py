@@ -51,6 +51,7 @@ def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
         export=options.export,
         report_dir=options.report_dir,
         jobs=read_jobs(options.jobs),
+        per_user=options.per_user,
     )
 
 

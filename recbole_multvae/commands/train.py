@@ -32,11 +32,13 @@ def _train(argv: Sequence[str] | None) -> None:
         raise ConfigurationError(f"--params_file={' '.join(options.params_file)} is for a search: add --tune=20.")
     elif "+" in options.model:
         check_one_process(options, "a sum, whose members each have a process of their own")
-        run_sum(options.model, options.dataset, options.config_files, keys, read_jobs(options.jobs))
+        run_sum(options.model, options.dataset, options.config_files, keys, read_jobs(options.jobs), options.per_user)
     elif options.jobs != "1":
         raise ConfigurationError(f"--jobs={options.jobs} is for several models or seeds, and this is one run: leave it out.")
     elif options.nproc == 1 and options.world_size <= 0:
-        run(**arguments)
+        run(**arguments, per_user=options.per_user)
+    elif options.per_user:
+        raise ConfigurationError(f"--per_user={options.per_user} does not go with several processes: leave out --nproc.")
     else:
         run_processes(arguments, options.nproc, options.world_size, options.ip, options.port, options.group_offset)
 

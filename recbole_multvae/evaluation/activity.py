@@ -14,9 +14,9 @@ import numpy as np
 from recbole.data.dataloader import FullSortEvalDataLoader
 from tabulate import tabulate
 
-from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.collector import select_users
+from recbole_multvae.evaluation.per_user import history_lengths
 from recbole_multvae.files import atomic_write
 
 #: Panels in a row of the drawing.
@@ -61,9 +61,7 @@ class ActivityEvaluator:
             )
         self.evaluator = evaluator
         self.groups: list[Group] = []
-        fold_in = getattr(test_data.dataset, "fold_in", None)
-        clicks = distinct_clicks(train_data.dataset) if fold_in is None else fold_in
-        self.lengths = np.diff(clicks.indptr)[np.asarray(test_data.uid_list)]
+        self.lengths = history_lengths(train_data, test_data)
         self._group = np.searchsorted(np.quantile(self.lengths, np.arange(1, quantiles) / quantiles), self.lengths)
 
     def evaluate(self, collected: Any) -> dict[str, float]:

@@ -13,6 +13,7 @@ from recbole.utils import get_environment, set_color
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.evaluation import activity
 from recbole_multvae.evaluation.activity import ActivityEvaluator
+from recbole_multvae.evaluation.per_user import PerUserEvaluator, check_per_user, write_per_user
 from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
@@ -27,6 +28,7 @@ def run(
     saved: bool = True,
     command_line: Mapping[str, str] | None = None,
     announce: Callable[[str], None] = lambda file: None,
+    per_user: str | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate a model in this process.
 
@@ -39,6 +41,7 @@ def run(
         command_line: configuration keys that win over all others, their values as text; None reads ``sys.argv``, as
             RecBole does.
         announce: called with the path of the checkpoint before training.
+        per_user: a CSV file for the test's metrics of each user; after a refit they are those of the refitted model.
 
     Returns:
         ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, as RecBole returns them;
@@ -50,18 +53,19 @@ def run(
         TrainingError: the loss became NaN, or there is not enough memory.
         TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
+    check_per_user(per_user)
     with explain_recbole_errors():
         config = make_config(model, dataset, config_file_list, config_dict, command_line)
         refits = refit.take(config, saved)
         experiment = prepare(config)
         if refits:
             refit.check(experiment)
-        by_activity = _activity_evaluator(experiment)
+        test = _Test(experiment, per_user)
         announce(experiment.trainer.saved_model_file)
         best_score, best_result = experiment.fit(saved)
-        test_result = _test(experiment, by_activity, saved)
+        test_result = test.run(saved)
         _log_results(config, best_result, test_result)
-        _log_activity(experiment, by_activity)
+        test.report()
         results = {
             "best_valid_score": best_score,
             "valid_score_bigger": config["valid_metric_bigger"],
@@ -70,39 +74,61 @@ def run(
         }
         if refits:
             plan = refit.plan(experiment)
-            del experiment, by_activity
-            results["refit_test_result"] = _refit(plan)
+            del experiment, test
+            results["refit_test_result"] = _refit(plan, per_user)
         if not config["single_spec"]:
             torch.distributed.destroy_process_group()
     return results
 
 
-def _refit(plan: refit.Refit) -> dict[str, float] | None:
+def _refit(plan: refit.Refit, per_user: str | None) -> dict[str, float] | None:
     """Train on training and validation, and log the test. Returns its result."""
     experiment = plan.fit()
-    by_activity = _activity_evaluator(experiment)
-    result = _test(experiment, by_activity, saved=True)
+    test = _Test(experiment, per_user)
+    result = test.run(saved=True)
     getLogger().info(
         set_color("test result of the refit", "yellow") + f": {result}\nTrained on training and validation, and saved in "
         f"{experiment.trainer.saved_model_file}; {plan.chosen} is the model of the training part alone."
     )
-    _log_activity(experiment, by_activity)
+    test.report()
     return result
 
 
-def _test(experiment: Experiment, by_activity: ActivityEvaluator | None, saved: bool) -> dict[str, float]:
-    if by_activity:
-        experiment.trainer.evaluator = by_activity
-    return experiment.test(saved)
+class _Test:
+    """The test of an experiment, with what the user asks for besides the metrics. It is made before the training.
 
+    Args:
+        experiment: whose test it is.
+        per_user: the file for the metrics of each user; None: nobody asks for them.
+    """
 
-def _activity_evaluator(experiment: Experiment) -> ActivityEvaluator | None:
-    """An evaluator of the test by activity of the users, if the configuration asks for it."""
-    quantiles = RunSettings.from_config(experiment.config).activity_quantiles
-    if not quantiles:
-        return None
-    experiment.check_part("test", f"activity_quantiles={quantiles}")
-    return ActivityEvaluator(experiment.trainer.evaluator, quantiles, experiment.train_data, experiment.test_data)
+    def __init__(self, experiment: Experiment, per_user: str | None) -> None:
+        trainer, loaders = experiment.trainer, (experiment.train_data, experiment.test_data)
+        quantiles = RunSettings.from_config(experiment.config).activity_quantiles
+        for asked, reader in ((quantiles, f"activity_quantiles={quantiles}"), (per_user, f"--per_user={per_user}")):
+            if asked:
+                experiment.check_part("test", reader)
+        self._experiment, self._file = experiment, per_user
+        self._by_activity = ActivityEvaluator(trainer.evaluator, quantiles, *loaders) if quantiles else None
+        self._users = PerUserEvaluator(trainer.evaluator, self._by_activity, *loaders) if per_user else None
+
+    def run(self, saved: bool) -> dict[str, float]:
+        """The metrics by name; ``saved``: of the best model rather than the last."""
+        trainer = self._experiment.trainer
+        trainer.evaluator = self._users or self._by_activity or trainer.evaluator
+        return self._experiment.test(saved)
+
+    def report(self) -> None:
+        """Log and write what the user asks for."""
+        if self._experiment.config["local_rank"]:
+            return
+        if self._by_activity:
+            groups = self._by_activity.groups
+            file = activity.draw(groups, self._experiment.trainer.saved_model_file)
+            getLogger().info(f"The test by activity of the users, drawn in {file}:\n{activity.table(groups)}")
+        if self._users:
+            write_per_user(str(self._file), [self._users.table])
+            getLogger().info(f"The test's metrics of each user are in {self._file}.")
 
 
 def _log_results(config: Config, best_result: dict[str, float], test_result: dict[str, float] | None) -> None:
@@ -112,9 +138,3 @@ def _log_results(config: Config, best_result: dict[str, float], test_result: dic
     logger.info(set_color("test result", "yellow") + f": {test_result}")
     if test_result is None:
         logger.warning("There is no test result, as the split leaves no interaction for the test.")
-
-
-def _log_activity(experiment: Experiment, by_activity: ActivityEvaluator | None) -> None:
-    if by_activity and experiment.config["local_rank"] == 0:
-        file = activity.draw(by_activity.groups, experiment.trainer.saved_model_file)
-        getLogger().info(f"The test by activity of the users, drawn in {file}:\n{activity.table(by_activity.groups)}")

@@ -15,11 +15,12 @@ from typing import Any
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.digests import short_digest
 from recbole_multvae.errors import LeaderboardError
+from recbole_multvae.evaluation.per_user import check_per_user, write_per_user
 from recbole_multvae.leaderboard.export import add_export_commands, check_export, export_best
 from recbole_multvae.leaderboard.forms import write_all
 from recbole_multvae.leaderboard.jobs import Jobs
 from recbole_multvae.leaderboard.measuring import validate
-from recbole_multvae.leaderboard.report import Report, make_report
+from recbole_multvae.leaderboard.report import Report, make_report, table_of
 from recbole_multvae.leaderboard.row_runs import RowRuns
 from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable, with_members
 from recbole_multvae.leaderboard.run_inputs import DISPLAY, Run, make_folder
@@ -32,7 +33,7 @@ from recbole_multvae.leaderboard.table import text_table
 def run_leaderboard(
     models: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], *, command: str,
     seeds: int | Sequence[int] = 1, trials: int = 0, params_files: Sequence[str] = (), export: str | None = None,
-    report_dir: str | None = None, jobs: int | None = 1,
+    report_dir: str | None = None, jobs: int | None = 1, per_user: str | None = None,
 ) -> None:  # fmt: skip
     """Train and test every row with every seed, and write the report.
 
@@ -48,6 +49,7 @@ def run_leaderboard(
         export: the ONNX file for the best model that can be exported.
         report_dir: the folder of the report; None: a folder in ``leaderboard/``, named by data set and configuration.
         jobs: how many runs there are at a time, see :class:`.jobs.Jobs`.
+        per_user: a CSV file for the test's metrics of each user under each model and seed.
 
     Raises:
         ConfigurationError: a mistake in the arguments or in a configuration; nothing has run.
@@ -55,6 +57,7 @@ def run_leaderboard(
     """
     if export:
         check_export(export)
+    check_per_user(per_user)
     rows, not_applicable = split_applicable(read_rows(models, config_files, dataset, keys))
     rows = {name: row.on_one_split() for name, row in rows.items()}
     trained = with_members(rows.values())
@@ -73,6 +76,8 @@ def run_leaderboard(
     row_runs = RowRuns(rows.values(), runner, folder / "runs", best, _overrides(folder))
     runs = row_runs.run_all(rows.values(), seeds)
 
+    if per_user:
+        write_per_user(per_user, [table_of(run) for run in runs if run["status"] == "finished"])
     settings = {name: row.settings() | best[name] for name, row in rows.items()}
     report = make_report(runs, settings, config, command, not_applicable, results)
     # RecBole writes the path of its ml-100k with "..".

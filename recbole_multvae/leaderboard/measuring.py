@@ -14,6 +14,7 @@ from recbole.config import Config
 from recbole.utils import ModelType, init_seed
 
 from recbole_multvae.compatibility import ignore_recbole_deprecations
+from recbole_multvae.evaluation.per_user import per_user_table
 from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
@@ -108,7 +109,8 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
     seconds["test"] = sum(tests)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with atomic_write(Path(inputs.result).with_suffix(".npz")) as part, open(part, "wb") as file:
-        np.savez_compressed(file, users=np.asarray(test_data.uid_list), **details.users)
+        table = per_user_table(experiment.train_data, test_data)
+        np.savez_compressed(file, users=np.asarray(test_data.uid_list), **table, **details.users)
     return {
         "metrics": metrics,
         "lists": details.lists,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import recbole
 import torch
 
@@ -166,3 +167,10 @@ def _user_scores(runs: list[Run], metric: str, sign: int) -> list[UserScores]:
             if metric in arrays:
                 scores.append(UserScores(arrays["users"], sign * arrays[metric]))
     return scores
+
+
+def table_of(run: Run) -> pd.DataFrame:
+    """A finished run's metrics of each user, with ``model``, the row, and ``seed`` before them."""
+    with np.load(Path(run["result"]).with_suffix(".npz"), allow_pickle=False) as arrays:
+        columns = {name: arrays[name] for name in arrays.files if name != "users"}
+    return pd.DataFrame({"model": run["row"], "seed": run["seed"], **columns})

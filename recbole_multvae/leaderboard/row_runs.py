@@ -9,6 +9,7 @@ from pathlib import Path
 from recbole.utils import ModelType
 
 from recbole_multvae.errors import TrainingError
+from recbole_multvae.evaluation.per_user import check_per_user
 from recbole_multvae.experiment.run import run as run_model
 from recbole_multvae.leaderboard.jobs import Jobs
 from recbole_multvae.leaderboard.measuring import measure
@@ -130,7 +131,10 @@ def _with_members(run: Run, members: Sequence[Run]) -> Run:
     }
 
 
-def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], jobs: int | None = 1) -> None:
+def run_sum(
+    model: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], jobs: int | None = 1,
+    per_user: str | None = None,
+) -> None:  # fmt: skip
     """Train the members of one sum, choose their weights, and test the sum: ``--model=MultVAE+EDLAE``.
 
     The members' checkpoints and results are kept in ``members/`` of ``checkpoint_dir``, where the same command finds them.
@@ -141,12 +145,14 @@ def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping
         config_files: paths of configuration files, or names of shipped ones.
         keys: configuration keys that win over the files, their values as text.
         jobs: how many members are trained at a time, see :class:`.jobs.Jobs`.
+        per_user: a CSV file for the test's metrics of each user.
 
     Raises:
         ConfigurationError: a mistake in the arguments or in a configuration; nothing has run.
         TrainingError: a member failed.
         TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
+    check_per_user(per_user)
     (row,) = read_rows(model, config_files, dataset, keys)
     member_keys = {key: value for key, value in keys.items() if key != "checkpoint_dir"}  # It would win over overrides.
     row = replace(row, members=tuple(replace(member, keys=member_keys) for member in row.members))
@@ -158,4 +164,5 @@ def run_sum(model: str, dataset: str, config_files: Sequence[str], keys: Mapping
     if error := _failure(members):
         raise TrainingError(f"{row.name}: {error}")
     inputs = sum_inputs(row, seed, members, folder, {})
-    run_model(inputs.model, dataset, inputs.files, inputs.defaults, command_line=inputs.keys | {"seed": str(seed)})
+    own_keys = inputs.keys | {"seed": str(seed)}
+    run_model(inputs.model, dataset, inputs.files, inputs.defaults, command_line=own_keys, per_user=per_user)
