@@ -21,15 +21,10 @@ from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
 
 
 def run(
-    model: str | None = None,
-    dataset: str | None = None,
-    config_file_list: Sequence[str] | None = None,
-    config_dict: dict[str, Any] | None = None,
-    saved: bool = True,
-    command_line: Mapping[str, str] | None = None,
-    announce: Callable[[str], None] = lambda file: None,
-    per_user: str | None = None,
-) -> dict[str, Any]:
+    model: str | None = None, dataset: str | None = None, config_file_list: Sequence[str] | None = None,
+    config_dict: dict[str, Any] | None = None, saved: bool = True, command_line: Mapping[str, str] | None = None,
+    announce: Callable[[str], None] = lambda file: None, per_user: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train and evaluate a model in this process.
 
     Args:

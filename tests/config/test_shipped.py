@@ -91,7 +91,7 @@ def test_an_unknown_name_is_an_error_that_lists_them() -> None:
         make_config("MultVAE", "ml-1m", ["ml-1m-wide"], QUIET, {})
     assert str(error.value) == (
         "--config_files names 'ml-1m-wide', but there is no such file, and the files that come with this package are "
-        "gowalla-lightgcn, ml-1m-leaderboard, ml-1m-strong, ml-1m-weak, ml-20m, msd, netflix, gaussian, paper."
+        "gowalla-lightgcn, ml-1m-leaderboard, ml-1m-strong, ml-1m-weak, ml-20m, msd, netflix, gaussian, last, later, paper."
     )
 
 

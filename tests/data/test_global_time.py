@@ -151,8 +151,9 @@ def recall(scores: np.ndarray, seen: np.ndarray, relevant: np.ndarray) -> float:
     return float((np.take_along_axis(relevant, best, axis=1).sum(axis=1) / relevant.sum(axis=1)).mean())
 
 
-def test_a_model_of_users_knows_those_of_training_and_recommends_no_item_of_the_history() -> None:
-    part_of = experiment("BPR", comings(), split_of())
+@pytest.mark.parametrize("model", ["BPR", "ItemAutoRec"])
+def test_a_model_of_users_knows_those_of_training_and_recommends_no_item_of_the_history(model: str) -> None:
+    part_of = experiment(model, comings(), split_of())
     data = part_of.test_data.dataset
     for users, (rows, items), *_ in part_of.test_data:
         masked = np.zeros((len(users), data.item_num), dtype=bool)

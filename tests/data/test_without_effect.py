@@ -212,7 +212,7 @@ def test_values_of_a_column(good: Any) -> None:
 
 def test_a_misspelt_key_of_a_model_of_recbole_names_its_own() -> None:
     write("made", clicks())
-    model_keys = "activity_quantiles, eval_memory, refit, reg_weight"
+    model_keys = "activity_quantiles, eval_memory, refit, reg_weight, split_seed"
     with pytest.raises(ConfigurationError, match=rf"did you mean reg_weight\? The keys of this model are {model_keys}\.$"):
         prepared("EASE", "made", reg_wieght=3)
 

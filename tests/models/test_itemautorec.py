@@ -9,9 +9,7 @@ from multvae_export.errors import UnsupportedModelError
 from multvae_export.exporter import export
 from recbole.data.interaction import Interaction
 
-from recbole_multvae.clicks import Clicks
-from recbole_multvae.data.loaders import UsersWithHistories
-from recbole_multvae.errors import ConfigurationError, DataError
+from recbole_multvae.errors import DataError, NotApplicableError
 from recbole_multvae.models.itemautorec import ClickItemDataLoader, ItemAutoRec
 from tests import reference
 from tests.conftest import Experiment, block_pairs
@@ -77,9 +75,8 @@ def test_learns_the_blocks_and_resumes(blocks: str) -> None:
 def test_users_out_of_training_are_refused(blocks: str) -> None:
     experiment = Experiment("ItemAutoRec", epochs=1)
     assert isinstance(experiment.model, ItemAutoRec)
-    batch = UsersWithHistories({"user_id": torch.tensor([1])}, Clicks(torch.tensor([0]), torch.tensor([0, 1])))
-    with pytest.raises(ConfigurationError, match="scores the users of its training data only, and eval_args holds"):
-        experiment.model.histories(batch)
+    with pytest.raises(NotApplicableError, match="ItemAutoRec scores the users of its training data only"):
+        Experiment("ItemAutoRec", eval_args={"split": {"SG": {"valid_users": 5, "test_users": 5}}})
     with pytest.raises(DataError, match="a history alone does not say who asks: take AutoRec"):
         experiment.model.score_histories([[1]])
     experiment.fit()
