@@ -20,11 +20,14 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.data.utils import create_samplers, get_dataloader
-from recbole.utils import ModelType
+from recbole.utils import ModelType, init_seed
 
 from recbole_multvae.config.refit import refitted_file
 from recbole_multvae.config.run_settings import RunSettings
+from recbole_multvae.data.atomic_files import read_dataset
+from recbole_multvae.data.click_order import reads_order
 from recbole_multvae.data.merging import merge
+from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.data_checks import check_popular
 from recbole_multvae.experiment.preparation import Experiment, make_model, trainer_class
@@ -127,7 +130,21 @@ def plan(experiment: Experiment) -> Refit:
     config.final_config_dict = {**config.final_config_dict, **keys, "refit": True}
     closed_form = trainer.model.type == ModelType.TRADITIONAL
     updates = None if closed_form else (trainer.saved_epoch + 1) * len(experiment.train_data)
-    return Refit(config, merge(_parts(experiment)), updates, trainer.saved_model_file, trainer.best_valid_score)
+    parts = _split_again(config) if _needs_times(config) else merge(_parts(experiment))
+    return Refit(config, parts, updates, trainer.saved_model_file, trainer.best_valid_score)
+
+
+def _needs_times(config: Config) -> bool:
+    """Whether the merged parts depend on exact times, which the parts of the first training do not have any more."""
+    protocol = chosen(config)
+    return bool(protocol and protocol.by_time) or reads_order(config)
+
+
+def _split_again(config: Config) -> list[Any]:
+    """The parts with ``refit: True``, from the files, as whoever loads the checkpoint gets them."""
+    init_seed(config["seed"], config["reproducibility"])
+    parts: list[Any] = read_dataset(config).build()
+    return parts
 
 
 def _parts(experiment: Experiment) -> list[Any]:

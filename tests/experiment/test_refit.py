@@ -28,7 +28,7 @@ from recbole_multvae.experiment.run import run
 from recbole_multvae.training.fixed_updates import FixedUpdates
 from recbole_multvae.training.trainer import FamilyTrainer
 from tests.conftest import QUICK, QUIET, Experiment, uneven_pairs, write_inter
-from tests.data.made import clicks, write
+from tests.data.made import clicks, comings, write
 
 HELD_OUT = {"eval_args": {"split": {"SG": {"valid_users": 12, "test_users": 12, "seed": 1}}, "mode": "full"}}
 RECBOLE = {**QUIET, "data_path": ".", "topk": [5], "valid_metric": "NDCG@5", "metric_decimal_place": 9, "epochs": 4}
@@ -318,3 +318,25 @@ def test_ctrl_c_in_the_second_training_keeps_the_first(uneven: str, capfd: Any, 
     (file,) = Path("saved").glob("*.pth")
     assert capfd.readouterr().err == f"Interrupted: the best state so far is in {file}.\n"
     assert checkpoint.load(file)["config"]["refit"] is False
+
+
+ONE_CLOCK = {"eval_args": {"split": {"GT": {}}}}
+BY_USER = {"eval_args": {"split": {"RS": [8, 1, 1]}, "order": "RO", "group_by": "user", "mode": "full"}}
+
+
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [("MultVAE", ONE_CLOCK), ("EASE", ONE_CLOCK), ("BPR", ONE_CLOCK), ("MultVAE", {**ONE_CLOCK, "target": "later"}),
+     ("MultDAE", {**BY_USER, "target": "last"})],
+    ids=str,
+)  # fmt: skip
+def test_what_depends_on_times_is_split_again(model: str, keys: dict[str, Any]) -> None:
+    write("made", comings(), ("user_id:token", "item_id:token", "timestamp:float"))
+    results, chosen, file = refitted(model, "made", **keys)
+    loaded = {name: load_data_and_model(str(path)) for name, path in (("chosen", chosen), ("refit", file))}
+    items, refitted_items = (set(data.field2id_token["item_id"]) for _, _, data, *_ in loaded.values())
+    assert items < refitted_items if keys["eval_args"] is ONE_CLOCK["eval_args"] else items == refitted_items
+    config, network, _, _, _, test_data = loaded["refit"]
+    assert len(test_data.dataset) >= len(loaded["chosen"][5].dataset)
+    trainer = preparation.trainer_class(config)(config, network)
+    assert trainer.evaluate(test_data, load_best_model=False) == results["refit_test_result"]
