@@ -86,4 +86,4 @@ def _sequences(dataset: Any, part: Any) -> Interaction:
 
 def _filled(values: Tensor, filled: Tensor) -> Tensor:
     """The values in the places that are filled, and zeros in the others."""
-    return values * filled.view(*filled.shape, *[1] * (values.dim() - 2))
+    return torch.where(filled.view(*filled.shape, *[1] * (values.dim() - 2)), values, 0)

@@ -95,7 +95,13 @@ def _fit(experiment: Experiment, saved: bool) -> dict[str, Any]:
     trainer._valid_epoch = timed(trainer._valid_epoch, validations)
     score, metrics = timed(experiment.fit, fits)(saved)
     seconds = {"training": sum(fits) - sum(validations), "validation": sum(validations)}
-    return {"valid_score": score, "valid": metrics or {}, "validations": len(validations), "seconds": seconds}
+    measured = {"valid_score": score, "valid": metrics or {}, "validations": len(validations), "seconds": seconds}
+    return measured | {"memory": _peak()}
+
+
+def _peak() -> float:
+    """The most memory that this process has had, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) -> dict[str, Any]:
@@ -107,7 +113,6 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
     tests: list[float] = []
     metrics = timed(experiment.test, tests)()
     seconds["test"] = sum(tests)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with atomic_write(Path(inputs.result).with_suffix(".npz")) as part, open(part, "wb") as file:
         table = per_user_table(experiment.train_data, test_data)
         np.savez_compressed(file, users=np.asarray(test_data.uid_list), **table, **details.users)
@@ -116,7 +121,7 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
         "lists": details.lists,
         "activity": [group._asdict() for group in details.activity],
         "popularity": details.popularity,
-        "memory": peak,
+        "memory": _peak(),
         "gpu_memory": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "parameters": _parameters(trainer.model),
         "checkpoint": trainer.saved_model_file,
