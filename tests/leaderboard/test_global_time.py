@@ -16,6 +16,20 @@ KEYS = ("--dataset=made", "--data_path=.", "--use_gpu=False", "--state=ERROR", "
         "--valid_metric=NDCG@3", "--report_dir=there")  # fmt: skip
 
 
+def test_a_refitted_row_has_the_items_of_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = comings()
+    write("made", rows, ("user_id:token", "item_id:token", "timestamp:float"))
+    flags = ["--model=EASE,Pop", *KEYS[:5], *KEYS[6:], "--refit", "--eval_args={'split': {'GT': {'users': 'all'}}}"]
+    monkeypatch.setattr(sys, "argv", ["run_recbole.py", *flags])
+    assert main(flags) == 0
+    times = np.sort([time for *_, time in rows])
+    catalogue = {item for _, item, time in rows if time < times[int(0.9 * len(rows))]}
+    test = [item for _, item, time in rows if time >= times[int(0.9 * len(rows))]]
+    data = json.loads(Path("there/report.json").read_text())["dataset"]
+    assert data["items"] == len(catalogue) and data["test"] == sum(item in catalogue for item in test)
+    assert data["test_left_out_items"] == len(set(test) - catalogue)
+
+
 def test_sequential_models_stand_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = comings()
     write("made", rows, ("user_id:token", "item_id:token", "timestamp:float"))
