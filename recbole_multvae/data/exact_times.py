@@ -22,9 +22,8 @@ from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import DataError
 
 
-def orders_by_time(dataset: Any) -> bool:
+def orders_by_time(config: Any) -> bool:
     """Whether the split, the choice between repeated interactions, or the training depends on times."""
-    config = dataset.config
     if reads_order(config):
         return True
     return not config["benchmark_filename"] and (config["eval_args"]["order"] == "TO" or config["rm_dup_inter"] is not None)
@@ -39,7 +38,7 @@ def check_times(dataset: Any) -> None:
         DataError: says how many times are missing, or their type.
     """
     feat, time = dataset.inter_feat, dataset.time_field
-    if time not in feat or not orders_by_time(dataset):
+    if time not in feat or not orders_by_time(dataset.config):
         return
     if dataset.field2type[time] is not FeatureType.FLOAT:
         raise DataError(

@@ -15,7 +15,7 @@ from typing import Any
 from recbole.utils import FeatureType, InputType, ModelType
 
 from recbole_multvae.data.atomic_table import AtomicFile
-from recbole_multvae.data.click_order import reads_order
+from recbole_multvae.data.exact_times import orders_by_time
 from recbole_multvae.data.interaction_counts import FILTERS
 from recbole_multvae.errors import ConfigurationError, DataError
 
@@ -132,9 +132,8 @@ def load_needed_columns(config: Any, files: list[AtomicFile]) -> None:
     loaded = config["load_col"].get("inter")
     if not isinstance(loaded, list) or not files:
         return
-    filtered = not config["benchmark_filename"]
-    needed = list(config["val_interval"] or {}) if filtered else []
-    if reads_order(config) or (filtered and (config["eval_args"]["order"] == "TO" or config["rm_dup_inter"])):
+    needed = [] if config["benchmark_filename"] else list(config["val_interval"] or {})
+    if orders_by_time(config):
         needed.append(config["TIME_FIELD"])
     if more := [name for name in needed if name in files[0].columns and name not in loaded]:
         config["load_col"] = {**config["load_col"], "inter": [*loaded, *more]}
