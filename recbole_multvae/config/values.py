@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
@@ -177,3 +178,17 @@ def _check_against_default(key: str, value: Any, default: Any) -> None:
     if isinstance(value, str) and isinstance(default, int | float | list) and not isinstance(default, bool):
         kind = "a list" if isinstance(default, list) else "a number"
         raise ConfigurationError.of_value(key, value, f"{kind} such as {default!r}, the default")
+
+
+def check_output_file(option: str, file: str) -> None:
+    """Look for a mistake in the name of a file to write, before hours of training.
+
+    Args:
+        option: of the command line.
+        file: its value.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    if Path(file).is_dir() or not Path(file).absolute().parent.is_dir():
+        raise ConfigurationError(f"{option}={file} cannot be written: expected a file in an existing folder.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,16 +93,6 @@ class PerUserEvaluator:
         self.table = self.table.assign(**of_each_user(self._evaluator, collected))
         result: dict[str, float] = self._around.evaluate(collected)
         return result
-
-
-def check_per_user(file: str | None) -> None:
-    """Look for a mistake in ``--per_user`` before hours of training.
-
-    Raises:
-        ConfigurationError: the file cannot be written.
-    """
-    if file and (Path(file).is_dir() or not Path(file).absolute().parent.is_dir()):
-        raise ConfigurationError(f"--per_user={file} cannot be written: expected a file in an existing folder.")
 
 
 def write_per_user(file: str, tables: Sequence[pd.DataFrame]) -> None:

@@ -11,9 +11,10 @@ from recbole.config import Config
 from recbole.utils import get_environment, set_color
 
 from recbole_multvae.config.run_settings import RunSettings
+from recbole_multvae.config.values import check_output_file
 from recbole_multvae.evaluation import activity
 from recbole_multvae.evaluation.activity import ActivityEvaluator
-from recbole_multvae.evaluation.per_user import PerUserEvaluator, check_per_user, write_per_user
+from recbole_multvae.evaluation.per_user import PerUserEvaluator, write_per_user
 from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
@@ -48,7 +49,8 @@ def run(
         TrainingError: the loss became NaN, or there is not enough memory.
         TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
-    check_per_user(per_user)
+    if per_user:
+        check_output_file("--per_user", per_user)
     with explain_recbole_errors():
         config = make_config(model, dataset, config_file_list, config_dict, command_line)
         refits = refit.take(config, saved)

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recbole_multvae.config.values import check_output_file
 from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.digests import short_digest
 from recbole_multvae.errors import LeaderboardError
-from recbole_multvae.evaluation.per_user import check_per_user, write_per_user
+from recbole_multvae.evaluation.per_user import write_per_user
 from recbole_multvae.leaderboard.export import add_export_commands, check_export, export_best
 from recbole_multvae.leaderboard.forms import write_all
 from recbole_multvae.leaderboard.jobs import Jobs
@@ -57,7 +58,8 @@ def run_leaderboard(
     """
     if export:
         check_export(export)
-    check_per_user(per_user)
+    if per_user:
+        check_output_file("--per_user", per_user)
     rows, not_applicable = split_applicable(read_rows(models, config_files, dataset, keys))
     rows = {name: row.on_one_split() for name, row in rows.items()}
     trained = with_members(rows.values())

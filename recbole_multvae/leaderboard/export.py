@@ -7,9 +7,9 @@ import json
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
+from recbole_multvae.config.values import check_output_file
 from recbole_multvae.errors import ConfigurationError, LeaderboardError
 from recbole_multvae.leaderboard.report import Report
 from recbole_multvae.leaderboard.table import name
@@ -23,9 +23,7 @@ def check_export(path: str) -> None:
     Raises:
         ConfigurationError: the file cannot be written, or ``multvae-export`` is not installed.
     """
-    file = Path(path)
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise ConfigurationError(f"--export={path} cannot be written: expected a file in an existing folder.")
+    check_output_file("--export", path)
     if importlib.util.find_spec("onnxruntime") is None:
         raise ConfigurationError(f"--export={path} needs multvae-export: install this package with [export].")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from recbole.utils import ModelType
 
+from recbole_multvae.config.values import check_output_file
 from recbole_multvae.errors import TrainingError
-from recbole_multvae.evaluation.per_user import check_per_user
 from recbole_multvae.experiment.run import run as run_model
 from recbole_multvae.leaderboard.jobs import Jobs
 from recbole_multvae.leaderboard.measuring import measure
@@ -152,7 +152,8 @@ def run_sum(
         TrainingError: a member failed.
         TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
-    check_per_user(per_user)
+    if per_user:
+        check_output_file("--per_user", per_user)
     (row,) = read_rows(model, config_files, dataset, keys)
     member_keys = {key: value for key, value in keys.items() if key != "checkpoint_dir"}  # It would win over overrides.
     row = replace(row, members=tuple(replace(member, keys=member_keys) for member in row.members))
