@@ -20,8 +20,9 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
 * the items of each user are collected in a Python loop over all interactions (``Sampler.get_used_ids``, which
   ``create_samplers`` calls on a class that it names itself): ours get a sparse matrix;
 * a script may make its ``Trainer`` itself, without ``get_trainer``: for our models it gets ours (``Trainer.__new__``);
-* metrics are found in one module (``recbole/evaluator/register.py``): those of :mod:`.evaluation.metrics` are entered in its
-  four tables, some in place of RecBole's of the same name, for every model;
+* metrics are found in one module (``recbole/evaluator/register.py``): ours are entered in its four tables, some in place of
+  RecBole's of the same name, and every trainer collects what they need (``recbole.trainer.trainer.Collector``,
+  ``Trainer.evaluate``), for every model;
 * metrics are NumPy's numbers, which NumPy 2 prints with their type (``recbole/evaluator/evaluator.py``): they become
   Python's numbers of the same value, for every model;
 * files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
@@ -64,6 +65,7 @@ import recbole.data.dataset
 import recbole.data.utils
 import recbole.evaluator.register
 import recbole.trainer
+import recbole.trainer.trainer
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
@@ -92,9 +94,12 @@ from recbole_multvae.data.loaders import (
 from recbole_multvae.data.parts import build
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
+from recbole_multvae.evaluation.collector import RankingCollector
+from recbole_multvae.evaluation.list_metrics import LIST_METRICS
 from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.evaluation.metrics import METRICS
 from recbole_multvae.evaluation.recbole_models import READERS, histories_of, no_histories_because
+from recbole_multvae.evaluation.weighted_metrics import WEIGHTED_METRICS
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.sums.model import Sum
@@ -118,8 +123,10 @@ def register() -> None:
     _wrap(Sampler, "get_used_ids", _family_used_ids)
     _wrap_data_sets()
     _wrap(Trainer, "_full_sort_batch_eval", _histories_of_the_batch)
-    for metric in METRICS:
+    for metric in (*METRICS, *LIST_METRICS, *WEIGHTED_METRICS):
         _enter_metric(metric)
+    recbole.trainer.trainer.Collector = RankingCollector
+    _wrap(Trainer, "evaluate", _evaluate)
     Trainer.__new__ = _new_trainer
     if os.environ.get("RECBOLE_MULTVAE_TORCH_LOAD") != "0":
         _wrap(torch.serialization, "load", _safe_load)
@@ -155,6 +162,12 @@ def _enter_metric(metric: Any) -> None:
     register.metric_types[name] = metric.metric_type
     if metric.smaller and name not in register.smaller_metrics:
         register.smaller_metrics.append(name)
+
+
+def _evaluate(original: Any, trainer: Any, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+    if eval_data and isinstance(trainer.eval_collector, RankingCollector):
+        trainer.eval_collector.begin(eval_data)
+    return original(trainer, eval_data, *args, **kwargs)
 
 
 def _wrap(owner: Any, name: str, wrapper: Any) -> None:

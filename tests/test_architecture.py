@@ -28,7 +28,7 @@ PLUGIN: dict[str, tuple[str, ...]] = {
     "registration": ("checkpoint", "config", "data", "errors", "evaluation", "likelihoods", "models", "sums", "training"),
     "experiment": (*GROUND, "compatibility", "config", "data", "evaluation", "models", "sums", "training"),
     "rebuild": ("checkpoint", "data", "errors", "evaluation", "experiment", "models"),
-    "leaderboard": (*GROUND, "compatibility", "config", "data", "evaluation", "experiment", "sums"),
+    "leaderboard": (*GROUND, "compatibility", "config", "data", "evaluation", "experiment", "sums", "times"),
     "commands": ("checkpoint", "compatibility", "config", "data", "errors", "evaluation", "experiment", "importing",
                  "leaderboard", "likelihoods", "models", "rebuild", "sums"),
     "__init__": ("compatibility", "models", "registration"),

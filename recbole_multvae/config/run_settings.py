@@ -8,6 +8,10 @@ from pydantic import Field
 
 from recbole_multvae.config.settings import Settings, setting
 
+#: The value of ``propensity`` that estimates it from clicks.
+POPULARITY = "popularity"
+#: The value of ``diversity_of`` that compares the users who clicked two items.
+CLICKS = "clicks"
 #: A seed for NumPy.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -28,4 +32,19 @@ class RunSettings(Settings):
     )
     split_seed: Seed | None = setting(
         None, "an integer from 0 to 4294967295, or None", "draws the split, where it is random; None: `seed`, as in RecBole"
+    )
+    propensity: str = setting(
+        POPULARITY,
+        "popularity, or the name of a column of numbers",
+        "the probability that a click is observed, for the metrics IPS... and SNIPS...; popularity: (clicks of the item in "
+        "training / those of the most popular one) ^ propensity_exponent",
+    )
+    propensity_exponent: float = setting(0.5, "a number, 0 or more", "see propensity; 0: all alike", ge=0)
+    propensity_clip: float = setting(
+        0.0, "a number from 0 to 1", "the smallest propensity; smaller ones count as this one", ge=0, le=1
+    )
+    diversity_of: str = setting(
+        CLICKS,
+        "clicks, or the name of a column of the items",
+        "what IntraListDiversity compares; clicks: the users who clicked the two items in training",
     )

@@ -17,7 +17,6 @@ from typing_extensions import override
 
 from recbole_multvae.data.loaders import BatchedFullSortEvalDataLoader, reads_top_k_only
 from recbole_multvae.evaluation import ranking
-from recbole_multvae.evaluation.collector import RankingCollector
 
 
 def scores_users(model_class: Any) -> bool:
@@ -37,7 +36,6 @@ class RanksManyUsers(Trainer):
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
-        self.eval_collector = RankingCollector(config)
         self._k = 0
 
     @override

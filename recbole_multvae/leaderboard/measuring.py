@@ -115,7 +115,7 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
         init_seed(config["seed"], config["reproducibility"])  # Every model gets the same sampled items.
     tests: list[float] = []
     metrics = timed(experiment.test, tests)()
-    seconds["test"] = sum(tests)
+    seconds["test"] = sum(tests) - details.seconds
     with atomic_write(Path(inputs.result).with_suffix(".npz")) as part, open(part, "wb") as file:
         table = per_user_table(experiment.train_data, test_data)
         np.savez_compressed(file, users=np.asarray(test_data.uid_list), **table, **details.users)
@@ -124,6 +124,7 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
         "lists": details.lists,
         "activity": [group._asdict() for group in details.activity],
         "popularity": details.popularity,
+        "age": details.age,
         "memory": _peak(),
         "gpu_memory": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "parameters": _parameters(trainer.model),

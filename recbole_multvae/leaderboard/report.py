@@ -22,8 +22,8 @@ from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, UserScore
 #: The version of the report's JSON.
 FORMAT = 1
 #: The configuration keys of a protocol: they decide which clicks there are and how rankings are judged.
-PROTOCOL = ("eval_args", "split_seed", "load_col", "benchmark_filename", "metrics", "topk", "valid_metric", "val_interval",
-            "threshold",
+PROTOCOL = ("eval_args", "split_seed", "load_col", "benchmark_filename", "metrics", "topk", "valid_metric", "propensity",
+            "propensity_exponent", "propensity_clip", "diversity_of", "val_interval", "threshold",
             "user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item", "repeatable")  # fmt: skip
 
 Report = dict[str, Any]
@@ -118,6 +118,7 @@ def _row(name: str, runs: list[Run], settings: dict[str, Any], sign: int) -> dic
         "gpu_memory": finished[0]["gpu_memory"] and max(run["gpu_memory"] for run in finished),
         "activity": _groups([run["activity"] for run in finished], ("shortest", "longest")),
         "popularity": _groups([run["popularity"] for run in finished], ("items",)),
+        "age": _groups([run.get("age", []) for run in finished], ("items",)),  # A run of an earlier version has none.
     }
 
 

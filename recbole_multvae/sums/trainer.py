@@ -8,11 +8,13 @@ from typing import Any
 
 from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
+from recbole.evaluator.register import metric_information
 from typing_extensions import override
 
 from recbole_multvae.config.evaluation_keys import empty_parts
 from recbole_multvae.data.loaders import reads_top_k_only
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.evaluation.collector import WEIGHTS
 from recbole_multvae.evaluation.per_user import of_each_user
 from recbole_multvae.sums.model import named_weights
 from recbole_multvae.sums.shortlists import Shortlists
@@ -136,6 +138,7 @@ def _no_choice_because(config: Any) -> str | None:
         return f"eval_args split={config['eval_args']['split']!r} leaves none"
     if (mode["valid"] if isinstance(mode, dict) else mode) != "full":
         return f"eval_args mode={mode!r} ranks only some items"
-    if not reads_top_k_only(config) or "@" not in config["valid_metric"]:
-        return f"metrics={config['metrics']!r} with valid_metric={config['valid_metric']} are not all of top-k lists"
+    reads = metric_information[config["valid_metric"].partition("@")[0].lower()]
+    if not reads_top_k_only(config) or "@" not in config["valid_metric"] or WEIGHTS in reads:
+        return f"metrics={config['metrics']!r} with valid_metric={config['valid_metric']} read more than top-k lists"
     return None

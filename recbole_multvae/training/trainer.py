@@ -12,7 +12,6 @@ from recbole.utils import ModelType
 from recbole_multvae.data.loaders import reads_top_k_only
 from recbole_multvae.errors import CheckpointError, ConfigurationError, MultVAEError
 from recbole_multvae.evaluation import ranking
-from recbole_multvae.evaluation.collector import RankingCollector
 from recbole_multvae.hardware import keep_freed_memory
 from recbole_multvae.training.averaging import AveragedWeights
 from recbole_multvae.training.checkpoints import AtomicCheckpoints
@@ -33,7 +32,6 @@ class FamilyTrainer(AtomicCheckpoints):
         super().__init__(config, model)
         if model.type == ModelType.TRADITIONAL:
             self.epochs = 1  # The model has a closed form. RecBole's TraditionalTrainer does the same.
-        self.eval_collector = RankingCollector(config)
         self.evaluations: list[Evaluation] = []
         self._ranker: ranking.Ranker | None = None
         self._average: AveragedWeights | None = None

@@ -10,6 +10,7 @@ found are not of the test, and are left out here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ class Test(NamedTuple):
         counts: the records of each item in training, int [I].
         k: the length at which a list is cut.
         tail_ratio: RecBole's key.
+        trained: whether a user clicked an item in training, bool [users of training, I].
+        propensities: of clicks, float [U, I].
     """
 
     __test__ = False  # For pytest, which takes the name for that of a test.
@@ -33,7 +36,9 @@ class Test(NamedTuple):
     positives: np.ndarray
     counts: np.ndarray
     k: int
-    tail_ratio: float = 0.1
+    tail_ratio: float
+    trained: np.ndarray
+    propensities: np.ndarray
 
     def over_users(self, of_user: Callable[[np.ndarray, np.ndarray], float]) -> float:
         """The mean over users of a function of hits, bool [length of the list], and positives, bool [I]."""
@@ -60,8 +65,8 @@ def ranked(scores: np.ndarray, masked: np.ndarray, k: int) -> list[np.ndarray]:
 
 
 def reference(
-    name: str, scores: np.ndarray, masked: np.ndarray, positives: np.ndarray, train_counts: np.ndarray, k: int,
-    tail_ratio: float = 0.1, lists: list[np.ndarray] | None = None,
+    name: str, scores: np.ndarray, masked: np.ndarray, positives: np.ndarray, train_counts: np.ndarray, trained: np.ndarray,
+    k: int, tail_ratio: float = 0.1, lists: list[np.ndarray] | None = None, propensities: np.ndarray | None = None,
 ) -> float:  # fmt: skip
     """The value of a metric of a ranking, by RecBole's name for it in any case, or ``CappedRecall``.
 
@@ -71,16 +76,19 @@ def reference(
         masked: what is not recommended, bool [U, I]: see :func:`masked_as_by_recbole`.
         positives: the relevant items, bool [U, I].
         train_counts: the records of each item in training, int [I].
+        trained: whether a user clicked an item in training, bool [U, I].
         k: the place at which the lists are cut; GAUC does not read it.
         tail_ratio: RecBole's key, for TailPercentage.
         lists: the lists of all users in the order of ``scores``, where equal scores leave a choice; None ranks.
+        propensities: of the clicks, float [U, I]; None: by popularity, see :func:`by_popularity`.
     """
     of_test = positives.any(axis=1)
     scores, masked, positives = scores[of_test], masked[of_test], positives[of_test]
     if name.lower() == "gauc":
         return gauc(scores, masked, positives)
     chosen = ranked(scores, masked, k) if lists is None else [lists[row][:k] for row in np.flatnonzero(of_test)]
-    return OF_RANKINGS[name.lower()](Test(chosen, positives, train_counts, k, tail_ratio))
+    propensities = np.tile(by_popularity(train_counts), (len(scores), 1)) if propensities is None else propensities[of_test]
+    return OF_RANKINGS[name.lower()](Test(chosen, positives, train_counts, k, tail_ratio, trained, propensities))
 
 
 def reference_of_pairs(name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -165,6 +173,61 @@ def tail_percentage(test: Test) -> float:
     return float(np.mean([np.isin(items, tail).sum() / len(items) for items in test.lists]))
 
 
+def by_popularity(counts: np.ndarray, exponent: float = 0.5) -> np.ndarray:
+    """Saito et al., WSDM 2020, section 5: (n_i / max n) ^ exponent. An item without clicks counts as one with one click."""
+    return (np.maximum(counts, 1) / counts.max()) ** exponent
+
+
+def _weighted(test: Test, value: Callable[[int], float], normalised: bool) -> float:
+    """The mean over users of the sum of value(Z) / propensity over the relevant items, Z being an item's place in the list.
+
+    Yang et al., RecSys 2018: divided by the sum of 1 / propensity over the relevant items if it is self-normalised.
+    """
+    users = []
+    for items, positives, propensities in zip(test.lists, test.positives, test.propensities, strict=True):
+        places = {item: place for place, item in enumerate(items.tolist(), 1)}
+        relevant = np.flatnonzero(positives).tolist()
+        total = sum(value(places[item]) / propensities[item] for item in relevant if item in places)
+        users.append(total / sum(1 / propensities[item] for item in relevant) if normalised else total)
+    return float(np.mean(users))
+
+
+def ips_precision(test: Test) -> float:
+    return _weighted(test, lambda place: 1 / test.k, False)
+
+
+def ips_dcg(test: Test) -> float:
+    return _weighted(test, lambda place: 1 / np.log2(place + 1), False)
+
+
+def snips_recall(test: Test) -> float:
+    return _weighted(test, lambda place: 1, True)
+
+
+def snips_dcg(test: Test) -> float:
+    return _weighted(test, lambda place: 1 / np.log2(place + 1), True)
+
+
+def distance_of_clicks(trained: np.ndarray, item: int, other: int) -> float:
+    """1 - cosine of the users who clicked two items; 1 if nobody clicked one of them."""
+    one, two = (trained[:, number].astype(float) for number in (item, other))
+    return 1 - one @ two / np.sqrt((one @ one) * (two @ two)) if one.any() and two.any() else 1.0
+
+
+def intra_list_diversity(test: Test) -> float:
+    def of_list(items: np.ndarray) -> float:
+        pairs = list(itertools.combinations(items.tolist(), 2))
+        return float(np.mean([distance_of_clicks(test.trained, *pair) for pair in pairs])) if pairs else 0.0
+
+    return float(np.mean([of_list(items) for items in test.lists]))
+
+
+def novelty(test: Test) -> float:
+    """An item that nobody clicked in training counts as one that a single user clicked."""
+    shares = np.maximum(test.trained.sum(axis=0), 1) / len(test.trained)
+    return float(np.mean([-np.log2(shares[items]).sum() / max(1, len(items)) for items in test.lists]))
+
+
 def _descending_ranks(scores: np.ndarray) -> np.ndarray:
     """1 for the best; equal scores have the mean of their ranks, so that a pair of them counts one half."""
     return np.array([(scores > score).sum() + ((scores == score).sum() + 1) / 2 for score in scores])
@@ -208,5 +271,7 @@ OF_RANKINGS: dict[str, Callable[[Test], float]] = {
     "hit": hit, "mrr": mrr, "map": average_precision, "recall": recall, "ndcg": ndcg, "precision": precision,
     "cappedrecall": capped_recall, "itemcoverage": item_coverage, "averagepopularity": average_popularity,
     "shannonentropy": shannon_entropy, "giniindex": gini_index, "tailpercentage": tail_percentage,
+    "ipsprecision": ips_precision, "ipsdcg": ips_dcg, "snipsrecall": snips_recall, "snipsdcg": snips_dcg,
+    "intralistdiversity": intra_list_diversity, "novelty": novelty,
 }  # fmt: skip
 OF_PAIRS = {"auc": auc, "mae": mae, "rmse": rmse, "logloss": log_loss}

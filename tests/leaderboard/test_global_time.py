@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,3 +51,24 @@ def test_sequential_models_stand_beside_the_others(monkeypatch: pytest.MonkeyPat
         if name != "train":
             counts = [report["dataset"][f"{name}_left_out_{kind}"] for kind in ("items", "interactions")]
             assert counts == [len(set(new)), len(new)]
+    assert_groups_by_age(report["rows"], rows, cuts[0])
+
+
+def assert_groups_by_age(report: list[dict[str, Any]], rows: list[tuple[str, str, float]], valid_from: float) -> None:
+    """Each row has the same four groups, which hold the items of training by the time of their first click."""
+    first: dict[str, float] = {}
+    for _, item, time in sorted(rows, key=lambda row: row[2]):
+        if time < valid_from:
+            first.setdefault(item, time)
+    cuts = np.quantile(list(first.values()), [0.25, 0.5, 0.75])
+    group = np.searchsorted(cuts, list(first.values()))
+    expected = [sorted(time for time, of in zip(first.values(), group, strict=True) if of == n) for n in np.unique(group)]
+    assert len(expected) > 1
+
+    def name(*times: float) -> str:
+        return " to ".join(dict.fromkeys(datetime.fromtimestamp(time, timezone.utc).date().isoformat() for time in times))
+
+    for row in report:
+        assert [age["items"] for age in row["age"]] == [name(times[0], times[-1]) for times in expected]
+        assert [age["of"] for age in row["age"]] == [len(times) for times in expected]
+        assert 0 < sum(age["users"] for age in row["age"]) <= report[0]["age"][0]["users"] * 10

@@ -12,7 +12,7 @@ import torch
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.leaderboard import significance
-from recbole_multvae.leaderboard.breakdown import HEAD, LIST_METRICS, DetailedEvaluator
+from recbole_multvae.leaderboard.breakdown import HEAD, LIST_METRICS, DetailedEvaluator, _ages
 from recbole_multvae.leaderboard.significance import UserScores, bootstrap_rows, compare, holm
 from recbole_multvae.leaderboard.split_digest import digest
 from tests.conftest import QUIET, uneven_pairs, write_inter
@@ -77,7 +77,7 @@ def test_lists_are_those_of_the_documented_formulas(uneven: str) -> None:
         scores = experiment.trainer.model.full_sort_predict(users).view(len(train), -1)[:, 1:].numpy()
     masked = masked_as_by_recbole((train + valid) > 0, positives > 0)
     for name in LIST_METRICS:
-        expected = reference(name, scores, masked, positives > 0, train.sum(axis=0), 3)
+        expected = reference(name, scores, masked, positives > 0, train.sum(axis=0), train > 0, 3)
         assert details.lists[f"{name.lower()}@3"] == pytest.approx(expected), name
 
 
@@ -103,6 +103,16 @@ def test_head_and_tail_by_hand(uneven: str) -> None:
         assert group["users"] == len(expected)
         assert group["metrics"] == {"recall@3": pytest.approx(np.mean(expected))}
     assert metrics["itemcoverage@3"] == details.lists["itemcoverage@3"]
+
+
+def test_ages_by_hand() -> None:
+    day = 86_400.0
+    first = np.array([np.nan, 8 * day, 1 * day, 2 * day, np.nan, 2 * day + 1, 5 * day, 2 * day])
+    groups = [(name, np.flatnonzero(items).tolist()) for name, items in _ages(first)]
+    assert groups == [("1970-01-02 to 1970-01-03", [2, 3, 7]), ("1970-01-03", [5]), ("1970-01-06 to 1970-01-09", [1, 6])]
+    names = [name for name, _ in _ages(np.array([np.nan, 3.0, 1, 7, 5]))]
+    assert names == ["1", "3", "5", "7"]
+    assert _ages(np.array([np.nan, 3.0, 3])) == _ages(np.array([np.nan])) == _ages(None) == []
 
 
 def users(values: list[float], ids: list[int] | None = None) -> UserScores:

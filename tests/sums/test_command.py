@@ -80,7 +80,7 @@ def test_a_row_of_a_report(blocks: str, capfd: pytest.CaptureFixture[str]) -> No
             ["--model=MultVAE+EASE", "--eval_args={'split':{'RS':[9,0,1]}}"],
             "The weights of a sum are chosen on validation, and eval_args split={'RS': [9, 0, 1]} leaves none: name them",
         ),
-        (["--model=MultVAE+EASE", "--metrics=['NDCG','GAUC']"], "are not all of top-k lists: name them"),
+        (["--model=MultVAE+EASE", "--metrics=['NDCG','GAUC']"], "read more than top-k lists: name them"),
         (["--model=MultVAE+EASE", "--eval_args={'mode':'uni50'}"], "ranks only some items: name them, such as weights="),
     ],
 )
