@@ -70,4 +70,4 @@ def assert_groups_by_age(report: list[dict[str, Any]], rows: list[tuple[str, str
 
     for row in report:
         assert [age["items"] for age in row["age"]] == [name(times[0], times[-1]) for times in expected]
-        assert 0 < sum(age["users"] for age in row["age"]) <= report[0]["age"][0]["users"] * 10
+        assert sum(age["users"] for age in row["age"]) > 0
