@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping
 
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.leaderboard import shell
 from recbole_multvae.leaderboard.board import run_leaderboard
 
 
@@ -44,7 +44,7 @@ def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
         options.dataset,
         options.config_files,
         keys,
-        command=f"python run_recbole.py {shlex.join(sys.argv[1:])}",
+        command=f"python run_recbole.py {shell.join(sys.argv[1:])}",
         seeds=_seeds(options.seeds) if options.seeds is not None else 1,
         trials=_trials(options.tune) if options.tune else 0,
         params_files=options.params_file,

@@ -1,7 +1,7 @@
 """The test's metrics for users of different activity, as a table and as a drawing.
 
 Activity is the number of clicks by which the model scores a user: those of training, or the history that the split gives in
-their place. Its quantiles cut the users into groups of about the same size, and RecBole's evaluator computes the same
+their place. Its quantiles cut the users into groups as equal in size as ties allow. RecBole's evaluator computes the same
 metrics for each group as for all users.
 """
 
@@ -37,12 +37,32 @@ class Group(NamedTuple):
         return f"{self.shortest}-{self.longest}" if self.longest > self.shortest else str(self.shortest)
 
 
+def groups_of(lengths: np.ndarray, quantiles: int) -> np.ndarray:
+    """The group of each user, from 0, the least active; int64 [users].
+
+    Users with equal numbers of clicks are in one group. Each cut is where it comes nearest to a quantile, and is left out
+    where a group of less than half of an equal share would remain beside it.
+
+    Args:
+        lengths: the number of clicks of each user, [users].
+        quantiles: the most groups.
+    """
+    ends = np.cumsum(np.unique(lengths, return_counts=True)[1])[:-1]  # The users before each possible cut.
+    share, cuts = len(lengths) / quantiles, [0]
+    for wanted in share * np.arange(1, quantiles) if len(ends) else ():
+        cut = ends[np.argmin(np.abs(ends - wanted))]
+        if min(cut - cuts[-1], len(lengths) - cut) >= share / 2:
+            cuts.append(cut)
+    return np.searchsorted(np.sort(lengths)[cuts[1:]], lengths, side="right")
+
+
 class ActivityEvaluator:
     """RecBole's evaluator, which also evaluates groups of users by activity.
 
     Args:
         evaluator: RecBole's.
-        quantiles: how many groups to make; there are fewer where many users have the same number of clicks.
+        quantiles: how many groups to make; there are fewer where many users have the same number of clicks, see
+            :func:`groups_of`.
         train_data: the loader of training.
         test_data: the loader of the test.
 
@@ -62,7 +82,7 @@ class ActivityEvaluator:
         self.evaluator = evaluator
         self.groups: list[Group] = []
         self.lengths = history_lengths(train_data, test_data)
-        self._group = np.searchsorted(np.quantile(self.lengths, np.arange(1, quantiles) / quantiles), self.lengths)
+        self._group = groups_of(self.lengths, quantiles)
 
     def evaluate(self, collected: Any) -> dict[str, float]:
         """The metrics of all users, as RecBole's evaluator computes them; sets :attr:`groups` from the same rankings."""

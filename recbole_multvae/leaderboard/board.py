@@ -123,6 +123,7 @@ def _publish(report: Report, data_path: str, folder: Path, export: str | None) -
     print(f"\n{text_table(report)}\n\nWrote {', '.join(map(str, files))}")
     if export:
         export_best(report, export, data_path)
+        write_all(report, folder)  # Now with the size of the exported file.
     if failed := [row["name"] for row in report["rows"] if row["status"] == "failed"]:
         raise LeaderboardError(
             f"{', '.join(failed)} failed, and the others are in the report: see the logs in {folder / 'runs'}; the same "

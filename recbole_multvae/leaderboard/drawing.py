@@ -1,43 +1,193 @@
-"""The drawing of the report: each row's metric under each seed, and its difference to the best with the interval."""
+"""The drawings of the report: each row's metric, its difference to the best, and the metric against what the row costs."""
 
 from __future__ import annotations
 
-from typing import Any
+import io
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from recbole_multvae.leaderboard.report import Report
-from recbole_multvae.leaderboard.table import heading, name
+from recbole_multvae.leaderboard.table import Row, evaluation_seconds, heading, name, weights_mb
 
-BEST, TIE, OTHER = "#0b6e4f", "#5fa777", "#4a5568"
+INK, LINE, BEST, TIE, OTHER = "#1a202c", "#d0d5dd", "#0b6e4f", "#3d9a6b", "#4a5568"
+_STYLE = {
+    "font.size": 9, "figure.titlesize": 10, "axes.edgecolor": OTHER, "axes.facecolor": "none", "grid.color": LINE,
+    "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "svg.hashsalt": "report",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}  # fmt: skip
+#: The width of a panel and the height of a line of text, in inches; the most letters of a line of a name.
+WIDTH, TEXT, LETTERS = 4.0, 0.17, 18
+
+
+class Point(NamedTuple):
+    """A row in a drawing of its metric, ``y``, against a cost, ``x``."""
+
+    x: float
+    y: float
+    row: Row
+
+
+#: Draws into the figure that it is given, which may be a part of a larger one.
+Panel = Callable[[Any], None]
 
 
 def draw(report: Report) -> Figure:
-    """A figure of two panels with a line for each ranked row, the best on top."""
-    rows = [row for row in report["rows"] if "rank" in row][::-1]
-    metric = report["ranked_by"]
-    figure = Figure(figsize=(10, 1.6 + 0.36 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
-    for position, row in enumerate(rows):
-        color = BEST if position == len(rows) - 1 else TIE if row["tie"] else OTHER
-        spread = row["metrics"][metric]
-        left.plot(spread["values"], [position] * len(spread["values"]), "o", color=color, alpha=0.4, markersize=5)
-        left.errorbar(spread["mean"], position, xerr=spread["sd"], fmt="|", color=color, markersize=14, capsize=3)
-        if "against_best" in row:
-            _difference(right, row["against_best"], position, color)
-    left.set_yticks(range(len(rows)), [name(row) for row in rows])
-    left.set_xlabel(f"{heading(metric)} of the test: each seed, mean ± standard deviation")
-    right.axvline(0, color=BEST, linewidth=1)
-    right.set_xlabel("difference to the best: mean over users, 95 % interval")
-    for panel in (left, right):
-        panel.grid(axis="x", alpha=0.3)
-        panel.spines[["top", "right"]].set_visible(False)
+    """All panels in one figure."""
+    panels = _panels(report)
+    lines = -(-len(panels) // 2)
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(2 * WIDTH, lines * _height(report))
+        for panel, part in zip(panels, figure.subfigures(lines, 2, squeeze=False).flat, strict=False):
+            panel(part)
     return figure
 
 
-def _difference(panel: Any, comparison: dict[str, float], position: int, color: str) -> None:
-    difference, low, high = (comparison[key] for key in ("difference", "low", "high"))
-    panel.errorbar(-difference, position, xerr=[[high - difference], [difference - low]], fmt="o", color=color, markersize=5,
-                   capsize=3)  # fmt: skip
+def draw_each(report: Report) -> dict[str, str]:
+    """Each panel as an SVG file of its own, by its title; none of a single run."""
+    files = {}
+    for panel in _panels(report) if len(_rows(report)) > 1 or len(report["seeds"]) > 1 else []:
+        with matplotlib.rc_context(_STYLE):
+            figure, text = _figure(WIDTH, _height(report)), io.StringIO()
+            panel(figure)
+            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        files[figure.get_suptitle()] = text.getvalue()
+    return files
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _rows(report: Report) -> list[Row]:
+    """The ranked rows, the best first."""
+    return [row for row in report["rows"] if "rank" in row]
+
+
+def _height(report: Report) -> float:
+    return max(3.0, 0.9 + TEXT * sum(_lines(row) + 0.6 for row in _rows(report)))
+
+
+def _lines(row: Row) -> int:
+    return 1 + _label(row).count("\n")
+
+
+def _label(row: Row) -> str:
+    """The name of a row; that of a sum in several lines."""
+    return re.sub(rf"(.{{{LETTERS // 2},{LETTERS}}}[+ ])(?=.{{4}})", r"\1\n", name(row))
+
+
+def _color(row: Row) -> str:
+    return TIE if row["tie"] else BEST if row["rank"] == 1 else OTHER
+
+
+def _panels(report: Report) -> list[Panel]:
+    """That of the metric, and others that have something to compare."""
+    rows, metric = _rows(report), report["ranked_by"]
+    panels: list[Panel] = [partial(_spread, rows, metric)]
+    if any("against_best" in row for row in rows):
+        panels.append(partial(_differences, rows, metric))
+    costs: dict[str, Callable[[Row], float | None]] = {
+        "training, seconds": lambda row: float(row["seconds"]["training"]["mean"]),
+        "validations and test, seconds": evaluation_seconds,
+        "weights in the checkpoint, MB": weights_mb,
+    }
+    for title, cost in costs.items():
+        points = [Point(x, row["metrics"][metric]["mean"], row) for row in rows if (x := cost(row))]
+        if len(points) > 1:
+            panels.append(partial(_against, points, metric, title))
+    return panels
+
+
+def _axes(figure: Any, title: str) -> Any:
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure.add_subplot()
+
+
+def _spread(rows: list[Row], metric: str, figure: Any) -> None:
+    several = any(row["metrics"][metric]["sd"] is not None for row in rows)
+    axes = _axes(figure, f"{heading(metric)}{': each seed, mean ± deviation' if several else ''}")
+    for line, row in enumerate(rows):
+        spread, color = row["metrics"][metric], _color(row)
+        axes.plot(spread["values"], [line] * len(spread["values"]), "o", color=color, alpha=0.5, markersize=5)
+        if spread["sd"] is not None:
+            axes.errorbar(spread["mean"], line, xerr=spread["sd"], fmt="|", color=color, markersize=12, capsize=3)
+    _list_names(axes, rows)
+
+
+def _differences(rows: list[Row], metric: str, figure: Any) -> None:
+    axes = _axes(figure, f"{heading(metric)}: difference to the best, 95 % interval")
+    axes.axvline(0, color=BEST, linewidth=1)
+    for line, row in enumerate(rows):
+        if "against_best" in row:
+            difference, low, high = (row["against_best"][key] for key in ("difference", "low", "high"))
+            axes.errorbar(-difference, line, xerr=[[high - difference], [difference - low]], fmt="o", color=_color(row),
+                          markersize=5, capsize=3)  # fmt: skip
+    _list_names(axes, rows)
+
+
+def _list_names(axes: Any, rows: list[Row]) -> None:
+    axes.set_yticks(range(len(rows)), list(map(_label, rows)))
+    axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    axes.grid(axis="x")
+    axes.locator_params(axis="x", nbins=5)
+
+
+def _against(points: list[Point], metric: str, title: str, figure: Any) -> None:
+    """The metric against a cost, with the names beside the axes, where they have room."""
+    axes = _axes(figure, f"{heading(metric)} against {title}")
+    for point in points:
+        sd = point.row["metrics"][metric]["sd"]
+        axes.errorbar(point.x, point.y, yerr=sd, fmt="o", color=_color(point.row), markersize=5, capsize=2)
+    costs = [point.x for point in points]
+    if max(costs) > 10 * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.locator_params(axis="x", nbins=5)
+    axes.grid()
+    _name_points(axes, points)
+
+
+def _name_points(axes: Any, points: list[Point]) -> None:
+    """Write the names of points, the highest first, to the right of the axes, each with a line to its point."""
+    points = sorted(points, key=lambda point: -point.y)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    heights = [(_lines(point.row) + 0.2) * TEXT for point in points]
+    room = max(sum(heights), axes.figure.bbox.height / axes.figure.dpi - 0.8)
+    places = apart([(point.y - low) / (high - low) for point in points], [height / room for height in heights])
+    for point, place in zip(points, places, strict=True):
+        color = _color(point.row)
+        line = {"arrowstyle": "-", "color": color, "alpha": 0.35, "linewidth": 0.7, "relpos": (0, 0.5), "shrinkA": 0}
+        axes.annotate(_label(point.row), (point.x, point.y), (1.03, place), textcoords="axes fraction", va="center",
+                      color=color, arrowprops=line)  # fmt: skip
+
+
+def apart(wanted: list[float], heights: list[float]) -> list[float]:
+    """The middles of labels, from the top, 1, down to 0: near to where they are wanted, and without overlaps.
+
+    Args:
+        wanted: in descending order.
+        heights: of the labels, at most 1 together.
+    """
+    places: list[float] = []
+    free = 1.0
+    for place, height in zip(wanted, heights, strict=True):
+        places.append(min(place, free - height / 2))
+        free = places[-1] - height / 2
+    free = 0.0
+    for n in reversed(range(len(places))):
+        places[n] = max(places[n], free + heights[n] / 2)
+        free = places[n] + heights[n] / 2
+    return places

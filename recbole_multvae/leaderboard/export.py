@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from recbole_multvae.config.values import check_output_file
 from recbole_multvae.errors import ConfigurationError, LeaderboardError
+from recbole_multvae.leaderboard import shell
 from recbole_multvae.leaderboard.report import Report
 from recbole_multvae.leaderboard.table import name
 
@@ -40,7 +41,7 @@ def add_export_commands(rows: list[dict[str, Any]], data_path: str) -> None:
     exportable = _exportable_models()
     for row in rows:
         if row.get("checkpoints") and row["model"] in exportable:
-            row["export_command"] = shlex.join(["multvae-export", *_arguments(row, "model.onnx", data_path)])
+            row["export_command"] = shell.join(["multvae-export", *_arguments(row, "model.onnx", data_path)])
 
 
 def _exportable_models() -> list[str]:
@@ -60,6 +61,8 @@ def _arguments(row: dict[str, Any], path: str, data_path: str) -> list[str]:
 def export_best(report: Report, path: str, data_path: str) -> None:
     """Write the best row that can be exported as an ONNX file, with its figures in the file's metadata.
 
+    The row's ``exported`` then has the file and its bytes.
+
     Args:
         report: with the export commands of :func:`add_export_commands`.
         path: the ONNX file.
@@ -78,3 +81,4 @@ def export_best(report: Report, path: str, data_path: str) -> None:
     command = [*_EXPORTER, *_arguments(row, path, data_path), "--metadata", metadata]
     if subprocess.run(command, check=False).returncode:
         raise LeaderboardError(f"--export={path}: multvae-export could not write {row['name']}: see its message above.")
+    row["exported"] = {"file": path, "bytes": Path(path).stat().st_size}

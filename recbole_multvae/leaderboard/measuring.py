@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from recbole.config import Config
 from recbole.utils import ModelType, init_seed
+from scipy import sparse
 
 from recbole_multvae.compatibility import ignore_recbole_deprecations
 from recbole_multvae.evaluation.per_user import per_user_table
@@ -128,6 +129,7 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
         "memory": _peak(),
         "gpu_memory": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "parameters": _parameters(trainer.model),
+        "weights_bytes": weights_bytes(trainer.model),
         "checkpoint": trainer.saved_model_file,
         "weights": trainer.model.member_weights if isinstance(trainer.model, Sum) else {},
     }
@@ -150,3 +152,20 @@ def _parameters(model: Any) -> int | None:
     if model.type == ModelType.TRADITIONAL:
         return None
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def weights_bytes(model: Any) -> int:
+    """The bytes of the parameters and matrices of a model that its checkpoint holds, without those of the optimizer."""
+    return _bytes([model.state_dict(), model.other_parameter()])
+
+
+def _bytes(value: Any) -> int:
+    """The bytes of all tensors and arrays in a value."""
+    if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+        entries = value.to_sparse_coo().coalesce()
+        return _bytes([entries.indices(), entries.values()])
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return int(value.nbytes)
+    if isinstance(value, dict) or sparse.issparse(value):
+        return _bytes(list((value if isinstance(value, dict) else vars(value)).values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0

@@ -114,6 +114,7 @@ def _row(name: str, runs: list[Run], settings: dict[str, Any], sign: int) -> dic
     return row | {
         "best_checkpoint": max(finished, key=lambda run: sign * (run["valid_score"] or 0))["checkpoint"],
         "parameters": finished[0]["parameters"],
+        "weights_bytes": finished[0].get("weights_bytes"),
         "memory": max(run["memory"] for run in finished),
         "gpu_memory": finished[0]["gpu_memory"] and max(run["gpu_memory"] for run in finished),
         "activity": _groups([run["activity"] for run in finished], ("shortest", "longest")),

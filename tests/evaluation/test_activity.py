@@ -9,11 +9,13 @@ import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recbole_multvae.commands.train import main
 from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.errors import ConfigurationError
-from recbole_multvae.evaluation.activity import ActivityEvaluator, Group, draw, table
+from recbole_multvae.evaluation.activity import ActivityEvaluator, Group, draw, groups_of, table
 from recbole_multvae.experiment.run import run
 from tests.conftest import QUICK, QUIET, Experiment
 
@@ -30,15 +32,15 @@ def evaluated(experiment: Experiment, quantiles: int) -> tuple[ActivityEvaluator
 
 @pytest.mark.parametrize(("model", "keys"), [("MultVAE", KEYS), ("EASE", {**QUIET, "data_path": ".", "topk": [2, 5]})])
 @pytest.mark.parametrize("split", [{}, SG], ids=["RS", "SG"])
-def test_groups_are_cut_at_quantiles_of_the_clicks_of_users(uneven: str, model: str, keys: Any, split: Any) -> None:
+def test_groups_are_of_users_with_like_numbers_of_clicks(uneven: str, model: str, keys: Any, split: Any) -> None:
     experiment = Experiment(model, uneven, keys, **split, metrics=["Recall", "NDCG", "MRR"])
     evaluator, result = evaluated(experiment, 3)
     clicks = experiment.test_data.dataset.fold_in if split else distinct_clicks(experiment.train_data.dataset)
     lengths = clicks.sum(axis=1).A1[distinct_clicks(experiment.test_data.dataset).sum(axis=1).A1 > 0]
-    edges = np.quantile(lengths, [1 / 3, 2 / 3])
-    sizes = [(lengths <= edges[0]).sum(), ((lengths > edges[0]) & (lengths <= edges[1])).sum(), (lengths > edges[1]).sum()]
-    assert [group.users for group in evaluator.groups] == [size for size in sizes if size]
-    assert evaluator.groups[0].shortest == lengths.min() and evaluator.groups[-1].longest == lengths.max()
+    ranges = [(group.shortest, group.longest) for group in evaluator.groups]
+    sizes = [np.count_nonzero((lengths >= shortest) & (lengths <= longest)) for shortest, longest in ranges]
+    assert [group.users for group in evaluator.groups] == sizes and sum(sizes) == len(lengths) and len(sizes) == 3
+    assert ranges == sorted(ranges)
     for name, value in result.items():  # A mean over users is the mean of its parts.
         weighted = sum(group.users * group.metrics[name] for group in evaluator.groups) / len(lengths)
         assert weighted == pytest.approx(value, abs=2e-4 if model == "EASE" else 1e-8)
@@ -54,6 +56,34 @@ def test_a_group_s_metrics_are_those_of_its_users_alone(uneven: str) -> None:
     loader = type(experiment.test_data)(experiment.config, alone, experiment.test_data._sampler)
     experiment.trainer.evaluator = evaluator.evaluator
     assert first.metrics == experiment.trainer.evaluate(loader, load_best_model=False)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sizes"),
+    [
+        ([40] * 400, [400]),
+        ([40] * 399 + [41], [400]),
+        ([39] + [40] * 398 + [41], [400]),
+        ([1] * 200 + [2] * 100 + [3] * 100, [200, 100, 100]),
+        ([*[1] * 60, *range(2, 42)], [60, 15, 25]),
+        ([*[1] * 70, *range(2, 32)], [70, 30]),  # The third quantile would leave a group of 5.
+        (range(10), [2, 3, 2, 3]),
+        ([5], [1]),
+    ],
+)
+def test_groups_are_as_equal_as_ties_allow(lengths: Any, sizes: list[int]) -> None:
+    assert np.bincount(groups_of(np.array(lengths), 4)).tolist() == sizes
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.integers(1, 6))
+def test_no_group_is_small_beside_the_others(lengths: list[int], quantiles: int) -> None:
+    groups = groups_of(np.array(lengths), quantiles)
+    sizes = np.bincount(groups)
+    assert sizes.min() >= len(lengths) / quantiles / 2 and len(sizes) <= quantiles
+    assert [group for _, group in sorted(zip(lengths, groups, strict=True))] == sorted(groups)
+    assert len(set(zip(lengths, groups, strict=True))) == len(set(lengths))
+    alone = groups_of(np.arange(len(lengths)), quantiles)  # Without ties.
+    assert len(lengths) < quantiles or np.ptp(np.bincount(alone)) <= 1
 
 
 def test_one_length_is_one_group(write_dataset: Any) -> None:

@@ -30,5 +30,5 @@ def _line(row: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
         line |= {metric: spread.get("mean"), f"{metric}_sd": spread.get("sd")}
     line |= {f"against_best_{key}": value for key, value in row.get("against_best", {}).items()}
     line |= {f"seconds_{key}": spread["mean"] for key, spread in row.get("seconds", {}).items()}
-    line |= {key: row.get(key) for key in ("memory", "gpu_memory", "parameters")}
+    line |= {key: row.get(key) for key in ("memory", "gpu_memory", "parameters", "weights_bytes")}
     return line | {"checkpoints": " ".join(row.get("checkpoints", [])), "error": row.get("error")}

@@ -1,4 +1,4 @@
-"""The drawing as a PNG."""
+"""The drawings as one PNG."""
 
 from __future__ import annotations
 
