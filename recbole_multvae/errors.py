@@ -38,6 +38,10 @@ class LeaderboardError(MultVAEError):
     """Models of a leaderboard failed; the others are in the report."""
 
 
+class TrackingError(MultVAEError):
+    """A tracker of experiments was not told everything; what it was to be told of is complete."""
+
+
 class ProcessError(MultVAEError):
     """One of several processes that train together was killed."""
 

@@ -20,6 +20,8 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
 * the items of each user are collected in a Python loop over all interactions (``Sampler.get_used_ids``, which
   ``create_samplers`` calls on a class that it names itself): ours get a sparse matrix;
 * a script may make its ``Trainer`` itself, without ``get_trainer``: for our models it gets ours (``Trainer.__new__``);
+* a trainer makes its logger for Weights & Biases itself (``recbole/trainer/trainer.py``): it gets ours, which loses no
+  validation and no run of a report (:mod:`.training.wandb_logger`), for every model;
 * metrics are found in one module (``recbole/evaluator/register.py``): ours are entered in its four tables, some in place of
   RecBole's of the same name, and every trainer collects what they need (``recbole.trainer.trainer.Collector``,
   ``Trainer.evaluate``), for every model;
@@ -106,6 +108,7 @@ from recbole_multvae.sums.model import Sum
 from recbole_multvae.sums.trainer import SumTrainer
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
+from recbole_multvae.training.wandb_logger import CompleteWandbLogger
 
 
 def register() -> None:
@@ -128,6 +131,7 @@ def register() -> None:
     recbole.trainer.trainer.Collector = RankingCollector
     _wrap(Trainer, "evaluate", _evaluate)
     Trainer.__new__ = _new_trainer
+    recbole.trainer.trainer.WandbLogger = CompleteWandbLogger
     if os.environ.get("RECBOLE_MULTVAE_TORCH_LOAD") != "0":
         _wrap(torch.serialization, "load", _safe_load)
         torch.load = torch.serialization.load

@@ -15,6 +15,7 @@ from recbole_multvae.experiment.configuration import check_model
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.sums.model import Sum
+from recbole_multvae.tracking import trackers
 
 
 class _Once(argparse.Action):
@@ -52,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         "--config_files", help="YAML files, separated by spaces: paths, or names of shipped ones such as paper"
     )
     parser.add_argument("--per_user", metavar="FILE.csv", help="write the test's metrics of each user into this file")
+    parser.add_argument(
+        "--track", metavar="TRACKER", help=f"tell a tracker of experiments of each run: {' or '.join(trackers())}"
+    )
     parser.add_argument("--help", "-h", action="store_true", help="show this text and the keys of --model, and exit")
     _add_reports(parser)
     _add_processes(parser)

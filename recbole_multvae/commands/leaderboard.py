@@ -52,6 +52,7 @@ def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
         report_dir=options.report_dir,
         jobs=read_jobs(options.jobs),
         per_user=options.per_user,
+        track=options.track,
     )
 
 

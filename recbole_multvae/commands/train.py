@@ -11,6 +11,7 @@ from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.processes import run_processes
 from recbole_multvae.experiment.run import run
 from recbole_multvae.leaderboard.row_runs import run_sum
+from recbole_multvae.tracking import tracker_class
 
 
 def _train(argv: Sequence[str] | None) -> None:
@@ -20,7 +21,10 @@ def _train(argv: Sequence[str] | None) -> None:
         "dataset": options.dataset,
         "config_file_list": options.config_files,
         "command_line": keys,
+        "track": options.track,
     }
+    if options.track is not None:
+        tracker_class(options.track)
     if is_leaderboard(options):
         leaderboard(options, keys)
     elif options.report_dir is not None:
@@ -32,7 +36,8 @@ def _train(argv: Sequence[str] | None) -> None:
         raise ConfigurationError(f"--params_file={' '.join(options.params_file)} is for a search: add --tune=20.")
     elif "+" in options.model:
         check_one_process(options, "a sum, whose members each have a process of their own")
-        run_sum(options.model, options.dataset, options.config_files, keys, read_jobs(options.jobs), options.per_user)
+        run_sum(options.model, options.dataset, options.config_files, keys, read_jobs(options.jobs), options.per_user,
+                options.track)  # fmt: skip
     elif options.jobs != "1":
         raise ConfigurationError(f"--jobs={options.jobs} is for several models or seeds, and this is one run: leave it out.")
     elif options.nproc == 1 and options.world_size <= 0:

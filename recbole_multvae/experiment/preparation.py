@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -76,6 +77,18 @@ class Experiment:
             return self.trainer.fit(
                 self.train_data, self.valid_data, saved=saved, show_progress=self.config["show_progress"]
             )
+
+    def on_validation(self, tell: Callable[[int, dict[str, float]], None]) -> None:
+        """Call ``tell`` after each validation with the number of the epoch, from 0, and the metrics by name."""
+        trainer, validate = self.trainer, self.trainer._valid_epoch
+
+        def validate_and_tell(*args: Any, **kwargs: Any) -> Any:
+            score, metrics = validate(*args, **kwargs)
+            # A sum and RecBole's decision trees have no epochs.
+            tell(max(getattr(trainer, "train_loss_dict", ()), default=0), dict(metrics))
+            return score, metrics
+
+        trainer._valid_epoch = validate_and_tell
 
     def test(self, saved: bool = True) -> dict[str, float]:
         """The metrics of the test, by name; nothing if the test is empty. Errors are those of :meth:`fit`.

@@ -17,14 +17,17 @@ from recbole_multvae.evaluation.activity import ActivityEvaluator
 from recbole_multvae.evaluation.per_user import PerUserEvaluator, write_per_user
 from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.following import Outcome, follow
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
+from recbole_multvae.tracking.telling import Telling
 
 
 def run(
     model: str | None = None, dataset: str | None = None, config_file_list: Sequence[str] | None = None,
     config_dict: dict[str, Any] | None = None, saved: bool = True, command_line: Mapping[str, str] | None = None,
     announce: Callable[[str], None] = lambda file: None, per_user: str | None = None,
+    track: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train and evaluate a model in this process.
 
@@ -38,6 +41,7 @@ def run(
             RecBole does.
         announce: called with the path of the checkpoint before training.
         per_user: a CSV file for the test's metrics of each user; after a refit they are those of the refitted model.
+        track: the name of a tracker that is told of the run, see :mod:`..tracking`.
 
     Returns:
         ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and ``test_result``, as RecBole returns them;
@@ -47,6 +51,7 @@ def run(
         ConfigurationError: a key is misspelt or out of range, or RecBole refuses the configuration.
         DataError: RecBole cannot read the data set, or it does not fit the configuration.
         TrainingError: the loss became NaN, or there is not enough memory.
+        TrackingError: all is done, but the tracker was not told everything.
         TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
     if per_user:
@@ -54,35 +59,47 @@ def run(
     with explain_recbole_errors():
         config = make_config(model, dataset, config_file_list, config_dict, command_line)
         refits = refit.take(config, saved)
+        telling = Telling(None if config["local_rank"] or config["offset"] else track, config)  # Of several, one process.
         experiment = prepare(config)
         if refits:
             refit.check(experiment)
         test = _Test(experiment, per_user)
         announce(experiment.trainer.saved_model_file)
-        best_score, best_result = experiment.fit(saved)
-        test_result = test.run(saved)
-        _log_results(config, best_result, test_result)
-        test.report()
-        results = {
-            "best_valid_score": best_score,
-            "valid_score_bigger": config["valid_metric_bigger"],
-            "best_valid_result": best_result,
-            "test_result": test_result,
-        }
-        if refits:
-            plan = refit.plan(experiment)
-            del experiment, test
-            results["refit_test_result"] = _refit(plan, per_user)
+        with follow(telling, experiment) as outcome:
+            results = _train(experiment, test, saved, outcome)
+            if refits:
+                plan = refit.plan(experiment)
+                del experiment, test
+                results["refit_test_result"] = _refit(plan, per_user, outcome)
         if not config["single_spec"]:
             torch.distributed.destroy_process_group()
+        telling.close(f"the training is complete, and its model is in {outcome.checkpoint}.")
     return results
 
 
-def _refit(plan: refit.Refit, per_user: str | None) -> dict[str, float] | None:
+def _train(experiment: Experiment, test: _Test, saved: bool, outcome: Outcome) -> dict[str, Any]:
+    """Train, test, and log. Returns the results."""
+    best_score, best_result = experiment.fit(saved)
+    outcome.add("best_valid", best_result)
+    test_result = test.run(saved)
+    outcome.add("test", test_result)
+    _log_results(experiment.config, best_result, test_result)
+    test.report()
+    return {
+        "best_valid_score": best_score,
+        "valid_score_bigger": experiment.config["valid_metric_bigger"],
+        "best_valid_result": best_result,
+        "test_result": test_result,
+    }
+
+
+def _refit(plan: refit.Refit, per_user: str | None, outcome: Outcome) -> dict[str, float] | None:
     """Train on training and validation, and log the test. Returns its result."""
     experiment = plan.fit()
     test = _Test(experiment, per_user)
     result = test.run(saved=True)
+    outcome.checkpoint = experiment.trainer.saved_model_file
+    outcome.add("refit_test", result)
     getLogger().info(
         set_color("test result of the refit", "yellow") + f": {result}\nTrained on training and validation, and saved in "
         f"{experiment.trainer.saved_model_file}; {plan.chosen} is the model of the training part alone."

@@ -7,8 +7,9 @@ This file calls the steps, which are in this folder: the rows (:mod:`.rows`), th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,15 @@ from recbole_multvae.leaderboard.runs import Runner
 from recbole_multvae.leaderboard.search import Search, plan_searches
 from recbole_multvae.leaderboard.space import Params
 from recbole_multvae.leaderboard.table import text_table
+from recbole_multvae.leaderboard.tracked import TrackedReport
+from recbole_multvae.tracking.telling import Telling
 
 
 def run_leaderboard(
     models: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], *, command: str,
     seeds: int | Sequence[int] = 1, trials: int = 0, params_files: Sequence[str] = (), export: str | None = None,
     report_dir: str | None = None, jobs: int | None = 1, per_user: str | None = None,
+    track: str | None = None,
 ) -> None:  # fmt: skip
     """Train and test every row with every seed, and write the report.
 
@@ -51,10 +55,12 @@ def run_leaderboard(
         report_dir: the folder of the report; None: a folder in ``leaderboard/``, named by data set and configuration.
         jobs: how many runs there are at a time, see :class:`.jobs.Jobs`.
         per_user: a CSV file for the test's metrics of each user under each model and seed.
+        track: the name of a tracker that is told of runs and rows, see :mod:`..tracking`.
 
     Raises:
         ConfigurationError: a mistake in the arguments or in a configuration; nothing has run.
         LeaderboardError: a row or the export failed; the other rows are in the report.
+        TrackingError: the report is complete, but the tracker was not told everything.
     """
     if export:
         check_export(export)
@@ -69,21 +75,25 @@ def run_leaderboard(
     folder = Path(report_dir or _report_dir(dataset, config_files, keys, params_files if trials else None))
     for name in ("runs", "trials") if searches else ("runs",):
         make_folder(folder / name, "report_dir")
+    tracked = TrackedReport(Telling(track, config), folder.name)
     print(f"{len(rows)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
 
     planned = {name: len(seeds) + (searches[name].trials if name in searches else 0) for name in trained}
     runner = Runner(planned, Jobs(jobs))
     results = _run_searches(searches, seeds[0], runner, folder)
     best = {name: results[name]["best"] if name in results else {} for name in trained}
-    row_runs = RowRuns(rows.values(), runner, folder / "runs", best, _overrides(folder))
+    row_runs = RowRuns(rows.values(), runner, folder / "runs", best, _overrides(folder), tracked.tell_run)
     runs = row_runs.run_all(rows.values(), seeds)
 
     if per_user:
         write_per_user(per_user, [table_of(run) for run in runs if run["status"] == "finished"])
     settings = {name: row.settings() | best[name] for name, row in rows.items()}
     report = make_report(runs, settings, config, command, not_applicable, results)
+    tracked.tell_rows(report["rows"], runs)
     # RecBole writes the path of its ml-100k with "..".
-    _publish(report, os.path.normpath(Path(config["data_path"]).parent), folder, export)
+    _publish(report, os.path.normpath(Path(config["data_path"]).parent), folder, export,
+             partial(tracked.tell_onnx, runs))  # fmt: skip
+    tracked.close("the report is complete, and the same command tells what is missing.")
 
 
 def _run_searches(searches: Mapping[str, Search], seed: int, runner: Runner, folder: Path) -> dict[str, dict[str, Any]]:
@@ -116,14 +126,20 @@ def _report_dir(
     return Path("leaderboard") / f"{dataset}-{short_digest(configuration)}"
 
 
-def _publish(report: Report, data_path: str, folder: Path, export: str | None) -> None:
-    """Write the report in all forms, print its table, export the best row if asked to, and fail if a row failed."""
+def _publish(
+    report: Report, data_path: str, folder: Path, export: str | None, exported: Callable[[dict[str, Any], str], None]
+) -> None:
+    """Write the report in all forms, print its table, export the best row if asked to, and fail if a row failed.
+
+    ``exported`` is called with the row and the file.
+    """
     add_export_commands(report["rows"], data_path)
     files = write_all(report, folder)
     print(f"\n{text_table(report)}\n\nWrote {', '.join(map(str, files))}")
     if export:
-        export_best(report, export, data_path)
+        best = export_best(report, export, data_path)
         write_all(report, folder)  # Now with the size of the exported file.
+        exported(best, export)
     if failed := [row["name"] for row in report["rows"] if row["status"] == "failed"]:
         raise LeaderboardError(
             f"{', '.join(failed)} failed, and the others are in the report: see the logs in {folder / 'runs'}; the same "

@@ -58,7 +58,7 @@ def _arguments(row: dict[str, Any], path: str, data_path: str) -> list[str]:
     return [row["best_checkpoint"], path, "--dataset-path", data_path]
 
 
-def export_best(report: Report, path: str, data_path: str) -> None:
+def export_best(report: Report, path: str, data_path: str) -> dict[str, Any]:
     """Write the best row that can be exported as an ONNX file, with its figures in the file's metadata.
 
     The row's ``exported`` then has the file and its bytes.
@@ -67,6 +67,9 @@ def export_best(report: Report, path: str, data_path: str) -> None:
         report: with the export commands of :func:`add_export_commands`.
         path: the ONNX file.
         data_path: the folder of the data sets.
+
+    Returns:
+        The row.
 
     Raises:
         LeaderboardError: no row can be exported, or ``multvae-export`` failed.
@@ -82,3 +85,5 @@ def export_best(report: Report, path: str, data_path: str) -> None:
     if subprocess.run(command, check=False).returncode:
         raise LeaderboardError(f"--export={path}: multvae-export could not write {row['name']}: see its message above.")
     row["exported"] = {"file": path, "bytes": Path(path).stat().st_size}
+    best: dict[str, Any] = row
+    return best

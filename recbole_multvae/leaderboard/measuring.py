@@ -15,6 +15,7 @@ from recbole.utils import ModelType, init_seed
 from scipy import sparse
 
 from recbole_multvae.compatibility import ignore_recbole_deprecations
+from recbole_multvae.data.split_digest import digest
 from recbole_multvae.evaluation.per_user import per_user_table
 from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
@@ -23,8 +24,8 @@ from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
 from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.breakdown import DetailedEvaluator
 from recbole_multvae.leaderboard.run_inputs import RunInputs
-from recbole_multvae.leaderboard.split_digest import digest
 from recbole_multvae.sums.model import Sum
+from recbole_multvae.tracking.base import effective_keys
 
 
 def timed(method: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
@@ -93,14 +94,15 @@ def _prepare(inputs: RunInputs, config: Config, part: str, reader: str) -> Exper
 
 def _fit(experiment: Experiment, saved: bool) -> dict[str, Any]:
     """Train. Returns the measurements of training and validation."""
-    trainer = experiment.trainer
+    trainer, curve = experiment.trainer, list[tuple[int, dict[str, float]]]()
+    experiment.on_validation(lambda epoch, metrics: curve.append((epoch, metrics)))
     fits: list[float] = []
     validations: list[float] = []
     trainer._valid_epoch = timed(trainer._valid_epoch, validations)
     score, metrics = timed(experiment.fit, fits)(saved)
     seconds = {"training": sum(fits) - sum(validations), "validation": sum(validations)}
     measured = {"valid_score": score, "valid": metrics or {}, "validations": len(validations), "seconds": seconds}
-    return measured | {"memory": _peak()}
+    return measured | {"curve": curve, "configuration": effective_keys(experiment.config), "memory": _peak()}
 
 
 def _peak() -> float:

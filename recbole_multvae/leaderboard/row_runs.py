@@ -17,6 +17,8 @@ from recbole_multvae.leaderboard.rows import Row, read_rows, with_members
 from recbole_multvae.leaderboard.run_inputs import Run, RunInputs, make_folder, read_finished
 from recbole_multvae.leaderboard.runs import Runner
 from recbole_multvae.leaderboard.space import Params
+from recbole_multvae.leaderboard.tracked import TrackedReport
+from recbole_multvae.tracking.telling import Telling
 
 
 class RowRuns:
@@ -28,12 +30,15 @@ class RowRuns:
         folder: where the results are written.
         params: the hyper-parameters that a search chose for each row, by its name.
         overrides: configuration keys of all runs, their values as text.
+        over: called with each run when it is over, from several threads.
     """
 
     def __init__(
-        self, rows: Iterable[Row], runner: Runner, folder: Path, params: Mapping[str, Params], overrides: dict[str, str]
-    ) -> None:
+        self, rows: Iterable[Row], runner: Runner, folder: Path, params: Mapping[str, Params], overrides: dict[str, str],
+        over: Callable[[Run], None],
+    ) -> None:  # fmt: skip
         self._runner, self._folder, self._params, self._overrides = runner, folder, params, overrides
+        self._over = over
         self._sums = [row for row in rows if row.members]
         self._alone = {row.name for row in rows if not row.members}
         self._failed: set[tuple[str, int]] = set()
@@ -81,6 +86,7 @@ class RowRuns:
         run = self._runner.run(inputs, measure, f"{row.name}, seed {seed}")
         if run["status"] == "failed":
             self._failed.add((row.name, seed))
+        self._over(run)
         return run
 
     def _sums_with(self, member: Row) -> list[Row]:
@@ -96,7 +102,9 @@ class RowRuns:
         if error := _failure(members):
             return self._runner.fail(inputs, error, title)
         run = self._runner.run(inputs, measure, title)
-        return _with_members(run, members) if run["status"] == "finished" else run
+        run = _with_members(run, members) if run["status"] == "finished" else run
+        self._over(run)
+        return run
 
 
 def _is_closed_form(row: Row) -> bool:
@@ -133,7 +141,7 @@ def _with_members(run: Run, members: Sequence[Run]) -> Run:
 
 def run_sum(
     model: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], jobs: int | None = 1,
-    per_user: str | None = None,
+    per_user: str | None = None, track: str | None = None,
 ) -> None:  # fmt: skip
     """Train the members of one sum, choose their weights, and test the sum: ``--model=MultVAE+EDLAE``.
 
@@ -146,10 +154,12 @@ def run_sum(
         keys: configuration keys that win over the files, their values as text.
         jobs: how many members are trained at a time, see :class:`.jobs.Jobs`.
         per_user: a CSV file for the test's metrics of each user.
+        track: the name of a tracker that is told of the members and of the sum, see :mod:`..tracking`.
 
     Raises:
         ConfigurationError: a mistake in the arguments or in a configuration; nothing has run.
         TrainingError: a member failed.
+        TrackingError: all is done, but the tracker was not told everything.
         TrainingInterrupted: Ctrl-C; it is a ``KeyboardInterrupt``.
     """
     if per_user:
@@ -160,10 +170,13 @@ def run_sum(
     seed, folder = row.config["seed"], Path(row.config["checkpoint_dir"], "members")
     make_folder(folder, "checkpoint_dir")
     runner = Runner(dict.fromkeys(with_members(row.members), 1), Jobs(jobs))
-    row_runs = RowRuns([row], runner, folder, {}, {"checkpoint_dir": str(folder), "show_progress": "False"})
+    tracked = TrackedReport(Telling(track, row.config), row.name)
+    overrides = {"checkpoint_dir": str(folder), "show_progress": "False"}
+    row_runs = RowRuns([row], runner, folder, {}, overrides, tracked.tell_run)
     members = row_runs.run_all(row.members, [seed])
     if error := _failure(members):
         raise TrainingError(f"{row.name}: {error}")
     inputs = sum_inputs(row, seed, members, folder, {})
     own_keys = inputs.keys | {"seed": str(seed)}
-    run_model(inputs.model, dataset, inputs.files, inputs.defaults, command_line=own_keys, per_user=per_user)
+    run_model(inputs.model, dataset, inputs.files, inputs.defaults, command_line=own_keys, per_user=per_user, track=track)
+    tracked.close("all models are trained; the same command tells of the members, and trains no member again.")

@@ -50,6 +50,7 @@ class SumTrainer(FamilyTrainer):
             self.model.update = 1
         if valid_data:
             self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data, show_progress)
+            self.wandblogger.log_metrics({**self.best_valid_result, "valid_step": 0}, head="valid")
             self._log_choice()
         if saved:
             self._save_checkpoint(0, verbose=verbose)

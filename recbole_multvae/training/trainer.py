@@ -131,6 +131,7 @@ class FamilyTrainer(AtomicCheckpoints):
     def _resume(self, saved: dict[str, Any]) -> None:
         """Restore the values that :meth:`_checkpoint` adds to RecBole's. The model has compared the data already."""
         self.evaluations = [Evaluation(*row) for row in saved.get("evaluations", ())]
+        self.train_loss_dict.clear()  # Epochs after the checkpoint are none of this run.
         if self._average is not None:
             self._average.load_state_dict(saved.get("averaging"))
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_multvae.data.csr import distinct_clicks
+from recbole_multvae.data.split_digest import digest
 from recbole_multvae.errors import ConfigurationError, DataError, NotApplicableError
-from recbole_multvae.leaderboard.split_digest import digest
 from tests.conftest import QUICK
 from tests.data.made import comings, prepared, rows_of, write
 

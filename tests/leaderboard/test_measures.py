@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_multvae.data.split_digest import digest
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.leaderboard import significance
 from recbole_multvae.leaderboard.breakdown import HEAD, LIST_METRICS, DetailedEvaluator, _ages
 from recbole_multvae.leaderboard.significance import UserScores, bootstrap_rows, compare, holm
-from recbole_multvae.leaderboard.split_digest import digest
 from tests.conftest import QUIET, uneven_pairs, write_inter
 from tests.evaluation.reference import masked_as_by_recbole, reference
 
