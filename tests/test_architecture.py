@@ -26,11 +26,12 @@ PLUGIN: dict[str, tuple[str, ...]] = {
     "training": (*GROUND, "checkpoint", "config", "data", "evaluation"),
     "sums": ("checkpoint", "clicks", "config", "data", "errors", "evaluation", "models", "training"),
     "registration": ("checkpoint", "config", "data", "errors", "evaluation", "likelihoods", "models", "sums", "training"),
-    "experiment": (*GROUND, "compatibility", "config", "data", "evaluation", "models", "sums", "training"),
+    "tracking": ("data", "errors"),
+    "experiment": (*GROUND, "compatibility", "config", "data", "evaluation", "models", "sums", "tracking", "training"),
     "rebuild": ("checkpoint", "data", "errors", "evaluation", "experiment", "models"),
-    "leaderboard": (*GROUND, "compatibility", "config", "data", "evaluation", "experiment", "sums", "times"),
+    "leaderboard": (*GROUND, "compatibility", "config", "data", "evaluation", "experiment", "sums", "times", "tracking"),
     "commands": ("checkpoint", "compatibility", "config", "data", "errors", "evaluation", "experiment", "importing",
-                 "leaderboard", "likelihoods", "models", "rebuild", "sums"),
+                 "leaderboard", "likelihoods", "models", "rebuild", "sums", "tracking"),
     "__init__": ("compatibility", "models", "registration"),
     "__main__": ("commands",),
 }  # fmt: skip
@@ -147,6 +148,12 @@ def test_importing_knows_no_recbole_and_only_one_file_pyarrow() -> None:
         assert not [module for module in imports(file) if module.startswith("recbole.")], file
         if file.name != "arrow.py":
             assert not [module for module in imports(file) if module.startswith("pyarrow")], file
+
+
+def test_only_its_own_file_imports_a_tracker() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        packages = {module.split(".")[0] for module in imports(file)} & {"mlflow", "wandb"}
+        assert packages <= {file.stem.removeprefix("to_")}, file
 
 
 def test_only_commands_read_a_command_line() -> None:

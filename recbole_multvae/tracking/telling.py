@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -61,8 +62,8 @@ class Telling:
             try:
                 return action()
             except Exception as error:  # Whatever a network and a package of others may raise.
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                self._error = f"--track={self._name} failed ({reason[:_LONGEST]})"
+                reason = textwrap.shorten(f"{type(error).__name__}: {error}", _LONGEST, placeholder=" ...")
+                self._error = f"--track={self._name} failed ({reason})"
                 print(f"warning: {self._error}; the work goes on without it.", file=sys.stderr, flush=True)
                 return None
 
