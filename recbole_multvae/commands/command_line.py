@@ -68,7 +68,13 @@ def _add_reports(parser: argparse.ArgumentParser) -> None:
     reports.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
     reports.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
     reports.add_argument(
-        "--jobs", default="1", help="how many runs at a time; auto: as many as cores and memory allow (default: %(default)s)"
+        "--jobs", help="how many runs at a time; auto: as many as cores and memory allow (default: 1; with --ray auto)"
+    )
+    reports.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="the runs are tasks of this Ray cluster: auto, HOST:PORT, or ray://HOST:PORT from outside it; each takes "
+        "OMP_NUM_THREADS CPUs (default: 1)",
     )
     reports.add_argument(
         "--tune", metavar="TRIALS", help="search each model's hyper-parameters on validation, in this number of trials"

@@ -50,7 +50,8 @@ def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
         params_files=options.params_file,
         export=options.export,
         report_dir=options.report_dir,
-        jobs=read_jobs(options.jobs),
+        jobs=read_jobs(options),
+        ray=options.ray,
         per_user=options.per_user,
         track=options.track,
     )
@@ -69,8 +70,9 @@ def _seeds(text: str) -> int | list[int]:
     return list(dict.fromkeys(numbers)) if "," in text else numbers[0]
 
 
-def read_jobs(text: str) -> int | None:
-    """``--jobs``: how many runs there may be at a time; None for ``auto``."""
+def read_jobs(options: argparse.Namespace) -> int | None:
+    """``--jobs``: how many runs there may be at a time; None for ``auto``, which is the default with ``--ray``."""
+    text = options.jobs or ("auto" if options.ray else "1")
     if text != "auto" and (not text.isdecimal() or int(text) < 1):
         raise ConfigurationError(f"--jobs={text} is not allowed: expected a number of runs at a time such as 2, or auto.")
     return None if text == "auto" else int(text)

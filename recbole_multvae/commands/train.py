@@ -36,10 +36,11 @@ def _train(argv: Sequence[str] | None) -> None:
         raise ConfigurationError(f"--params_file={' '.join(options.params_file)} is for a search: add --tune=20.")
     elif "+" in options.model:
         check_one_process(options, "a sum, whose members each have a process of their own")
-        run_sum(options.model, options.dataset, options.config_files, keys, read_jobs(options.jobs), options.per_user,
-                options.track)  # fmt: skip
-    elif options.jobs != "1":
-        raise ConfigurationError(f"--jobs={options.jobs} is for several models or seeds, and this is one run: leave it out.")
+        jobs = read_jobs(options)
+        run_sum(options.model, options.dataset, options.config_files, keys, jobs, options.ray, options.per_user, options.track)
+    elif options.ray or (options.jobs or "1") != "1":
+        option = f"--ray={options.ray}" if options.ray else f"--jobs={options.jobs}"
+        raise ConfigurationError(f"{option} is for several models or seeds, and this is one run: leave it out.")
     elif options.nproc == 1 and options.world_size <= 0:
         run(**arguments, per_user=options.per_user)
     elif options.per_user:

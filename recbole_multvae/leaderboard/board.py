@@ -20,7 +20,7 @@ from recbole_multvae.errors import LeaderboardError
 from recbole_multvae.evaluation.per_user import write_per_user
 from recbole_multvae.leaderboard.export import add_export_commands, check_export, export_best
 from recbole_multvae.leaderboard.forms import write_all
-from recbole_multvae.leaderboard.jobs import Jobs
+from recbole_multvae.leaderboard.jobs import start_jobs
 from recbole_multvae.leaderboard.measuring import validate
 from recbole_multvae.leaderboard.report import Report, make_report, table_of
 from recbole_multvae.leaderboard.row_runs import RowRuns
@@ -37,7 +37,7 @@ from recbole_multvae.tracking.telling import Telling
 def run_leaderboard(
     models: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], *, command: str,
     seeds: int | Sequence[int] = 1, trials: int = 0, params_files: Sequence[str] = (), export: str | None = None,
-    report_dir: str | None = None, jobs: int | None = 1, per_user: str | None = None,
+    report_dir: str | None = None, jobs: int | None = 1, ray: str | None = None, per_user: str | None = None,
     track: str | None = None,
 ) -> None:  # fmt: skip
     """Train and test every row with every seed, and write the report.
@@ -53,7 +53,8 @@ def run_leaderboard(
         params_files: the spaces of the search, see :func:`.search.plan_searches`.
         export: the ONNX file for the best model that can be exported.
         report_dir: the folder of the report; None: a folder in ``leaderboard/``, named by data set and configuration.
-        jobs: how many runs there are at a time, see :class:`.jobs.Jobs`.
+        jobs: how many runs there are at a time, see :func:`.jobs.start_jobs`.
+        ray: the address of a Ray cluster for the runs; None: this machine.
         per_user: a CSV file for the test's metrics of each user under each model and seed.
         track: the name of a tracker that is told of runs and rows, see :mod:`..tracking`.
 
@@ -79,7 +80,7 @@ def run_leaderboard(
     print(f"{len(rows)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
 
     planned = {name: len(seeds) + (searches[name].trials if name in searches else 0) for name in trained}
-    runner = Runner(planned, Jobs(jobs))
+    runner = Runner(planned, start_jobs(jobs, ray))
     results = _run_searches(searches, seeds[0], runner, folder)
     best = {name: results[name]["best"] if name in results else {} for name in trained}
     row_runs = RowRuns(rows.values(), runner, folder / "runs", best, _overrides(folder), tracked.tell_run)

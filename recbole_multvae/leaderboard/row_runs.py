@@ -11,7 +11,7 @@ from recbole.utils import ModelType
 from recbole_multvae.config.values import check_output_file
 from recbole_multvae.errors import TrainingError
 from recbole_multvae.experiment.run import run as run_model
-from recbole_multvae.leaderboard.jobs import Jobs
+from recbole_multvae.leaderboard.jobs import start_jobs
 from recbole_multvae.leaderboard.measuring import measure
 from recbole_multvae.leaderboard.rows import Row, read_rows, with_members
 from recbole_multvae.leaderboard.run_inputs import Run, RunInputs, make_folder, read_finished
@@ -141,7 +141,7 @@ def _with_members(run: Run, members: Sequence[Run]) -> Run:
 
 def run_sum(
     model: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], jobs: int | None = 1,
-    per_user: str | None = None, track: str | None = None,
+    ray: str | None = None, per_user: str | None = None, track: str | None = None,
 ) -> None:  # fmt: skip
     """Train the members of one sum, choose their weights, and test the sum: ``--model=MultVAE+EDLAE``.
 
@@ -152,7 +152,8 @@ def run_sum(
         dataset: the name of the data set.
         config_files: paths of configuration files, or names of shipped ones.
         keys: configuration keys that win over the files, their values as text.
-        jobs: how many members are trained at a time, see :class:`.jobs.Jobs`.
+        jobs: how many members are trained at a time, see :func:`.jobs.start_jobs`.
+        ray: the address of a Ray cluster for the trainings of the members; None: this machine.
         per_user: a CSV file for the test's metrics of each user.
         track: the name of a tracker that is told of the members and of the sum, see :mod:`..tracking`.
 
@@ -169,7 +170,7 @@ def run_sum(
     row = replace(row, members=tuple(replace(member, keys=member_keys) for member in row.members))
     seed, folder = row.config["seed"], Path(row.config["checkpoint_dir"], "members")
     make_folder(folder, "checkpoint_dir")
-    runner = Runner(dict.fromkeys(with_members(row.members), 1), Jobs(jobs))
+    runner = Runner(dict.fromkeys(with_members(row.members), 1), start_jobs(jobs, ray))
     tracked = TrackedReport(Telling(track, row.config), row.name)
     overrides = {"checkpoint_dir": str(folder), "show_progress": "False"}
     row_runs = RowRuns([row], runner, folder, {}, overrides, tracked.tell_run)

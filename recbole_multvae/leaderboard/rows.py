@@ -140,11 +140,12 @@ class Row:
         defaults = {**self._protocol, **self._model_defaults, **self._file_keys, **params}
         keys = {**overrides, **{key: value for key, value in self._own_keys.items() if key != "seed"}}
         quantiles = RunSettings.from_config(self.config).activity_quantiles or QUANTILES
+        data_folder = str(self.config["data_path"])
         inputs = RunInputs(
-            self.name, self.model, self.dataset, list(self._config_files), defaults, keys, seed, "", quantiles
+            self.name, self.model, self.dataset, list(self._config_files), defaults, keys, seed, "", quantiles, data_folder
         )
         contents = [read_keys(file) for file in inputs.files]
-        digest = fingerprint(inputs, contents, files_of(self.dataset, self.config["data_path"]))
+        digest = fingerprint(inputs, contents, files_of(self.dataset, inputs.data_folder))
         return replace(inputs, result=str(folder / f"{self.file_name}-{seed}-{digest}.json"))
 
     def settings(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class RunInputs:
         seed: RecBole's.
         result: the JSON file of the result; the metrics of each user are in the ``.npz`` file beside it.
         quantiles: the number of groups of users by activity.
+        data_folder: the folder of the data set's files.
     """
 
     row: str
@@ -40,6 +41,7 @@ class RunInputs:
     seed: int
     result: str
     quantiles: int
+    data_folder: str
 
 
 #: Keys of what a run shows, on which its result does not depend.
@@ -54,12 +56,13 @@ def fingerprint(inputs: RunInputs, files: list[Any], data: Mapping[str, Any]) ->
     """A digest of everything that a run depends on: the configuration, the files of the data set, and the versions.
 
     Args:
-        inputs: those of the run; the name of the row, the path of the result and what is shown do not count.
+        inputs: those of the run; the name of the row, the paths of its result and data, and what is shown do not count.
         files: the contents of the configuration files.
         data: a digest of each file of the data set, by name.
     """
     keys = {key: value for key, value in inputs.keys.items() if key not in DISPLAY}
     configuration = asdict(replace(inputs, result="", row="", keys=keys)) | {"files": files}
+    del configuration["data_folder"]
     versions = [recbole.__version__, recbole_multvae.__version__]
     return short_digest([configuration, data, versions])
 

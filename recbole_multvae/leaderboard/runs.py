@@ -19,7 +19,7 @@ class Runner:
 
     Args:
         planned: the number of runs of each row.
-        jobs: how many runs there may be at a time.
+        jobs: where runs take place, and how many at a time.
     """
 
     def __init__(self, planned: Mapping[str, int], jobs: Jobs) -> None:

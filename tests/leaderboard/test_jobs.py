@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from recbole_multvae.commands.train import main
-from recbole_multvae.leaderboard import jobs as jobs_module
-from recbole_multvae.leaderboard.jobs import Jobs
+from recbole_multvae.leaderboard import local_jobs
+from recbole_multvae.leaderboard.local_jobs import LocalJobs
 from tests.conftest import block_pairs, write_inter
 from tests.leaderboard.test_command import grandchildren
 
@@ -66,11 +66,11 @@ def test_members_of_one_sum_are_trained_side_by_side(blocks: str, capfd: pytest.
 
 
 def test_auto_waits_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs_module, "available_memory", lambda: 1000 * 2**20)
-    monkeypatch.setattr(jobs_module.joblib, "cpu_count", lambda: 4)
-    for name in jobs_module._THREADS:
+    monkeypatch.setattr(local_jobs, "available_memory", lambda: 1000 * 2**20)
+    monkeypatch.setattr(local_jobs.joblib, "cpu_count", lambda: 4)
+    for name in local_jobs.THREADS:
         monkeypatch.setenv(name, "1")
-    jobs, order = Jobs(None), []
+    jobs, order = LocalJobs(None), []
     assert jobs.number == 4
 
     def hold(row: str) -> threading.Thread:
