@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_reports(parser: argparse.ArgumentParser) -> None:
     reports = parser.add_argument_group("several models or seeds, and search")
     reports.add_argument("--seeds", help="several seeds: a number of them, counted from seed on, or a list with commas")
+    reports.add_argument("--splits", help="several splits for each seed: a number of them, or seeds that draw them")
     reports.add_argument("--export", metavar="FILE.onnx", help="write the best model of a report that can be exported")
     reports.add_argument("--report_dir", help="folder of the report on several models or seeds (default: in leaderboard/)")
     reports.add_argument(

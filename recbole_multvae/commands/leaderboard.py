@@ -14,7 +14,7 @@ from recbole_multvae.leaderboard.board import run_leaderboard
 def is_leaderboard(options: argparse.Namespace) -> bool:
     """Whether a command line asks for a leaderboard: for several models or seeds, for a search, or to export the best."""
     row_with_file = ":" in options.model and "+" not in options.model
-    return "," in options.model or row_with_file or bool(options.seeds or options.export or options.tune)
+    return "," in options.model or row_with_file or bool(options.seeds or options.splits or options.export or options.tune)
 
 
 def check_one_process(options: argparse.Namespace, what: str) -> None:
@@ -45,7 +45,8 @@ def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
         options.config_files,
         keys,
         command=f"python run_recbole.py {shell.join(sys.argv[1:])}",
-        seeds=_seeds(options.seeds) if options.seeds is not None else 1,
+        seeds=_seeds("seeds", options.seeds),
+        splits=_seeds("splits", options.splits),
         trials=_trials(options.tune) if options.tune else 0,
         params_files=options.params_file,
         export=options.export,
@@ -57,15 +58,17 @@ def leaderboard(options: argparse.Namespace, keys: Mapping[str, str]) -> None:
     )
 
 
-def _seeds(text: str) -> int | list[int]:
-    """``--seeds``: the number of seeds, or the seeds separated by commas."""
+def _seeds(option: str, text: str | None) -> int | list[int]:
+    """``--seeds`` and ``--splits``: the number of seeds, or the seeds separated by commas."""
+    if text is None:
+        return 1
     try:
         numbers = [int(part) for part in text.split(",") if part]
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < (1 if len(numbers) == 1 else 0):
         raise ConfigurationError(
-            f"--seeds={text} is not allowed: expected a number of seeds such as 3, or seeds such as 2020,2021."
+            f"--{option}={text} is not allowed: expected a number of seeds such as 3, or seeds such as 2020,2021."
         )
     return list(dict.fromkeys(numbers)) if "," in text else numbers[0]
 

@@ -37,7 +37,9 @@ def _train(argv: Sequence[str] | None) -> None:
     elif "+" in options.model:
         check_one_process(options, "a sum, whose members each have a process of their own")
         jobs = read_jobs(options)
-        run_sum(options.model, options.dataset, options.config_files, keys, jobs, options.ray, options.per_user, options.track)
+        run_sum(
+            options.model, options.dataset, options.config_files, keys, jobs, options.ray, options.per_user, options.track
+        )
     elif options.ray or (options.jobs or "1") != "1":
         option = f"--ray={options.ray}" if options.ray else f"--jobs={options.jobs}"
         raise ConfigurationError(f"{option} is for several models or seeds, and this is one run: leave it out.")

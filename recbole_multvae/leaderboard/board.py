@@ -24,7 +24,7 @@ from recbole_multvae.leaderboard.jobs import start_jobs
 from recbole_multvae.leaderboard.measuring import validate
 from recbole_multvae.leaderboard.report import Report, make_report, table_of
 from recbole_multvae.leaderboard.row_runs import RowRuns
-from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable, with_members
+from recbole_multvae.leaderboard.rows import Row, on_splits, read_rows, split_applicable, with_members
 from recbole_multvae.leaderboard.run_inputs import DISPLAY, Run, make_folder
 from recbole_multvae.leaderboard.runs import Runner
 from recbole_multvae.leaderboard.search import Search, plan_searches
@@ -36,9 +36,9 @@ from recbole_multvae.tracking.telling import Telling
 
 def run_leaderboard(
     models: str, dataset: str, config_files: Sequence[str], keys: Mapping[str, str], *, command: str,
-    seeds: int | Sequence[int] = 1, trials: int = 0, params_files: Sequence[str] = (), export: str | None = None,
-    report_dir: str | None = None, jobs: int | None = 1, ray: str | None = None, per_user: str | None = None,
-    track: str | None = None,
+    seeds: int | Sequence[int] = 1, splits: int | Sequence[int] = 1, trials: int = 0, params_files: Sequence[str] = (),
+    export: str | None = None, report_dir: str | None = None, jobs: int | None = 1, ray: str | None = None,
+    per_user: str | None = None, track: str | None = None,
 ) -> None:  # fmt: skip
     """Train and test every row with every seed, and write the report.
 
@@ -49,6 +49,7 @@ def run_leaderboard(
         keys: configuration keys that win over the files, their values as text.
         command: the command line, for the report.
         seeds: the number of seeds from the configuration's ``seed`` on, or the seeds.
+        splits: the number of splits for each seed, from the configuration's ``split_seed`` or ``seed`` on, or their seeds.
         trials: the most trials of each row's search; 0 searches nothing.
         params_files: the spaces of the search, see :func:`.search.plan_searches`.
         export: the ONNX file for the best model that can be exported.
@@ -63,12 +64,9 @@ def run_leaderboard(
         LeaderboardError: a row or the export failed; the other rows are in the report.
         TrackingError: the report is complete, but the tracker was not told everything.
     """
-    if export:
-        check_export(export)
-    if per_user:
-        check_output_file("--per_user", per_user)
-    rows, not_applicable = split_applicable(read_rows(models, config_files, dataset, keys))
-    rows = {name: row.on_one_split() for name, row in rows.items()}
+    _check_outputs(export, per_user)
+    applicable, not_applicable = split_applicable(read_rows(models, config_files, dataset, keys))
+    rows, *on_others = on_splits(applicable, splits)
     trained = with_members(rows.values())
     searches = plan_searches(trained, params_files, trials) if trials else {}
     config = next(iter(rows.values())).config
@@ -79,12 +77,12 @@ def run_leaderboard(
     tracked = TrackedReport(Telling(track, config), folder.name)
     print(f"{len(rows)} models, seeds {', '.join(map(str, seeds))}: the report will be in {folder}")
 
-    planned = {name: len(seeds) + (searches[name].trials if name in searches else 0) for name in trained}
+    runs_of_row = len(seeds) * (1 + len(on_others))
+    planned = {name: runs_of_row + (searches[name].trials if name in searches else 0) for name in trained}
     runner = Runner(planned, start_jobs(jobs, ray))
     results = _run_searches(searches, seeds[0], runner, folder)
     best = {name: results[name]["best"] if name in results else {} for name in trained}
-    row_runs = RowRuns(rows.values(), runner, folder / "runs", best, _overrides(folder), tracked.tell_run)
-    runs = row_runs.run_all(rows.values(), seeds)
+    runs = _run_rows([rows, *on_others], seeds, best, runner, folder, tracked.tell_run)
 
     if per_user:
         write_per_user(per_user, [table_of(run) for run in runs if run["status"] == "finished"])
@@ -97,6 +95,13 @@ def run_leaderboard(
     tracked.close("the report is complete, and the same command tells what is missing.")
 
 
+def _check_outputs(export: str | None, per_user: str | None) -> None:
+    if export:
+        check_export(export)
+    if per_user:
+        check_output_file("--per_user", per_user)
+
+
 def _run_searches(searches: Mapping[str, Search], seed: int, runner: Runner, folder: Path) -> dict[str, dict[str, Any]]:
     """The result of each search, by row. Trials are not refitted, and are the same with and without ``--refit``."""
 
@@ -106,6 +111,18 @@ def _run_searches(searches: Mapping[str, Search], seed: int, runner: Runner, fol
 
     results = runner.side_by_side(lambda search: search.run(seed, run_trial), [(search,) for search in searches.values()])
     return dict(zip(searches, results, strict=True))
+
+
+def _run_rows(
+    rows_on_splits: Sequence[Mapping[str, Row]], seeds: Sequence[int], params: Mapping[str, Params], runner: Runner,
+    folder: Path, tell: Callable[[Run], None],
+) -> list[Run]:  # fmt: skip
+    """The runs of the rows on each split, under each seed."""
+    runs = []
+    for rows in rows_on_splits:
+        row_runs = RowRuns(rows.values(), runner, folder / "runs", params, _overrides(folder), tell)
+        runs += row_runs.run_all(rows.values(), seeds)
+    return runs
 
 
 def _overrides(folder: Path) -> dict[str, str]:

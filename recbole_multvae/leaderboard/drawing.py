@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from recbole_multvae.leaderboard.report import Report
-from recbole_multvae.leaderboard.table import Row, evaluation_seconds, heading, name, weights_mb
+from recbole_multvae.leaderboard.table import Row, deviation, evaluation_seconds, heading, name, weights_mb
 
 INK, LINE, BEST, TIE, OTHER = "#1a202c", "#d0d5dd", "#0b6e4f", "#3d9a6b", "#4a5568"
 _STYLE = {
@@ -113,13 +113,13 @@ def _axes(figure: Any, title: str) -> Any:
 
 
 def _spread(rows: list[Row], metric: str, figure: Any) -> None:
-    several = any(row["metrics"][metric]["sd"] is not None for row in rows)
-    axes = _axes(figure, f"{heading(metric)}{': each seed, mean ± deviation' if several else ''}")
+    several = any(len(row["metrics"][metric]["values"]) > 1 for row in rows)
+    axes = _axes(figure, f"{heading(metric)}{': each run, mean ± deviation' if several else ''}")
     for line, row in enumerate(rows):
         spread, color = row["metrics"][metric], _color(row)
         axes.plot(spread["values"], [line] * len(spread["values"]), "o", color=color, alpha=0.5, markersize=5)
-        if spread["sd"] is not None:
-            axes.errorbar(spread["mean"], line, xerr=spread["sd"], fmt="|", color=color, markersize=12, capsize=3)
+        if (sd := deviation(spread)) is not None:
+            axes.errorbar(spread["mean"], line, xerr=sd, fmt="|", color=color, markersize=12, capsize=3)
     _list_names(axes, rows)
 
 
@@ -145,7 +145,7 @@ def _against(points: list[Point], metric: str, title: str, figure: Any) -> None:
     """The metric against a cost, with the names beside the axes, where they have room."""
     axes = _axes(figure, f"{heading(metric)} against {title}")
     for point in points:
-        sd = point.row["metrics"][metric]["sd"]
+        sd = deviation(point.row["metrics"][metric])
         axes.errorbar(point.x, point.y, yerr=sd, fmt="o", color=_color(point.row), markersize=5, capsize=2)
     costs = [point.x for point in points]
     if max(costs) > 10 * min(costs):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,9 @@ def make_report(
         },
         "dataset": {"name": config["dataset"], **first.get("data", {})},
         "protocol": {key: config[key] for key in PROTOCOL if config[key] is not None},
-        "splits": {str(run["seed"]): run["split"] for run in runs if "split" in run},
+        "splits": {str(_split_name(run)): run["split"] for run in runs if "split" in run},
         "seeds": sorted({run["seed"] for run in runs}),
+        "split_seeds": sorted({split for run in runs if (split := drawn_by(run)) is not None}),
         "ranked_by": metric,
         "bigger_is_better": sign > 0,
         "bootstrap": {"resamples": RESAMPLES, "alpha": ALPHA, "correction": "Holm"},
@@ -89,6 +92,7 @@ def _ranked_rows(runs: list[Run], settings: dict[str, dict[str, Any]], metric: s
 def _row(name: str, runs: list[Run], settings: dict[str, Any], sign: int) -> dict[str, Any]:
     """One row: means and standard deviations over the seeds that finished."""
     finished = [run for run in runs if run["status"] == "finished"]
+    splits = list(map(drawn_by, finished))
     seeds_of_error: dict[str, list[str]] = {}
     for run in runs:
         if run["status"] != "finished":
@@ -102,9 +106,9 @@ def _row(name: str, runs: list[Run], settings: dict[str, Any], sign: int) -> dic
         "tie": False,
         "refitted": any(run.get("refitted") for run in finished),
         "seeds": [run["seed"] for run in finished],
-        "metrics": _spread(run["metrics"] for run in finished),
-        "lists": _spread(run["lists"] for run in finished),
-        "validation": _spread(run["valid"] for run in finished),
+        "metrics": _spread([run["metrics"] for run in finished], splits),
+        "lists": _spread([run["lists"] for run in finished], splits),
+        "validation": _spread([run["valid"] for run in finished], splits),
         "seconds": _spread(run["seconds"] | {"in_all": run["seconds_in_all"]} for run in finished),
         "checkpoints": [run["checkpoint"] for run in finished],
         "weights": _spread(run.get("weights", {}) for run in finished),
@@ -123,20 +127,45 @@ def _row(name: str, runs: list[Run], settings: dict[str, Any], sign: int) -> dic
     }
 
 
-def _spread(results: Iterable[dict[str, float | None]]) -> dict[str, dict[str, Any]]:
-    """For each name the mean, the standard deviation (None of one seed), and the values in the order of the seeds."""
-    values_of: dict[str, list[float]] = {}
-    for result in results:
+def drawn_by(run: Run) -> int | None:
+    """The ``split_seed`` of a run; None if its ``seed`` draws the split."""
+    seed = run.get("keys", {}).get("split_seed", "None")
+    return None if seed == "None" else int(seed)
+
+
+def _split_name(run: Run) -> Any:
+    """The seed that draws the split of a run."""
+    split = drawn_by(run)
+    return run["seed"] if split is None else split
+
+
+def _spread(results: Iterable[Mapping[str, float | None]], splits: Sequence[int | None] = ()) -> dict[str, dict[str, Any]]:
+    """For each name the mean, standard deviations, and the values in the order of the runs.
+
+    Args:
+        results: of the runs.
+        splits: what drew the split of each run; nothing if that does not matter.
+    """
+    values_of: dict[str, dict[int | None, list[float]]] = {}
+    for result, split in zip_longest(results, splits):
         for name, value in result.items():
             if value is not None:
-                values_of.setdefault(name, []).append(value)
+                values_of.setdefault(name, {}).setdefault(split, []).append(value)
+    return {name: _deviations(list(by_split.values())) for name, by_split in values_of.items()}
+
+
+def _deviations(splits: list[list[float]]) -> dict[str, Any]:
+    """The mean of all values, the deviation over the seeds of a split, and that of the means over the splits.
+
+    A deviation is None if it is of one value.
+    """
+    values = [value for of_split in splits for value in of_split]
+    variances = [statistics.variance(of_split) for of_split in splits if len(of_split) > 1]
     return {
-        name: {
-            "mean": statistics.fmean(values),
-            "sd": statistics.stdev(values) if len(values) > 1 else None,
-            "values": values,
-        }
-        for name, values in values_of.items()
+        "mean": statistics.fmean(values),
+        "sd": math.sqrt(statistics.fmean(variances)) if variances else None,
+        "sd_splits": statistics.stdev(map(statistics.fmean, splits)) if len(splits) > 1 else None,
+        "values": values,
     }
 
 
@@ -154,9 +183,9 @@ def _groups(seeds: list[list[dict[str, Any]]], labels: tuple[str, ...]) -> list[
 
 def _fail_other_splits(rows: dict[str, dict[str, Any]], runs: list[Run]) -> None:
     """Rows can only be compared on one split: a row with another one fails, with the reason."""
-    first_of_seed: dict[int, Run] = {}
+    first_of: dict[tuple[int, int | None], Run] = {}
     for run in runs:
-        if "split" in run and (first := first_of_seed.setdefault(run["seed"], run))["split"] != run["split"]:
+        if "split" in run and (first := first_of.setdefault((run["seed"], drawn_by(run)), run))["split"] != run["split"]:
             error = f"seed {run['seed']}: its split differs from that of {first['row']}"
             rows[run["row"]] |= {"status": "failed", "error": error}
 
@@ -164,7 +193,7 @@ def _fail_other_splits(rows: dict[str, dict[str, Any]], runs: list[Run]) -> None
 def _user_scores(runs: list[Run], metric: str, sign: int) -> list[UserScores]:
     """The metric of each user under each seed, times ``sign``; empty for a metric that is not of users."""
     scores = []
-    for run in sorted(runs, key=lambda run: run["seed"]):
+    for run in sorted(runs, key=lambda run: (run["seed"], drawn_by(run) or 0)):
         with np.load(Path(run["result"]).with_suffix(".npz"), allow_pickle=False) as arrays:
             if metric in arrays:
                 scores.append(UserScores(arrays["users"], sign * arrays[metric]))
@@ -172,7 +201,7 @@ def _user_scores(runs: list[Run], metric: str, sign: int) -> list[UserScores]:
 
 
 def table_of(run: Run) -> pd.DataFrame:
-    """A finished run's metrics of each user, with ``model``, the row, and ``seed`` before them."""
+    """A finished run's metrics of each user, with ``model``, the row, ``seed`` and ``split_seed`` before them."""
     with np.load(Path(run["result"]).with_suffix(".npz"), allow_pickle=False) as arrays:
         columns = {name: arrays[name] for name in arrays.files if name != "users"}
-    return pd.DataFrame({"model": run["row"], "seed": run["seed"], **columns})
+    return pd.DataFrame({"model": run["row"], "seed": run["seed"], "split_seed": drawn_by(run), **columns})

@@ -92,12 +92,10 @@ class Row:
             self._check_members(config)
         return config
 
-    def on_one_split(self) -> Row:
-        """The row with the split of the configuration's ``seed`` for all seeds, unless the user sets ``split_seed``."""
-        if "split_seed" in self.config.external_config_dict:
-            return self
-        keys = {**self.keys, "split_seed": str(self.config["seed"])}
-        return replace(self, keys=keys, members=tuple(member.on_one_split() for member in self.members))
+    def on_split(self, seed: int) -> Row:
+        """The row with the split that a seed draws, whatever the seed of the training."""
+        keys = {**self.keys, "split_seed": str(seed)}
+        return replace(self, keys=keys, members=tuple(member.on_split(seed) for member in self.members))
 
     def _check_members(self, config: Config) -> None:
         """Refuse members that cannot be added, weights of others, and weights that cannot be chosen."""
@@ -250,6 +248,28 @@ def split_applicable(rows: Sequence[Row]) -> tuple[dict[str, Row], dict[str, str
         names = ",".join(row.name for row in rows)
         raise ConfigurationError(f"No model of --model={names} can be evaluated: {'; '.join(reasons.values())}")
     return applicable, reasons
+
+
+def on_splits(rows: Mapping[str, Row], splits: int | Sequence[int]) -> list[dict[str, Row]]:
+    """The rows on each split, by name. All have the same splits.
+
+    Args:
+        rows: by name.
+        splits: the number of splits from ``split_seed`` or else ``seed`` on, or the seeds that draw them.
+
+    Raises:
+        ConfigurationError: several splits are asked for, and the configuration draws none.
+    """
+    config = next(iter(rows.values())).config
+    of_each_seed = "split_seed" in config.external_config_dict and config["split_seed"] is None
+    if splits == 1 and "split_seed" in config.external_config_dict:
+        return [dict(rows)]
+    if of_each_seed or (splits != 1 and (config["benchmark_filename"] or config["eval_args"]["order"] == "TO")):
+        reason = "split_seed=None draws one for each seed" if of_each_seed else "this split is the same for every seed"
+        raise ConfigurationError(f"--splits={splits} asks for several splits, and {reason}: leave one of the two out.")
+    first = config["seed"] if config["split_seed"] is None else config["split_seed"]
+    seeds = [first + n for n in range(splits)] if isinstance(splits, int) else splits
+    return [{name: row.on_split(seed) for name, row in rows.items()} for seed in seeds]
 
 
 def _check_comparable(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -100,11 +101,18 @@ def weights_mb(row: Row) -> float | None:
 
 
 def spread_cell(values: dict[str, Any] | None) -> Cell:
-    """The cell of a mean and its deviation over the seeds, whose values are the hint."""
+    """The cell of a mean and its deviations over the seeds and over the splits; the values of the runs are the hint."""
     if values is None:
         return Cell(number(None))
-    mean, more = number(values["mean"]), "" if values["sd"] is None else f" ± {number(values['sd'])}"
-    return Cell(mean, values["mean"], more, "seeds: " + ", ".join(map(str, values["values"])))
+    over_seeds = "" if values["sd"] is None else f" ± {number(values['sd'])}"
+    over_splits = "" if values.get("sd_splits") is None else f" ± {number(values['sd_splits'])} (splits)"
+    return Cell(number(values["mean"]), values["mean"], over_seeds + over_splits, ", ".join(map(str, values["values"])))
+
+
+def deviation(values: dict[str, Any]) -> float | None:
+    """The standard deviation over seeds and splits together; None of one run."""
+    parts = [part for part in (values["sd"], values.get("sd_splits")) if part is not None]
+    return math.hypot(*parts) if parts else None
 
 
 def _parameters(row: Row) -> Cell:

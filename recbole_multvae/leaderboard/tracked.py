@@ -84,5 +84,6 @@ def _means(row: Mapping[str, Any]) -> dict[str, float]:
     means: dict[str, float] = {}
     for part, spreads in parts.items():
         means |= named(part, {name: spread["mean"] for name, spread in spreads.items()})
-        means |= named(part, {f"{name}_sd": spread["sd"] for name, spread in spreads.items()})
+        for key in ("sd", "sd_splits"):
+            means |= named(part, {f"{name}_{key}": spread[key] for name, spread in spreads.items()})
     return means

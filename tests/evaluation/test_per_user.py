@@ -55,7 +55,7 @@ def test_a_report_has_every_model_and_seed(uneven: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "argv", ["run_recbole.py", *flags])
     assert main(flags) == 0
     table, report = read("users.csv"), json.loads(Path("there/report.json").read_text())
-    assert list(table.columns[:4]) == ["model", "seed", "user", "history"]
+    assert list(table.columns[:5]) == ["model", "seed", "split_seed", "user", "history"]
     for row in report["rows"]:
         for metric, spread in row["metrics"].items():
             means = table[table["model"] == row["name"]].groupby("seed")[metric].mean()

@@ -113,7 +113,7 @@ def test_the_metric_that_ranks_is_first_and_each_cost_is_drawn(report: dict[str,
     first = ["#", "model", "NDCG@5", "difference to the best", "training s", "evaluation s", "Recall@1", "Recall@5", "MRR@1"]
     assert headings(page)[: len(first)] == first and text_table(report).split()[:3] == first[:3]
     drawn = re.findall(r"<svg role=\"img\" aria-label=\"(.*?)\"", page)
-    assert drawn[:2] == ["NDCG@5: each seed, mean ± deviation", "NDCG@5: difference to the best, 95 % interval"]
+    assert drawn[:2] == ["NDCG@5: each run, mean ± deviation", "NDCG@5: difference to the best, 95 % interval"]
     costs = ["training, seconds", "validations and test, seconds", "weights in the checkpoint, MB"]
     assert drawn[2:] == [f"NDCG@5 against {cost}" for cost in costs] and len(set(re.findall(r"#[0-9a-f]{6}", page))) < 20
     assert "standard deviation over seeds 1, 2, each with a split of its own." in page and "b.onnx: 2.6 MB" in page

@@ -28,6 +28,7 @@ def _line(row: dict[str, Any], metrics: list[str]) -> dict[str, Any]:
     for metric in metrics:
         spread = row["metrics"].get(metric, {})
         line |= {metric: spread.get("mean"), f"{metric}_sd": spread.get("sd")}
+        line |= {f"{metric}_sd_splits": spread["sd_splits"]} if spread.get("sd_splits") is not None else {}
     line |= {f"against_best_{key}": value for key, value in row.get("against_best", {}).items()}
     line |= {f"seconds_{key}": spread["mean"] for key, spread in row.get("seconds", {}).items()}
     line |= {key: row.get(key) for key in ("memory", "gpu_memory", "parameters", "weights_bytes")}

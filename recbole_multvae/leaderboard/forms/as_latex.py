@@ -40,4 +40,5 @@ def _cell(row: dict[str, Any], metric: str, report: Report) -> str:
     mean = number(spread["mean"])
     if metric == report["ranked_by"] and row["rank"] == 1:
         mean = rf"\textbf{{{mean}}}"
-    return mean + ("" if spread["sd"] is None else rf" {{\scriptsize$\pm${number(spread['sd'])}}}")
+    deviations = [spread[key] for key in ("sd", "sd_splits") if spread.get(key) is not None]
+    return mean + "".join(rf" {{\scriptsize$\pm${number(sd)}}}" for sd in deviations)
