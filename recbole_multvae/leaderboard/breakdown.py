@@ -12,7 +12,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator import Evaluator
 
 from recbole_multvae.data.csr import distinct_clicks
-from recbole_multvae.evaluation.activity import ActivityEvaluator
+from recbole_multvae.evaluation.activity import ActivityEvaluator, groups_of
 from recbole_multvae.evaluation.collector import RankingCollector, select_users
 from recbole_multvae.evaluation.per_user import of_each_user, top_k_metrics
 from recbole_multvae.times import day, unit_of
@@ -112,12 +112,12 @@ def _ages(first: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
     """
     if first is None or np.isnan(first).all():
         return []
-    cuts = np.nanquantile(first, np.arange(1, AGES) / AGES)
-    group = np.where(np.isnan(first), AGES, np.searchsorted(cuts, first))
+    known, group = ~np.isnan(first), np.full(len(first), -1)
+    group[known] = groups_of(first[known], AGES)
     unit = unit_of(float(np.nanmax(np.abs(first))))
     of_days = day(np.nanmin(first), unit) < day(np.nanmax(first), unit)
     groups = []
-    for number in np.unique(group[group < AGES]):
+    for number in np.unique(group[known]):
         ends = [function(first[group == number]) for function in (np.min, np.max)]
         names = [day(end, unit) if of_days else f"{end:g}" for end in ends]
         groups.append((" to ".join(dict.fromkeys(names)), group == number))

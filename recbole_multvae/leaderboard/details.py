@@ -29,19 +29,19 @@ class Table(NamedTuple):
 def details(report: Report) -> list[Table]:
     """The tables, those that were asked for first."""
     rows = measured(report)
-    groups = [_groups(report, key, title) for key, title in GROUPS.items() if rows and rows[0].get(key)]
+    groups = [_groups(report, key, title) for key, title in GROUPS.items()]
     tables = [_search(report), _weights(rows), *groups, _lists(rows), _settings(report)]
     return [table for table in tables if table.rows]
 
 
 def _groups(report: Report, key: str, title: str) -> Table:
     """The metric that ranks in each group of users or of items."""
-    rows, metric = measured(report), report["ranked_by"]
-    headings = list(map(group_heading, rows[0][key]))
+    rows, metric = [row for row in measured(report) if row.get(key)], report["ranked_by"]
+    headings = list(map(group_heading, rows[0][key] if rows else []))
     title = f"{title}: {heading(metric)}"
     if len(headings) == 1:
         return Table(title, [], rows, f"There is one group: {headings[0]}.")
-    columns = [Column(title, partial(_of_group, key, n, metric)) for n, title in enumerate(headings)]
+    columns = [Column(group, partial(_of_group, key, n, metric)) for n, group in enumerate(headings)]
     return Table(title, [NAME, *columns], rows)
 
 

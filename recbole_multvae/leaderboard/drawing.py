@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from recbole_multvae.leaderboard.report import Report
 from recbole_multvae.leaderboard.table import Row, deviation, evaluation_seconds, heading, name, weights_mb
 
-INK, LINE, BEST, TIE, OTHER = "#1a202c", "#d0d5dd", "#0b6e4f", "#3d9a6b", "#4a5568"
+INK, LINE, BEST, TIE, OTHER = "#1a202c", "#d0d5dd", "#0b6e4f", "#2a8453", "#4a5568"
 _STYLE = {
     "font.size": 9, "figure.titlesize": 10, "axes.edgecolor": OTHER, "axes.facecolor": "none", "grid.color": LINE,
     "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "svg.hashsalt": "report",
@@ -34,7 +34,7 @@ class Point(NamedTuple):
     row: Row
 
 
-#: Draws into the figure that it is given, which may be a part of a larger one.
+#: Draws into the axes that it is given.
 Panel = Callable[[Any], None]
 
 
@@ -44,21 +44,27 @@ def draw(report: Report) -> Figure:
     lines = -(-len(panels) // 2)
     with matplotlib.rc_context(_STYLE):
         figure = _figure(2 * WIDTH, lines * _height(report))
-        for panel, part in zip(panels, figure.subfigures(lines, 2, squeeze=False).flat, strict=False):
-            panel(part)
+        for (title, panel), part in zip(panels.items(), figure.subfigures(lines, 2, squeeze=False).flat, strict=False):
+            _draw(title, panel, part)
     return figure
 
 
 def draw_each(report: Report) -> dict[str, str]:
     """Each panel as an SVG file of its own, by its title; none of a single run."""
     files = {}
-    for panel in _panels(report) if len(_rows(report)) > 1 or len(report["seeds"]) > 1 else []:
+    for title, panel in _panels(report).items() if len(_rows(report)) > 1 or len(report["seeds"]) > 1 else ():
         with matplotlib.rc_context(_STYLE):
             figure, text = _figure(WIDTH, _height(report)), io.StringIO()
-            panel(figure)
+            _draw(title, panel, figure)
             figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        files[figure.get_suptitle()] = text.getvalue()
+        files[title] = text.getvalue()
     return files
+
+
+def _draw(title: str, panel: Panel, figure: Any) -> None:
+    """Draw a panel into a figure, or into a part of one."""
+    figure.suptitle(title, x=0.01, ha="left")
+    panel(figure.add_subplot())
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -89,12 +95,14 @@ def _color(row: Row) -> str:
     return TIE if row["tie"] else BEST if row["rank"] == 1 else OTHER
 
 
-def _panels(report: Report) -> list[Panel]:
-    """That of the metric, and others that have something to compare."""
+def _panels(report: Report) -> dict[str, Panel]:
+    """By title that of the metric, and others that have something to compare."""
     rows, metric = _rows(report), report["ranked_by"]
-    panels: list[Panel] = [partial(_spread, rows, metric)]
+    several = any(len(row["metrics"][metric]["values"]) > 1 for row in rows)
+    label, runs = heading(metric), ": each run, mean ± deviation" if several else ""
+    panels: dict[str, Panel] = {f"{label}{runs}": partial(_spread, rows, metric)}
     if any("against_best" in row for row in rows):
-        panels.append(partial(_differences, rows, metric))
+        panels[f"{label}: difference to the best, 95 % interval"] = partial(_differences, rows)
     costs: dict[str, Callable[[Row], float | None]] = {
         "training, seconds": lambda row: float(row["seconds"]["training"]["mean"]),
         "validations and test, seconds": evaluation_seconds,
@@ -103,18 +111,11 @@ def _panels(report: Report) -> list[Panel]:
     for title, cost in costs.items():
         points = [Point(x, row["metrics"][metric]["mean"], row) for row in rows if (x := cost(row))]
         if len(points) > 1:
-            panels.append(partial(_against, points, metric, title))
+            panels[f"{label} against {title}"] = partial(_against, points, metric)
     return panels
 
 
-def _axes(figure: Any, title: str) -> Any:
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure.add_subplot()
-
-
-def _spread(rows: list[Row], metric: str, figure: Any) -> None:
-    several = any(len(row["metrics"][metric]["values"]) > 1 for row in rows)
-    axes = _axes(figure, f"{heading(metric)}{': each run, mean ± deviation' if several else ''}")
+def _spread(rows: list[Row], metric: str, axes: Any) -> None:
     for line, row in enumerate(rows):
         spread, color = row["metrics"][metric], _color(row)
         axes.plot(spread["values"], [line] * len(spread["values"]), "o", color=color, alpha=0.5, markersize=5)
@@ -123,8 +124,7 @@ def _spread(rows: list[Row], metric: str, figure: Any) -> None:
     _list_names(axes, rows)
 
 
-def _differences(rows: list[Row], metric: str, figure: Any) -> None:
-    axes = _axes(figure, f"{heading(metric)}: difference to the best, 95 % interval")
+def _differences(rows: list[Row], axes: Any) -> None:
     axes.axvline(0, color=BEST, linewidth=1)
     for line, row in enumerate(rows):
         if "against_best" in row:
@@ -141,9 +141,8 @@ def _list_names(axes: Any, rows: list[Row]) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def _against(points: list[Point], metric: str, title: str, figure: Any) -> None:
+def _against(points: list[Point], metric: str, axes: Any) -> None:
     """The metric against a cost, with the names beside the axes, where they have room."""
-    axes = _axes(figure, f"{heading(metric)} against {title}")
     for point in points:
         sd = deviation(point.row["metrics"][metric])
         axes.errorbar(point.x, point.y, yerr=sd, fmt="o", color=_color(point.row), markersize=5, capsize=2)

@@ -105,11 +105,13 @@ def test_the_best_is_exported_with_its_figures(command: Callable[..., Any]) -> N
     assert code == 0 and not error and "Wrote best.onnx" in out
     rows = {row["name"]: row for row in report_of(folder)["rows"]}
     assert "export_command" not in rows["NeuMF"]
+    assert rows["BPR"]["weights_bytes"] == 4 * rows["BPR"]["parameters"]
     assert rows["BPR"]["export_command"] == f"multvae-export {rows['BPR']['best_checkpoint']} model.onnx --dataset-path ."
     entries = {entry.key: entry.value for entry in onnx.load("best.onnx").metadata_props}
     figures = json.loads(entries["leaderboard"])
     best = next(row for row in report_of(folder)["rows"] if row["name"] in ("EASE", "BPR"))
     assert entries["model"] == figures["name"] == best["name"] and figures["metrics"] == best["metrics"]
+    assert best["exported"] == {"file": "best.onnx", "bytes": Path("best.onnx").stat().st_size}
 
 
 @pytest.mark.parametrize(

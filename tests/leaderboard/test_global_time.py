@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from recbole_multvae.commands.train import main
+from recbole_multvae.evaluation.activity import groups_of
 from tests.data.made import comings, write
 
 KEYS = ("--dataset=made", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=1", "--hidden_size=8", "--topk=[3]",
@@ -60,8 +61,7 @@ def assert_groups_by_age(report: list[dict[str, Any]], rows: list[tuple[str, str
     for _, item, time in sorted(rows, key=lambda row: row[2]):
         if time < valid_from:
             first.setdefault(item, time)
-    cuts = np.quantile(list(first.values()), [0.25, 0.5, 0.75])
-    group = np.searchsorted(cuts, list(first.values()))
+    group = groups_of(np.array(list(first.values())), 4)
     expected = [sorted(time for time, of in zip(first.values(), group, strict=True) if of == n) for n in np.unique(group)]
     assert len(expected) > 1
 

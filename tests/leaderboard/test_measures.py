@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from recbole_multvae.data.split_digest import digest
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.preparation import Experiment, prepare
 from recbole_multvae.leaderboard import significance
 from recbole_multvae.leaderboard.breakdown import HEAD, LIST_METRICS, DetailedEvaluator, _ages
+from recbole_multvae.leaderboard.measuring import weights_bytes
 from recbole_multvae.leaderboard.significance import UserScores, bootstrap_rows, compare, holm
 from tests.conftest import QUIET, uneven_pairs, write_inter
 from tests.evaluation.reference import masked_as_by_recbole, reference
@@ -109,10 +112,22 @@ def test_ages_by_hand() -> None:
     day = 86_400.0
     first = np.array([np.nan, 8 * day, 1 * day, 2 * day, np.nan, 2 * day + 1, 5 * day, 2 * day])
     groups = [(name, np.flatnonzero(items).tolist()) for name, items in _ages(first)]
-    assert groups == [("1970-01-02 to 1970-01-03", [2, 3, 7]), ("1970-01-03", [5]), ("1970-01-06 to 1970-01-09", [1, 6])]
+    assert groups == [
+        ("1970-01-02", [2]), ("1970-01-03", [3, 7]), ("1970-01-03", [5]), ("1970-01-06 to 1970-01-09", [1, 6]),
+    ]  # fmt: skip
     names = [name for name, _ in _ages(np.array([np.nan, 3.0, 1, 7, 5]))]
     assert names == ["1", "3", "5", "7"]
     assert _ages(np.array([np.nan, 3.0, 3])) == _ages(np.array([np.nan])) == _ages(None) == []
+
+
+def test_weights_are_all_tensors_and_arrays_of_a_checkpoint() -> None:
+    model = SimpleNamespace(
+        state_dict=lambda: {"table": torch.zeros(4, 5), "sparse": torch.eye(3).to_sparse()},
+        other_parameter=lambda: {"parts": [np.zeros(7), sparse.identity(6, "float32", "csr")], "name": "text", "k": 2},
+    )
+    matrix = 6 * 4 + 6 * 4 + 7 * 4  # Values, columns, and where the rows begin.
+    assert weights_bytes(model) == 80 + 3 * (4 + 2 * 8) + 56 + matrix
+    assert weights_bytes(SimpleNamespace(state_dict=dict, other_parameter=lambda: None)) == 0
 
 
 def users(values: list[float], ids: list[int] | None = None) -> UserScores:

@@ -60,8 +60,8 @@ def test_every_form_says_which_rows_are_refitted(command: Callable[..., Any]) ->
     _, report, folder = command("--model=EASE,EASE:again.yaml", *FLAGS)
     assert {row["name"]: row["refitted"] for row in report["rows"]} == {"EASE": False, "EASE:again": True}
     page = (folder / "report.html").read_text()
-    assert page.count("EASE:again (refitted)</td>") == 4 and "a new model was trained on training and validation" in page
-    assert "EASE:again (refitted)" in page.split("<svg")[1]  # The drawing, which the PNG is too.
+    assert page.count("EASE:again (refitted)</th>") == 3 and "a new model was trained on training and validation" in page
+    assert "(refitted)" in page.split("<svg")[1]  # The drawing, which the PNG is too.
     assert "EASE:again (refitted) & " in (folder / "report.tex").read_text()
     lines = csv.DictReader((folder / "report.csv").read_text().splitlines())
     assert {line["name"]: line["refitted"] for line in lines} == {"EASE": "False", "EASE:again": "True"}
