@@ -14,7 +14,7 @@ library = $(shell $(1) -c 'import os; print(os.path.realpath(os.__file__))' 2>/d
 same = $(and $(call library,$(CHOSEN)),$(findstring :$(call library,$(CHOSEN)):,:$(call library,$(1)/bin/python):))
 other = $(if $(strip $(PYTHON)),$(if $(wildcard $(1)/installed),$(if $(call same,$(1)),,other-python)))
 
-.PHONY: demo test test-clients test-newest lint lock other-python
+.PHONY: demo test test-clients test-trackers test-newest lint lock other-python
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -33,6 +33,11 @@ test: .venv/installed
 # which installs 900 MB and takes three minutes.
 test-clients: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/clients
+
+# What the trackers of --track are told, with their clients, which the other tests do without.
+test-trackers: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[mlflow,wandb]
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/tracking
 
 # The core of the tests with NumPy 2 and the newest Python at hand, pyenv's among them, in an environment of its own.
 CORE := tests/models tests/export tests/experiment $(addprefix tests/test_,registration.py checkpoint.py compatibility.py)
@@ -66,5 +71,5 @@ lock:
 	printf '%s\n' torch==2.13.0 \
 	    "numpy<2; python_version < '3.12'" "numpy>=2; python_version >= '3.12'" \
 	    "scipy<1.13; python_version < '3.12'" "scipy>=1.13; python_version >= '3.12'" | \
-	uv pip compile --quiet --universal --python-version 3.10 --constraint - --extra test --extra lint --no-annotate --upgrade \
+	uv pip compile --quiet --universal --python-version 3.10 --constraint - --all-extras --no-annotate --upgrade \
 	    --custom-compile-command "make lock" --output-file constraints.txt pyproject.toml

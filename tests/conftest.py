@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,23 @@ class Experiment:
 
     def fit(self) -> Any:
         return self.trainer.fit(self.train_data, self.valid_data, verbose=False)
+
+
+class FakeWandb:
+    """What RecBole's logger calls in W&B's package; ``lines`` are the logged ones."""
+
+    run = None
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def init(self, **_: Any) -> None:
+        self.run = SimpleNamespace(summary={})
+
+    def define_metric(self, *_: Any, **__: Any) -> None: ...
+
+    def log(self, line: dict[str, Any], commit: bool) -> None:
+        self.lines.append(line)
 
 
 #: What takes minutes starts first, so that no process is left with it at the end; the Makefile keeps this order.

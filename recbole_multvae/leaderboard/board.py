@@ -7,9 +7,8 @@ This file calls the steps, which are in this folder: the rows (:mod:`.rows`), th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +87,8 @@ def run_leaderboard(
         write_per_user(per_user, [table_of(run) for run in runs if run["status"] == "finished"])
     settings = {name: row.settings() | best[name] for name, row in rows.items()}
     report = make_report(runs, settings, config, command, not_applicable, results)
-    tracked.tell_rows(report["rows"], runs)
     # RecBole writes the path of its ml-100k with "..".
-    _publish(report, os.path.normpath(Path(config["data_path"]).parent), folder, export,
-             partial(tracked.tell_onnx, runs))  # fmt: skip
-    tracked.close("the report is complete, and the same command tells what is missing.")
+    _publish(report, os.path.normpath(Path(config["data_path"]).parent), folder, export, tracked, runs)
 
 
 def _check_outputs(export: str | None, per_user: str | None) -> None:
@@ -145,21 +141,20 @@ def _report_dir(
 
 
 def _publish(
-    report: Report, data_path: str, folder: Path, export: str | None, exported: Callable[[dict[str, Any], str], None]
+    report: Report, data_path: str, folder: Path, export: str | None, tracked: TrackedReport, runs: Sequence[Run]
 ) -> None:
-    """Write the report in all forms, print its table, export the best row if asked to, and fail if a row failed.
-
-    ``exported`` is called with the row and the file.
-    """
+    """Write the report in all forms, print its table, export the best row if asked to, and fail if a row failed."""
     add_export_commands(report["rows"], data_path)
     files = write_all(report, folder)
     print(f"\n{text_table(report)}\n\nWrote {', '.join(map(str, files))}")
+    tracked.tell_rows(report["rows"], runs)
     if export:
         best = export_best(report, export, data_path)
         write_all(report, folder)  # Now with the size of the exported file.
-        exported(best, export)
+        tracked.tell_onnx(runs, best, export)
     if failed := [row["name"] for row in report["rows"] if row["status"] == "failed"]:
         raise LeaderboardError(
             f"{', '.join(failed)} failed, and the others are in the report: see the logs in {folder / 'runs'}; the same "
             "command runs only what failed again."
         )
+    tracked.close("the report is complete, and the same command tells what is missing.")

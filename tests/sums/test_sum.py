@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from recbole_multvae.errors import CheckpointError, ConfigurationError, DataErro
 from recbole_multvae.evaluation.ranking import Ranker
 from recbole_multvae.sums.model import named_weights
 from recbole_multvae.sums.shortlists import Shortlists
-from tests.conftest import QUIET, Experiment, uneven_pairs, write_inter
+from tests.conftest import QUIET, Experiment, FakeWandb, uneven_pairs, write_inter
 from tests.sums.conftest import METRIC, added, trained
 
 SG = {"eval_args": {"split": {"SG": {"valid_users": 12, "test_users": 12}}, "mode": "full"}}
@@ -57,6 +58,15 @@ def test_weights_are_chosen_on_validation(uneven: str) -> None:
     assert both.trainer.best_valid_score >= max(alone.values())
     assert sum(both.model.weights) == pytest.approx(1, abs=0.002)
     assert added(members).model.weights == both.model.weights
+
+
+def test_its_validation_is_logged(uneven: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {"EASE": trained("EASE"), "Pop": trained("Pop")}
+    monkeypatch.setitem(sys.modules, "wandb", wandb := FakeWandb())
+    both = added(members, log_wandb=True)
+    assert [line for line in wandb.lines if "valid/ndcg@5" in line] == [
+        {"valid_step": 0, **{f"valid/{name}": value for name, value in both.trainer.best_valid_result.items()}}
+    ]
 
 
 def test_shortlists_rank_as_all_items_do(uneven: str) -> None:

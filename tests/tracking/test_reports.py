@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ import pytest
 from recbole_multvae.commands.train import main
 from recbole_multvae.errors import TrainingInterrupted
 from recbole_multvae.experiment.run import run
+from recbole_multvae.leaderboard.jobs import Jobs
+from recbole_multvae.leaderboard.measuring import measure
+from recbole_multvae.leaderboard.run_inputs import RunInputs
 from recbole_multvae.training.trainer import FamilyTrainer
 from tests.conftest import QUICK
 from tests.tracking.conftest import REPORT, OfflineRuns, curve
@@ -118,3 +123,17 @@ def test_a_report_is_complete_all_the_same(
     assert Path("told").read_text().count("begin") == 1  # After an error nothing more is told.
     error = capfd.readouterr().err.splitlines()[-1]
     assert error.endswith("line): the report is complete, and the same command tells what is missing.")
+
+
+def test_recbole_s_own_logger_loses_nothing(finished: dict[str, Any], offline_runs: OfflineRuns) -> None:
+    # A run of a report is in a process of multiprocessing, which does not end as Python does otherwise. It was prepared with
+    # the environment of an earlier test.
+    Path("wandb").mkdir()
+    Path("wandb/settings").write_text("[default]\nmode = offline\n")
+    (file,) = Path("leaderboard").glob("*/runs/MultVAE-2020-*.json")
+    known = json.loads(file.read_text())
+    inputs = RunInputs(**{field.name: known[field.name] for field in fields(RunInputs)})
+    assert Jobs().run(replace(inputs, keys={**inputs.keys, "log_wandb": "True"}), measure)["status"] == "finished"
+    (told,) = offline_runs()
+    assert told["project"] == "recbole" and curve(told, "valid_step") == [1, 3]
+    assert [line["train_step"] for line in told["history"] if "train_step" in line] == [0, 1, 2, 3]

@@ -10,7 +10,7 @@ import pytest
 from recbole_multvae.commands.train import main
 from recbole_multvae.experiment.run import run
 from recbole_multvae.tracking import trackers
-from tests.conftest import QUICK
+from tests.conftest import QUICK, FakeWandb
 from tests.tracking.conftest import FLAGS, OfflineRuns, curve
 
 
@@ -19,17 +19,6 @@ def test_a_run_in_wandb(blocks: str, offline_runs: OfflineRuns) -> None:
     (told,) = offline_runs()
     assert told["project"] == "blocks" and curve(told, "epoch") == [1, 3] and len(told["artifacts"]) == 1
     assert told["summary"]["test/ndcg@10"] == result["test_result"]["ndcg@10"]
-
-
-def test_recbole_s_own_logger_loses_nothing(blocks: str, offline_runs: OfflineRuns) -> None:
-    # Its runs are in processes of multiprocessing, which do not end as Python does otherwise. They may have been prepared
-    # with another environment.
-    Path("wandb").mkdir()
-    Path("wandb/settings").write_text("[default]\nmode = offline\n")
-    assert main(("--model=MultVAE", "--seeds=1", *FLAGS, "--log_wandb=True")) == 0
-    (told,) = offline_runs()
-    assert told["project"] == "recbole" and curve(told, "valid_step") == [1, 3]
-    assert [line["train_step"] for line in told["history"] if "train_step" in line] == [0, 1, 2, 3]
 
 
 def test_a_run_is_told_until_the_tracker_fails(blocks: str, broken: None, capfd: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +46,17 @@ def test_mistakes_are_one_sentence_and_nothing_runs(
         assert message.startswith(f"error: --track={name} needs a package that cannot be imported")
         assert message.endswith(f": install this package with [{name}].\n") and message.count("\n") == 1
     assert {path.name for path in Path().iterdir()} == {"blocks"}
+
+
+def test_recbole_s_validations_have_their_epochs(blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    run("MultVAE", blocks, config_dict={**QUICK, "epochs": 4, "eval_step": 2, "log_wandb": True})
+    assert [(line["valid_step"], "valid/ndcg@10" in line) for line in wandb.lines if "valid_step" in line] == [
+        (1, True),
+        (3, True),
+    ]
+    assert [line["train_step"] for line in wandb.lines if "train_step" in line] == [0, 1, 2, 3]
 
 
 def test_recbole_tells_wandb_by_a_key_of_its_own(blocks: str, capfd: pytest.CaptureFixture[str]) -> None:
