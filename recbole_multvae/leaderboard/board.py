@@ -7,7 +7,7 @@ This file calls the steps, which are in this folder: the rows (:mod:`.rows`), th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
