@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from recbole_multvae.leaderboard.run_inputs import Run
-from recbole_multvae.tracking.base import Entry, named, number, tags
+from recbole_multvae.tracking.base import Entry, Tracker, named, number, tags
 from recbole_multvae.tracking.telling import Telling
 
 
@@ -25,18 +26,21 @@ class TrackedReport:
     def tell_run(self, run: Run) -> None:
         """Tell of a run if it finished."""
         if run["status"] == "finished":
-            file = run["checkpoint"] if Path(run["checkpoint"]).is_file() else None
-            # A result of an earlier version has no curve.
-            self._telling.tell(self._entry(run), run.get("curve", []), _metrics(run), file)
+            self._telling.attempt(lambda tracker: self._add_run(tracker, run))
 
     def tell_rows(self, rows: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> None:
         """Tell of the rows of the report that finished with several seeds: means and standard deviations over the runs."""
         for row in rows:
             finished = [run for run in runs if run["row"] == row["name"]]
             if row["status"] == "finished" and len(finished) > 1:
-                self._tell_row(row, finished)
+                self._telling.attempt(partial(self._add_row, row=row, finished=finished))
 
-    def _tell_row(self, row: Mapping[str, Any], finished: Sequence[Run]) -> None:
+    def _add_run(self, tracker: Tracker, run: Run) -> None:
+        file = run["checkpoint"] if Path(run["checkpoint"]).is_file() else None
+        # A result of an earlier version has no curve.
+        tracker.add(self._entry(run), run.get("curve", []), _metrics(run), file)
+
+    def _add_row(self, tracker: Tracker, row: Mapping[str, Any], finished: Sequence[Run]) -> None:
         seeds, splits = (list(dict.fromkeys(run[key] for run in finished)) for key in ("seed", "split"))
         entries = [self._entry(run) for run in finished]
         numbers = sorted(str(entry.number) for entry in entries)
@@ -48,12 +52,12 @@ class TrackedReport:
             group=entries[0].group,
             runs=numbers,
         )
-        self._telling.tell(entry, [], _means(row), None)
+        tracker.add(entry, [], _means(row), None)
 
     def tell_onnx(self, runs: Sequence[Run], row: Mapping[str, Any], file: str) -> None:
         """Tell of the ONNX file of a row, which was made of the best of its runs."""
-        run = next(run for run in runs if run.get("checkpoint") == row["best_checkpoint"])
-        self._telling.attempt(lambda tracker: tracker.add_onnx(self._entry(run), file))
+        best = next(run for run in runs if run.get("checkpoint") == row["best_checkpoint"])
+        self._telling.attempt(lambda tracker: tracker.add_onnx(self._entry(best), file))
 
     def close(self, remedy: str) -> None:
         """See :meth:`.Telling.close`."""
@@ -76,7 +80,7 @@ def _test(refitted: bool) -> str:
 def _metrics(run: Run) -> dict[str, float]:
     sizes = {key: run[key] for key in ("memory", "gpu_memory", "parameters") if run[key] is not None}
     seconds = named("seconds", run["seconds"] | {"in_all": run["seconds_in_all"]})
-    return named("best_valid", run["valid"]) | named(_test(run["refitted"]), run["metrics"]) | seconds | sizes
+    return named("best_valid", run["valid"]) | named(_test(run.get("refitted", False)), run["metrics"]) | seconds | sizes
 
 
 def _means(row: Mapping[str, Any]) -> dict[str, float]:

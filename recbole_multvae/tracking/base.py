@@ -76,6 +76,12 @@ class Tracker(ABC):
     def begin(self, entry: Entry) -> Session | None:
         """Begin an entry; None if one with this number is there and complete."""
 
+    def add(self, entry: Entry, curve: Curve, metrics: Mapping[str, float], checkpoint: str | None) -> None:
+        """Add an entry that is over, unless it is there."""
+        if session := self.begin(entry):
+            session.log_curve(curve)
+            session.end(metrics, checkpoint, "finished")
+
     @abstractmethod
     def add_onnx(self, entry: Entry, file: str) -> None:
         """Add the ONNX file of an entry that is complete, once."""

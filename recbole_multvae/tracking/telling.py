@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from recbole.config import Config
 
 from recbole_multvae.errors import ConfigurationError, TrackingError
 from recbole_multvae.tracking import tracker_class
-from recbole_multvae.tracking.base import Curve, Entry, Tracker
+from recbole_multvae.tracking.base import Tracker
 
 _T = TypeVar("_T")
 _LONGEST = 300
@@ -44,16 +44,6 @@ class Telling:
         """What ``action`` does with the tracker; None if there is none, or if it failed now or before."""
         tracker = self._tracker
         return None if tracker is None else self._attempt(lambda: action(tracker))
-
-    def tell(self, entry: Entry, curve: Curve, metrics: Mapping[str, float], checkpoint: str | None) -> None:
-        """Tell of an entry that is over."""
-
-        def all_of_it(tracker: Tracker) -> None:
-            if session := tracker.begin(entry):
-                session.log_curve(curve)
-                session.end(metrics, checkpoint, "finished")
-
-        self.attempt(all_of_it)
 
     def _attempt(self, action: Callable[[], _T]) -> _T | None:
         with self._lock:
