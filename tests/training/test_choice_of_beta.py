@@ -17,6 +17,7 @@ from recbole.trainer import Trainer
 from recbole_multvae import checkpoint
 from recbole_multvae.commands.train import main
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.experiment import preparation
 from recbole_multvae.experiment.run import run
 from recbole_multvae.training.choice_of_beta import Evaluation
 from tests.conftest import QUICK, Experiment
@@ -57,13 +58,17 @@ class TestTwoRuns:
 
     def test_cap_is_beta_where_the_first_was_best(self, blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
         drawn = curves(monkeypatch)
-        chosen = Experiment("MultVAE", blocks, **KEYS, choose_beta=True)
+        chosen, epochs = Experiment("MultVAE", blocks, **KEYS, choose_beta=True), list[int]()
+        parts = (chosen.config, chosen.train_data, chosen.valid_data, chosen.test_data, chosen.trainer)
+        preparation.Experiment(*parts).on_validation(lambda epoch, _: epochs.append(epoch))
         chosen.fit()
         (alone,), (first, second) = drawn
         assert alone == first
         best = max(first, key=lambda evaluation: (evaluation.score, evaluation.update))
         assert chosen.config["anneal_cap"] == best.beta == best.update / (20 * UPDATES)
         assert second[: len(first)][first.index(best)] == best
+        told = first + second[first.index(best) + 1 :]
+        assert epochs == [evaluation.update // UPDATES - 1 for evaluation in told]
         assert {evaluation.beta for evaluation in second[first.index(best) :]} == {best.beta}
 
     def test_one_checkpoint_and_one_figure_are_left(self, chosen: Experiment) -> None:
