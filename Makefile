@@ -32,7 +32,7 @@ test: .venv/installed
 # The clients in all languages that this machine has the tools for, and which those are. `make test` does it too, but for Spark's,
 # which installs 900 MB and takes three minutes.
 test-clients: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/clients
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/clients tests/leaderboard/test_ray.py
 
 # What the trackers of --track are told, with their clients, which the other tests do without.
 test-trackers: .venv/installed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import Protocol
 
 from recbole_multvae.errors import ConfigurationError
@@ -44,7 +44,7 @@ def start_jobs(number: int | None, ray: str | None) -> Jobs:
     """
     if ray is None:
         return LocalJobs(number)
-    if importlib.util.find_spec("ray") is None:
+    if find_spec("ray") is None:
         raise ConfigurationError(
             f"--ray={ray} needs the package ray, which is not installed: install this package with [ray]."
         )

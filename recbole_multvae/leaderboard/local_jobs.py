@@ -90,7 +90,8 @@ class LocalJobs:
             process = _CONTEXT.Process(target=_run_in_process, args=(inputs, measure, log))
             process.start()
             self._processes.add(process)
-        process.join()
+        while process.exitcode is None:
+            process.join(1)  # Ray interrupts a task only between two calls.
         with self._changed:
             self._processes.discard(process)
         if file.is_file():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -29,9 +30,9 @@ from recbole_multvae.leaderboard.json_file import write_json
 from recbole_multvae.leaderboard.ray_node import CHECKPOINTS, DATA, RUNS, Files, Task, difference, perform, version_reader
 from recbole_multvae.leaderboard.run_inputs import Measure, Run, RunInputs, failed
 
-#: Seconds to wait for a connection, for the answer of a node that imports torch for the first time, and between two looks
+#: Seconds to wait for a connection, for the answer of a node that imports torch for the first time, and until the next look
 #: at which nodes there are.
-_CONNECT, _ANSWER, _LOOK = 10, 300, 5
+_CONNECT, _ANSWER, _LOOK = 10, 300, 2
 
 
 class RayJobs:
@@ -56,6 +57,7 @@ class RayJobs:
         self._tasks: set[Any] = set()
         self._stopped = False
         _connect(address)
+        self._own_node = ray.get_runtime_context().get_node_id()
         self._check_nodes()
 
     @property
@@ -102,8 +104,9 @@ class RayJobs:
             self._tasks.add(task)
         try:
             run, files = self._result(task)
-        except (ray.exceptions.RayError, _NoNodeError) as error:
-            return failed(inputs, f"the Ray cluster could not finish it: {_line(error)}", time.time() - started)
+        except (ray.exceptions.RayError, _GivenUpError) as error:
+            reason = "interrupted" if self._stopped else f"the Ray cluster could not finish it: {_line(error)}"
+            return failed(inputs, reason, time.time() - started)
         finally:
             with self._lock:
                 self._tasks.discard(task)
@@ -111,11 +114,19 @@ class RayJobs:
 
     def _result(self, task: Any) -> tuple[Run, Files]:
         while not ray.wait([task], timeout=_LOOK)[0]:
-            if not self._stopped and not self._nodes():
+            if self._stopped:
+                raise _GivenUpError("interrupted")
+            if lost := self._lost():
                 ray.cancel(task)
-                raise _NoNodeError(f"no node with {_cpus(self._threads)} is left")
+                raise _GivenUpError(lost)
         result: tuple[Run, Files] = ray.get(task)
         return result
+
+    def _lost(self) -> str | None:
+        """Why no run can be finished any more; None if it can."""
+        if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == self._own_node):
+            return "its node on this machine, which sends and receives, is lost"
+        return None if self._nodes() else f"no node with {_cpus(self._threads)} is left"
 
     def _send(self, inputs: RunInputs, measure: Measure) -> Any:
         """Start a task with all that a run reads. Paths become those of the node."""
@@ -139,8 +150,8 @@ class RayJobs:
                 ray.cancel(task)
 
 
-class _NoNodeError(Exception):
-    """The nodes that could perform a run are lost."""
+class _GivenUpError(Exception):
+    """A run is not waited for any longer; the message says why."""
 
 
 def _connect(address: str) -> None:
@@ -153,7 +164,9 @@ def _connect(address: str) -> None:
     try:
         if match:  # Ray tries for minutes.
             socket.create_connection((match[1], int(match[2])), timeout=_CONNECT).close()
+        handler = signal.getsignal(signal.SIGTERM)
         ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
+        signal.signal(signal.SIGTERM, handler)  # Ray's prints where each thread is, and aborts.
     except Exception as error:  # Of whatever class Ray takes.
         raise ConfigurationError(
             f"--ray={address}: no Ray cluster can be reached: {_line(error)}: start one with ray start --head."
