@@ -11,6 +11,7 @@ from typing import Any
 from recbole.utils import FeatureType
 
 from recbole_multvae.config.keys import did_you_mean
+from recbole_multvae.config.run_settings import CLICKS, POPULARITY
 from recbole_multvae.config.values import is_interval
 from recbole_multvae.data.atomic_table import AtomicFile
 from recbole_multvae.errors import ConfigurationError
@@ -34,6 +35,10 @@ def check_columns_in_keys(config: Any, files: dict[str, list[AtomicFile]]) -> No
     for key in ("alias_of_user_id", "alias_of_item_id"):
         for column in config[key] or []:
             _check_exists(key, column, columns)
+    for key, other in (("propensity", POPULARITY), ("diversity_of", CLICKS)):
+        if (column := config[key]) not in (None, other):
+            _check_exists(key, column, columns)
+            _check_as_in_the_file(config, key, column, columns[column])
     for key in ("load_col", "unload_col"):
         names = (config.external_config_dict.get(key) or {}).get("inter")
         for column in names if isinstance(names, list) else []:
@@ -48,6 +53,16 @@ def _check_exists(key: str, column: str, columns: dict[str, FeatureType], place:
     if column not in columns:
         hint = did_you_mean(str(column), columns, f": expected some of {', '.join(columns)}.")
         raise ConfigurationError(f"{key} names {column!r}, which is no column of {place}{hint}")
+
+
+def _check_as_in_the_file(config: Any, key: str, column: str, kind: FeatureType) -> None:
+    """Refuse a column whose smallest number RecBole makes 0, and its largest 1."""
+    name = "normalize_all" if config["normalize_all"] else "normalize_field"
+    if "float" in kind.value and (config["normalize_all"] or column in (config["normalize_field"] or [])):
+        raise ConfigurationError(
+            f"{key} reads the numbers of the column {column} as they are in the file, and {name}={config[name]!r} changes "
+            f"them: set {name}=None."
+        )
 
 
 def _check_interval(column: str, allowed: Any, kind: FeatureType) -> None:
