@@ -84,7 +84,7 @@ from recbole_multvae.config.evaluation_keys import check_order_of_time
 from recbole_multvae.config.keys import check_keys
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.shipped import PROPERTIES
-from recbole_multvae.data import csr, exact_times, interaction_counts, saved
+from recbole_multvae.data import csr, exact_times, interaction_counts, saved, time_span
 from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.features import load_features
 from recbole_multvae.data.loaders import (
@@ -141,6 +141,7 @@ def _wrap_data_sets() -> None:
     """Read, filter, order, split and save data without RecBole's mistakes."""
     _wrap(Dataset, "_load_feat", _load_feat)
     _wrap(Dataset, "_data_processing", _data_processing)
+    _wrap(Dataset, "_normalize", time_span.normalize)
     _wrap(Dataset, "_change_feat_format", exact_times.change_format)
     for name, keys in interaction_counts.FILTERS.items():
         _wrap(Dataset, name, functools.partial(_filter, name, keys))

@@ -1,7 +1,4 @@
-"""The order of each user's clicks in time, for a model that learns to predict later clicks from earlier ones.
-
-And the time of the first click on each item, for metrics of items by their age.
-"""
+"""The order of each user's clicks in time, for a model that learns to predict later clicks from earlier ones."""
 
 from __future__ import annotations
 
@@ -61,18 +58,3 @@ def order_of(dataset: Any) -> np.ndarray:
             "data_preparation keeps: split the data with it."
         )
     return order
-
-
-def first_clicks(dataset: Any) -> np.ndarray | None:
-    """The time of the first click on each item, float64 [n_items]; NaN without clicks. None if times are not loaded.
-
-    Args:
-        dataset: the data set of training, with exact times.
-    """
-    if not {dataset.time_field, dataset.iid_field} <= set(dataset.inter_feat.columns):
-        return None
-    items, times = (dataset.inter_feat[name].numpy() for name in (dataset.iid_field, dataset.time_field))
-    first = np.full(dataset.item_num, np.inf)
-    np.minimum.at(first, items, (times if times.ndim == 1 else times[:, 0]).astype(np.float64))
-    first[np.isinf(first)] = np.nan
-    return first

@@ -36,8 +36,7 @@ def check_columns_in_keys(config: Any, files: dict[str, list[AtomicFile]]) -> No
         for column in config[key] or []:
             _check_exists(key, column, columns)
     for key, other in (("propensity", POPULARITY), ("diversity_of", CLICKS)):
-        if (column := config[key]) not in (None, other):
-            _check_exists(key, column, columns)
+        if (column := config[key]) != other and column in columns:  # If it is not, the metric says so.
             _check_as_in_the_file(config, key, column, columns[column])
     for key in ("load_col", "unload_col"):
         names = (config.external_config_dict.get(key) or {}).get("inter")

@@ -19,6 +19,7 @@ from recbole.utils import FeatureType
 from recbole_multvae.data.click_order import reads_order
 from recbole_multvae.data.interaction_counts import amount
 from recbole_multvae.data.protocols import chosen
+from recbole_multvae.data.time_span import in_file
 from recbole_multvae.errors import DataError
 
 
@@ -127,3 +128,18 @@ def order_by_time(config: Any) -> None:
     at_a_time = protocol.by_time if protocol else "TS" in (args["split"] or {})
     if at_a_time and not config["benchmark_filename"]:
         args["order"] = "TO"
+
+
+def first_clicks(dataset: Any) -> np.ndarray | None:
+    """The time of the first click on each item, float64 [n_items]; NaN without clicks. None if times are not loaded.
+
+    Args:
+        dataset: the data set of training, with exact times.
+    """
+    if not {dataset.time_field, dataset.iid_field} <= set(dataset.inter_feat.columns):
+        return None
+    items, times = (dataset.inter_feat[name].numpy() for name in (dataset.iid_field, dataset.time_field))
+    first = np.full(dataset.item_num, np.inf)
+    np.minimum.at(first, items, (times if times.ndim == 1 else times[:, 0]).astype(np.float64))
+    first[np.isinf(first)] = np.nan
+    return in_file(dataset, first)

@@ -11,7 +11,7 @@ from recbole.utils import init_seed
 
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.data import exact_times, interaction_counts
-from recbole_multvae.data.click_order import click_order, first_clicks, reads_order
+from recbole_multvae.data.click_order import click_order, reads_order
 from recbole_multvae.data.merging import merge
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.data.protocols.base import Protocol
@@ -37,7 +37,7 @@ def build(original: Callable[[Any], list[Any]], dataset: Any) -> list[Any]:
         parts = merge(parts)
         getLogger().info(f"refit=True: training and validation are one part of {len(parts[0]):,} interactions.")
     if not hasattr(parts[0], "clicks"):  # It has no rows of sequences.
-        parts[0].first_clicks = first_clicks(parts[0])
+        parts[0].first_clicks = exact_times.first_clicks(parts[0])
     if reads_order(dataset.config):
         parts[0].click_order = click_order(parts[0])
     exact_times.to_float32([dataset, *parts])
@@ -48,5 +48,5 @@ def _split(protocol: type[Protocol], dataset: Any) -> list[Any]:
     Dataset._change_feat_format(dataset)  # The base's: histories for sequential models are made after the split.
     dataset._drop_unused_col()
     parts = protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])
-    parts[0].first_clicks = first_clicks(parts[0])
+    parts[0].first_clicks = exact_times.first_clicks(parts[0])
     return as_sequences(dataset, parts) if isinstance(dataset, SequentialDataset) else parts

@@ -102,8 +102,13 @@ DAY = 1_600_000_000 + 70 * 86_400, 1_600_000_000 + 85 * 86_400
 
 
 @pytest.mark.parametrize("boundaries", [DAY, ("2020-11-22T12:26:40", "2020-12-07T12:26:40Z"), ("2020-11-22", "2020-12-07")])
-def test_boundaries_are_times_or_dates(boundaries: Any) -> None:
-    part_of = experiment("EASE", comings(), split_of(valid_from=boundaries[0], test_from=boundaries[1]))
+@pytest.mark.parametrize("normalised", [False, True])  # RecBole's own ml-100k has normalize_all: True.
+def test_boundaries_are_times_or_dates(boundaries: Any, normalised: bool) -> None:
+    keys = split_of(valid_from=boundaries[0], test_from=boundaries[1])
+    part_of = experiment("EASE", comings(), keys, normalize_all=normalised)
+    first = dict((item, time) for _, item, time in reversed(sorted(comings(), key=lambda row: row[2])))
+    tokens, times = (getattr(part_of.train_data.dataset, name) for name in ("field2id_token", "first_clicks"))
+    assert dict(zip(tokens["item_id"][1:], times[1:], strict=True)).items() <= first.items()
     parts, _ = expected(comings(), DAY)
     assert [sorted(rows_of(data)) for data in (part_of.train_data, part_of.test_data)] == [pairs(parts[0]), pairs(parts[2])]
 

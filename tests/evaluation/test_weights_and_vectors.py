@@ -111,10 +111,16 @@ def test_weighted_values_are_nearer_to_the_truth(seed: int) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
+        ({"propensity": "sean"}, "propensity='sean' is not allowed: expected popularity, or a column of numbers"),
         (
-            {"propensity": "sean"},
-            "propensity='sean' is not allowed: expected popularity, or a column of numbers of the items",
+            {"propensity": "seen", "load_col": {"inter": ["user_id", "item_id"]}},
+            "propensity='seen' is not allowed: expected",
         ),
+        (
+            {"propensity": "seen", "normalize_all": True},
+            "propensity reads the numbers of the column seen as they are in the",
+        ),
+        ({"diversity_of": "place", "normalize_field": ["place"]}, "diversity_of reads the numbers of the column place as"),
         ({"propensity": "kinds"}, "propensity='kinds' is not allowed: expected popularity"),
         ({"propensity": "high"}, "The column high of the data set made has 2, and propensity reads probabilities above 0"),
         (
