@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
@@ -48,6 +49,7 @@ def start_jobs(number: int | None, ray: str | None) -> Jobs:
         raise ConfigurationError(
             f"--ray={ray} needs the package ray, which is not installed: install this package with [ray]."
         )
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # Ray asks 20 times for a cluster that is gone, for minutes.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own: it imports what other packages have deprecated.
         from recbole_multvae.leaderboard.ray_jobs import RayJobs
