@@ -61,6 +61,11 @@ def write_dataset(tmp_path: Path) -> Callable[[str, Iterable[tuple[str, str]]], 
     return partial(write_inter, tmp_path)
 
 
+def files_and_modes(folder: Path) -> dict[str, int]:
+    """The permissions of all files and folders in a folder, by their path."""
+    return {str(path): path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+
+
 def block_pairs(users: int = 40, items: int = 20) -> list[tuple[str, str]]:
     """Two groups of users; each clicks most of its own half of the items and none of the other half."""
     half = items // 2

@@ -44,7 +44,7 @@ EXPORT: dict[str, tuple[str, ...]] = {
     "nodes": ("errors", "target"),
     "architectures": ("checkpoint", "errors", "nodes", "ranking", "target"),
     "trained_model": ("architectures", "checkpoint", "errors"),
-    "graph": ("architectures", "errors", "nodes", "target", "trained_model"),
+    "graph": ("__version__", "architectures", "errors", "nodes", "target", "trained_model"),
     "publish": ("errors", "trained_model"),
     "verification": ("architectures", "errors", "graph", "histories", "ranking", "target", "trained_model"),
     "golden": ("architectures", "graph", "ranking", "target", "trained_model"),

@@ -77,7 +77,7 @@ def _add_form_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("form of the file")
     io = "form of the inputs and outputs (default: tokens; users for a model with a vector for each user)"
     group.add_argument("--io", choices=IO, help=io)
-    k = "make the input k optional with this default (in JavaScript runtimes k is then fixed)"
+    k = "make the input k optional with this default (JavaScript runtimes then fix k; onnxruntime warns at each start)"
     group.add_argument("--k-default", type=int, metavar="K", help=k)
     precision = "of the weights: fp16 for CUDA, int8 and int4 for CPUs; fp16 is no faster than fp32 on a CPU (default: fp32)"
     group.add_argument("--precision", choices=PRECISIONS, default="fp32", help=precision)
@@ -91,8 +91,8 @@ def _add_form_options(parser: argparse.ArgumentParser) -> None:
     metadata = "add an entry to the file's metadata; may be given several times"
     group.add_argument("--metadata", metavar="NAME=TEXT", action="append", default=[], help=metadata)
     repository = (
-        "write a new version into this model repository of NVIDIA Triton instead of MODEL.onnx; k is fixed there, to "
-        f"--k-default (default: {triton.K})"
+        "write a new version, numbered by its date, into this model repository of NVIDIA Triton instead of MODEL.onnx; k is "
+        f"fixed there, to --k-default (default: {triton.K})"
     )
     group.add_argument("--triton", metavar="FOLDER", help=repository)
 

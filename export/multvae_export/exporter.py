@@ -10,15 +10,16 @@ from functools import partial
 from pathlib import Path
 
 from multvae_export.checkpoint import contents as checkpoints
+from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.checkpoint.dataset import DataSet, Proof
 from multvae_export.errors import OptionError, PrecisionError
-from multvae_export.graph.onnx_file import to_onnx, write
+from multvae_export.graph.onnx_file import check_form, set_default_k, to_onnx, write
 from multvae_export.histories import Layout
 from multvae_export.publish import triton
-from multvae_export.publish.working_folder import publish, working_folder
+from multvae_export.publish.working_folder import PREFIX, publish, working_folder
 from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model, model_of
-from multvae_export.verification.checks import ExportedFile, verify
+from multvae_export.verification.checks import ExportedFile, check_default_k, verify
 from multvae_export.verification.precision_cost import Histories, measure, read_histories, some_histories, some_users
 
 #: On ML-1M fp16 keeps 99.9 % of fp32's top 10, int8 98.8 % and int4 93.8 %, each with over 99.8 % of its NDCG@100.
@@ -101,20 +102,25 @@ def export(
     """
     _check_options(atol, precision, histories, min_overlap, check)
     _check_paths(checkpoint := Path(checkpoint), path := Path(path), repository)
-    progress(f"Reading {checkpoint}")
-    data = DataSet.named(str(checkpoint), dataset_path, trust_dataset, progress=progress)
-    loaded = checkpoints.load(checkpoint, data)
-    model, proof = model_of(loaded), data.proof if data else None
+    loaded = _load(checkpoint, dataset_path, trust_dataset, progress)
+    model, proof = model_of(loaded), loaded.data.proof if loaded.data else None
     target = Target(io or model.architecture.forms[0], precision, options)
     users = _users(histories, model, target, Layout.of(loaded.config))
+    check_form(model, target, opset, k_default)
     k_default = triton.K if repository and target.ranks and k_default is None else k_default
     progress("Writing the graph")
     with _working_folder(path, model, repository) as (folder, destination):
-        write(to_onnx(model, target, opset, k_default, _entries(metadata, proof)), file := folder / destination.name)
+        write(to_onnx(model, target, opset, _entries(metadata, proof)), file := folder / destination.name)
         open_file = partial(ExportedFile, file, model, target, opset, atol)
         checks = _verify(open_file, users, min_overlap, progress) if check else []
+        checks += _set_default_k(open_file, file, k_default, check)
         files = triton.publish(folder, destination.parent, precision) if repository else publish(folder, destination)
     return Exported(files[-1], files, model, target.io, tuple(checks), proof)
+
+
+def _load(checkpoint: Path, dataset_path: str | None, trust: bool, progress: Callable[[str], None]) -> Checkpoint:
+    progress(f"Reading {checkpoint}")
+    return checkpoints.load(checkpoint, DataSet.named(str(checkpoint), dataset_path, trust, progress=progress))
 
 
 def _users(path: str | Path | None, model: Model, target: Target, layout: Layout) -> Histories | None:
@@ -136,7 +142,8 @@ def _working_folder(path: Path, model: Model, repository: bool) -> Iterator[tupl
     """A folder to write in, and the file that its contents will become."""
     with ExitStack() as stack:
         destination = stack.enter_context(triton.model_folder(path, model)) / triton.FILE if repository else path
-        yield stack.enter_context(working_folder(destination)), destination
+        prefix = triton.WORKING if repository else PREFIX
+        yield stack.enter_context(working_folder(destination, prefix)), destination
 
 
 def _verify(
@@ -154,6 +161,14 @@ def _verify(
         progress(f"Measuring what {file.target.precision} costs")
         checks.append(("keeps fp32's ranking", _cost(file, users, min_overlap)))
     return checks
+
+
+def _set_default_k(open_file: Callable[..., ExportedFile], path: Path, k: int | None, check: bool) -> list[tuple[str, str]]:
+    """Give ``k`` a value in a file that was proved without one, unless it is None. Returns the check of it."""
+    if k is None:
+        return []
+    set_default_k(path, k)
+    return [("default of k", check_default_k(open_file(default_k=True), k))] if check else []
 
 
 def _check_options(

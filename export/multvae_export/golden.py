@@ -4,7 +4,8 @@
 
 writes ``golden.onnx``, the same model with all options in ``golden.options.onnx``, that with ids for tokens in
 ``golden.ids.onnx``, and ``golden.json``. The expected answers are torch's, not onnxruntime's. In the JSON, null stands
-for a score of -inf and for noise of NaN, and ``""`` or 0 for the padding item.
+for a score of -inf and for noise of NaN, and ``""`` or 0 for the padding item. ``golden.damaged.onnx`` is the first of these
+files with another bit in its weights: the JSON has its digest, which is not the one that its metadata have.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.architectures.base import Posterior
 from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPTIONS_VERSION, to_onnx, write
+from multvae_export.graph.weights_digest import weights_digest
 from multvae_export.ranking import best, multi_hot
 from multvae_export.target import Options, Target
 from multvae_export.trained_model import Model
@@ -164,9 +166,18 @@ def _ranking(scores: torch.Tensor, k: int) -> dict[str, Any]:
     }
 
 
+def damage(path: Path, damaged: Path, weights: bytes) -> None:
+    """Write a copy of a file in which the last of these weights, float32, has another sign."""
+    content = bytearray(path.read_bytes())
+    content[content.index(weights) + len(weights) - 1] ^= 0x80
+    damaged.write_bytes(content)
+
+
 def main(folder: str) -> None:
     """Write the files into a folder."""
-    write(to_onnx(model(), Target()), Path(folder) / "golden.onnx")
+    write(plain := to_onnx(model(), Target()), whole := Path(folder) / "golden.onnx")
+    largest = max((tensor.raw_data for tensor in plain.graph.initializer), key=len)
+    damage(whole, damaged := Path(folder) / "golden.damaged.onnx", largest)
     options = Options(filters=True, reasons=True, posterior=True)
     write(to_onnx(model(), Target(options=options)), Path(folder) / "golden.options.onnx")
     write(to_onnx(model(), Target("ids", options=options)), Path(folder) / "golden.ids.onnx")
@@ -177,6 +188,7 @@ def main(folder: str) -> None:
         "cases": cases(model()),
         "options": {"contract_version": OPTIONS_VERSION, "model": "golden.options.onnx", "cases": option_cases(model())},
         "ids": {"contract_version": OPTIONS_VERSION, "model": "golden.ids.onnx", "cases": id_cases(model())},
+        "damaged": {"model": damaged.name, "weights_sha256": weights_digest(damaged)},
     }
     text = json.dumps(golden, indent=1, ensure_ascii=False)
     (Path(folder) / "golden.json").write_text(text + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from multvae_export.architectures import Architecture, kind_of
 from multvae_export.checkpoint.contents import Checkpoint, token_digest
+from multvae_export.checkpoint.identity import UNKNOWN, Identity
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Model:
         tokens: the data set's item tokens in RecBole's order of ids, C of them; the padding item's comes first.
         dataset: the name of the data set.
         metrics: the checkpoint's validation score by name.
+        identity: the training that it comes from.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Model:
     tokens: tuple[str, ...]
     dataset: str
     metrics: dict[str, float]
+    identity: Identity = UNKNOWN
 
     @property
     def n_items(self) -> int:
@@ -56,4 +59,5 @@ def model_of(checkpoint: Checkpoint) -> Model:
     architecture = architecture_of(checkpoint)
     tokens = checkpoint.item_tokens(architecture.n_items)
     name = architecture.title or checkpoint.model
-    return Model(name, architecture, tokens, str(checkpoint.config.get("dataset")), checkpoint.metrics)
+    dataset = str(checkpoint.config.get("dataset"))
+    return Model(name, architecture, tokens, dataset, checkpoint.metrics, checkpoint.identity)

@@ -216,7 +216,7 @@ def test_golden_file_is_what_the_exporter_writes() -> None:
                 numbers, committed_numbers = (np.array(part.pop(name, []), float) for part in (case, expected))
                 np.testing.assert_allclose(numbers, committed_numbers, atol=1e-5)
     assert ours == committed
-    for name in ("golden.onnx", "golden.options.onnx", "golden.ids.onnx"):
+    for name in ("golden.onnx", "golden.options.onnx", "golden.ids.onnx", "golden.damaged.onnx"):
         assert onnx.load(name).graph == onnx.load(clients / name).graph
 
 

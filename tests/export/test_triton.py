@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from google.protobuf import text_format
-from multvae_export import golden
+from multvae_export import exporter, golden
 from multvae_export.cli import main
 from multvae_export.errors import VerificationError
 from multvae_export.exporter import export
@@ -42,14 +44,18 @@ def test_the_configuration_is_of_the_file(io: str, options: Options, precision: 
 
 def check(model: Model, io: str, options: Options = NONE, precision: str = "fp32") -> None:
     """Triton's checks of a configuration against the model, and a batch of two with the inputs that it names."""
-    k = None if io == "dense" else triton.K
-    path = Path("model.onnx")
-    onnx_file.write(onnx_file.to_onnx(model, Target(io, precision, options), k_default=k), path)
+    path, target = Path("model.onnx"), Target(io, precision, options)
+    onnx_file.write(onnx_file.to_onnx(model, target), path)
+    if target.ranks:
+        onnx_file.set_default_k(path, triton.K)
     config = text_format.Parse(triton.config_text("small", path, precision), schema.ModelConfig())
     assert (config.name, config.backend) == ("small", "onnxruntime") and config.max_batch_size > 1
     assert config.HasField("dynamic_batching")
     kind = "KIND_CPU" if precision in ("int8", "int4") else "KIND_AUTO"
-    assert [schema.ModelInstanceGroup.Kind.Name(group.kind) for group in config.instance_group] == [kind]
+    groups = [(schema.ModelInstanceGroup.Kind.Name(group.kind), group.count) for group in config.instance_group]
+    assert groups == [(kind, 1)]
+    assert config.parameters["intra_op_thread_count"].string_value == "1"
+    assert config.version_policy.latest.num_versions == 2
     session = onnxruntime.InferenceSession(path)
     for configured, values in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
         assert [value.name for value in configured] == [value.name for value in values]
@@ -67,33 +73,72 @@ def check(model: Model, io: str, options: Options = NONE, precision: str = "fp32
             feed[one.name][:] = golden.TOKENS[1]
     for one, array in zip(config.output, session.run(None, feed), strict=True):
         assert array.shape[0] == 2 and array.ndim == 1 + len(one.dims)
+    for batch in config.model_warmup:
+        rows = warm_up(config, batch)
+        assert all(array.shape[0] == batch.batch_size for array in session.run(None, rows))
+        if target.io in ("tokens", "ids"):  # Items are ranked, not filtered away.
+            assert np.isfinite(session.run(["scores"], rows)[0]).any(axis=1).all()
+
+
+def warm_up(config: Any, batch: Any) -> dict[str, np.ndarray]:
+    """What Triton makes of a batch of its warm-up: zeros, which are empty texts."""
+    feed = {}
+    for one in config.input:
+        given = batch.inputs[one.name]
+        assert given.zero_data and given.data_type == one.data_type and len(given.dims) == len(one.dims)
+        assert all(
+            size in (wanted, *([size] if wanted < 0 else [])) for size, wanted in zip(given.dims, one.dims, strict=True)
+        )
+        shape = [batch.batch_size, *(() if one.HasField("reshape") else given.dims)]
+        text = one.data_type == schema.TYPE_STRING
+        feed[one.name] = np.full(shape, "", object) if text else np.zeros(shape, VALUES[schema.DataType.Name(one.data_type)])
+    return feed
 
 
 def test_users_have_no_dimension_but_the_batch() -> None:
     check(synthetic(), "users")
 
 
-def test_each_export_is_a_version(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_export_is_a_version(checkpoint: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    seconds = iter([1_780_000_000, 1_780_000_000, 1_780_000_002])
+    monkeypatch.setattr(triton.time, "gmtime", lambda: datetime.fromtimestamp(next(seconds), timezone.utc).timetuple())
     assert main([str(checkpoint), "--triton", "models"]) == 0
-    assert "Wrote models/MultVAE-blocks/config.pbtxt\nWrote models/MultVAE-blocks/1/model.onnx: " in capsys.readouterr().out
-    config = Path("models/MultVAE-blocks/config.pbtxt")
-    assert parsed(config).name == config.parent.name
-    config.write_text(config.read_text().replace("KIND_AUTO", "KIND_CPU count: 2"))
+    said, folder = capfd.readouterr(), Path("models/MultVAE-blocks")
+    assert f"Wrote {folder}/config.pbtxt\nWrote {folder}/20260528202640/model.onnx: " in said.out
+    assert "default of k: 10, largest score difference" in said.out and said.err == ""  # onnxruntime warns of nothing.
+    config = folder / "config.pbtxt"
+    assert parsed(config).name == folder.name
+    config.write_text(config.read_text().replace("KIND_AUTO", "KIND_CPU"))
     kept = config.read_text()
     assert main([str(checkpoint), "--triton", "models", "--k-default", "3"]) == 0
-    assert "config" not in capsys.readouterr().out and config.read_text() == kept
-    for version, k in ((1, triton.K), (2, 3)):
-        session = onnxruntime.InferenceSession(config.parent / str(version) / "model.onnx")
+    assert "config" not in capfd.readouterr().out and config.read_text() == kept
+    for version, k in ((20260528202640, triton.K), (20260528202641, 3)):
+        session = onnxruntime.InferenceSession(folder / str(version) / "model.onnx")
         assert session.run(["items"], {"history": np.array([[""]], object)})[0].shape[1] == min(k, 16)
-    mask = os.umask(0)
-    os.umask(mask)
-    assert (config.parent / "2").stat().st_mode & 0o777 == 0o777 & ~mask  # The server is another user.
+    shutil.rmtree(folder / "20260528202641")
+    export(checkpoint, "models", repository=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["20260528202640", "20260528202642", "config.pbtxt"]
+
+
+def test_a_polling_server_loads_nothing_while_a_version_is_written(checkpoint: Path, monkeypatch: Any) -> None:
+    export(checkpoint, "models", repository=True)
+    (folder,) = Path("models").iterdir()
+    names = []
+    monkeypatch.setattr(exporter, "_verify", lambda *_: names.extend(os.listdir(folder)) or [])
+    export(checkpoint, "models", repository=True)
+    # Triton loads a served version again when something changes whose name is neither the configuration's nor a number. A
+    # number that begins with 0 is no version to it.
+    assert all(name.isdecimal() for name in names if name != "config.pbtxt")
+    assert [name.startswith("0") for name in sorted(names)] == [True, False, False]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--triton", "models", "--filters"], "models/MultVAE-blocks/1/model.onnx has other inputs or outputs: export to"),
+        (
+            ["--triton", "models", "--filters"],
+            "/model.onnx has other inputs or outputs: export to",
+        ),
         (["--triton", "models", "--k-default", "0"], "--k-default=0 does not fit: expected 1 or more"),
         (["--triton", "a file"], "--triton=a file is a file: expected the folder of Triton's model repository."),
         (["model.onnx", "--triton", "models"], "--triton=models names the file itself: leave out model.onnx."),
@@ -127,6 +172,7 @@ exporter.export({str(checkpoint)!r}, "models", repository=True)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
     folder = Path("models/MultVAE-blocks")
-    assert not list(folder.glob("[0-9]*"))
+    assert not list(folder.glob("[1-9]*"))
     export(checkpoint, "models", repository=True)
-    assert sorted(path.name for path in folder.iterdir()) == ["1", "config.pbtxt"]
+    version, config = sorted(path.name for path in folder.iterdir())
+    assert config == "config.pbtxt" and not version.startswith("0")

@@ -1,16 +1,17 @@
 """Recommendations from an exported model, with only onnxruntime and NumPy.
 
-python recommend.py MODEL.onnx TOKEN... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]
+python recommend.py MODEL.onnx TOKEN... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu] [--no-check]
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import operator
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -38,10 +39,11 @@ class Ranking(NamedTuple):
     reasons: np.ndarray | None
 
 
-def load_model(path: str, *, gpu: bool = False) -> ort.InferenceSession:
+def load_model(path: str, *, gpu: bool = False, check: bool = True) -> ort.InferenceSession:
     """Open a file exported with ``--io tokens`` or ``--io ids``; any other file is a ValueError.
 
     With ``gpu`` it runs on CUDA if that is available; ``get_providers()[0]`` says where it runs. Threads may share it.
+    With ``check`` a damaged file is a ValueError too: that reads the file once more.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path} is missing: expected a model exported with --io tokens or --io ids.")
@@ -55,12 +57,49 @@ def load_model(path: str, *, gpu: bool = False) -> ort.InferenceSession:
     if not known or not inputs.keys() <= {"history", "k", *OPTIONS}:
         types = ", ".join(f"{kind} {name}" for name, kind in inputs.items())
         raise ValueError(f"{path} takes {types}: expected history and k; export the model with --io tokens or --io ids.")
-    version = session.get_modelmeta().custom_metadata_map.get("contract_version")
+    metadata = session.get_modelmeta().custom_metadata_map
+    version = metadata.get("contract_version")
     if version not in VERSIONS:
         raise ValueError(
             f"{path} has the contract version {version}, this client knows {' and '.join(VERSIONS)}: update it."
         )
+    expected = metadata.get("weights_sha256")  # Files of older exporters have none.
+    if check and expected and (found := weights_digest(path, metadata.get("weights_file"))) != expected:
+        raise ValueError(f"{path} is damaged: the SHA-256 of its weights is {found}, not {expected}; copy the file again.")
     return session
+
+
+def weights_digest(path: str, second: str | None = None) -> str:
+    """The SHA-256 of a file's graph, field 7 of the message ModelProto, and then of its second file, if there is one."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while key := _number(file):
+            number = _number(file)
+            if key == 7 << 3 | 2:  # 2: a field of so many bytes.
+                _add_bytes(digest, file, number)
+            elif key & 7 == 2:
+                file.seek(number, 1)
+    if second:
+        with Path(path).with_name(second).open("rb") as file:
+            _add_bytes(digest, file)
+    return digest.hexdigest()
+
+
+def _add_bytes(digest: Any, file: BinaryIO, count: int = sys.maxsize) -> None:
+    while block := file.read(min(count, 2**20)):
+        digest.update(block)
+        count -= len(block)
+
+
+def _number(file: BinaryIO) -> int:
+    """A number of a message: seven bits a byte, the lowest first; the last byte is below 128. 0 at the end of the file."""
+    number = shift = 0
+    while byte := file.read(1):
+        number |= (byte[0] & 127) << shift
+        shift += 7
+        if byte[0] < 128:
+            break
+    return number
 
 
 def _inputs(session: ort.InferenceSession) -> dict[str, ort.NodeArg]:
@@ -202,6 +241,7 @@ def main() -> None:
     parser.add_argument("--exclude", metavar="ITEMS", help="never these: a file with an item a line, or items with commas")
     parser.add_argument("--among", metavar="ITEMS", help="only these, likewise")
     parser.add_argument("--gpu", action="store_true", help="run on CUDA if it is available, and print where it runs")
+    parser.add_argument("--no-check", action="store_true", help="open a large file faster: do not look for damage")
     args = parser.parse_args()
     if args.k < 1:
         sys.exit(f"-k is {args.k}: expected 1 or more.")
@@ -213,7 +253,7 @@ def main() -> None:
 
 def show(args: argparse.Namespace) -> None:
     """Rank with the options of the command line, and print."""
-    session = load_model(args.model, gpu=args.gpu)
+    session = load_model(args.model, gpu=args.gpu, check=not args.no_check)
     if args.gpu:
         print(f"runs on {session.get_providers()[0]}", file=sys.stderr)
     lists = [[args.history], read_items(args.exclude), read_items(args.among)]

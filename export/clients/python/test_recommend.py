@@ -140,6 +140,14 @@ def test_a_file_has_a_token_a_line_exactly(tmp_path: Path) -> None:
         assert read_items(str(path)) == [tokens]
 
 
+def test_a_damaged_file_is_refused() -> None:
+    damaged, found = CLIENTS / GOLDEN["damaged"]["model"], GOLDEN["damaged"]["weights_sha256"]
+    with pytest.raises(ValueError, match=f"is damaged: the SHA-256 of its weights is {found}, not"):
+        load_model(str(damaged))
+    items, *_ = recommend(load_model(str(damaged), check=False), [["42"]], 3)
+    assert items.shape == (1, 3)
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     script = Path(__file__).with_name("recommend.py")
     return subprocess.run([sys.executable, "-X", "utf8", script, *arguments], capture_output=True, encoding="utf-8")
@@ -152,6 +160,7 @@ def test_command_line() -> None:
 def test_command_line_with_options(tmp_path: Path) -> None:
     (tmp_path / "items.txt").write_text("007\n7\nx,y\n")
     assert run(OPTIONS, "42", "-k", "2").stdout == "café\t1.8704\tbecause of 42\n007\t1.3451\n"
+    assert run(str(CLIENTS / GOLDEN["damaged"]["model"]), "--no-check").returncode == 0
     assert run(OPTIONS, "42", "--exclude", "café,7").stdout.startswith("007\t1.3451\n")
     lines = run(OPTIONS, "42", "--among", str(tmp_path / "items.txt")).stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["007", "7", "x,y"]
@@ -171,6 +180,7 @@ def test_command_line_errors(tmp_path: Path) -> None:
         ([MODEL, "42", "--among", "7"], "the model has no input among: export it with --filters."),
         ([OPTIONS, "42", "--among", "nobody"], "Nothing to recommend"),
         ([IDS, "café"], "'café' is no item id: the model takes RecBole's item ids."),
+        ([str(CLIENTS / GOLDEN["damaged"]["model"])], "is damaged"),
         ([str(tmp_path / "new.onnx")], "has the contract version 3, this client knows 1 and 2: update it."),
     ]:
         failed = run(*arguments)

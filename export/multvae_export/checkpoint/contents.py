@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from multvae_export.checkpoint.dataset import DataSet
+from multvae_export.checkpoint.identity import UNKNOWN, Identity
 from multvae_export.checkpoint.records import Record, read
 from multvae_export.errors import FormatVersionError, NotACheckpointError, TokensError, UnsupportedModelError, WeightsError
 from multvae_export.reading import FORMAT_VERSION
@@ -27,6 +28,7 @@ class Checkpoint:
         trained_on: what the training command adds for RecBole's own models: tokens, and a digest of the training clicks.
         best_valid_score: of any type; None where there is none.
         data: the data set, from which a plugin makes RecBole's model again; None where the user names none.
+        identity: the training that it comes from.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Checkpoint:
     trained_on: dict[str, Any]
     best_valid_score: Any = None
     data: DataSet | None = None
+    identity: Identity = UNKNOWN
 
     @classmethod
     def of(cls, contents: Any, data: DataSet | None = None) -> Checkpoint:
@@ -54,7 +57,8 @@ class Checkpoint:
         if not isinstance(model, str):
             raise UnsupportedModelError("the checkpoint's configuration names no model.")
         other_parameter, trained_on = (_dict(parts.get(name)) for name in ("other_parameter", "recbole_multvae"))
-        return cls(model, config, weights, other_parameter, trained_on, parts.get("best_valid_score"), data)
+        identity = Identity.of(parts, config)
+        return cls(model, config, weights, other_parameter, trained_on, parts.get("best_valid_score"), data, identity)
 
     @property
     def description(self) -> dict[str, Any] | None:
@@ -122,7 +126,9 @@ class Checkpoint:
 
 def load(path: Any, data: DataSet | None = None) -> Checkpoint:
     """Read a ``.pth`` without executing it. Raises what :func:`.records.read` and :meth:`Checkpoint.of` raise."""
-    return Checkpoint.of(read(path), data)
+    digest = hashlib.sha256()
+    checkpoint = Checkpoint.of(read(path, digest), data)
+    return replace(checkpoint, identity=replace(checkpoint.identity, checkpoint_sha256=digest.hexdigest()))
 
 
 def _dict(value: Any) -> dict[Any, Any]:

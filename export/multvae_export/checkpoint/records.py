@@ -41,8 +41,12 @@ class _Inert(Maker):
         return super().scalar(kind, data).item()
 
 
-def read(path: str | Path) -> Any:
+def read(path: str | Path, digest: Any = None) -> Any:
     """Read a checkpoint.
+
+    Args:
+        path: the file.
+        digest: a hash of :mod:`hashlib`, which gets the bytes of the file that was read.
 
     Returns:
         Plain values, tensors, NumPy arrays (a ``numpy.matrix`` too becomes an array), and a :class:`Record` for any other
@@ -58,6 +62,11 @@ def read(path: str | Path) -> Any:
     if Path(path).is_dir():
         raise NotACheckpointError(f"{path} is a folder: name a .pth file in it")
     try:
-        return unpack(path, _Inert)
+        with open(path, "rb") as file:
+            contents = unpack(file, _Inert)
+            file.seek(0)
+            while digest and (block := file.read(2**20)):
+                digest.update(block)
+            return contents
     except (NotACheckpointError, DamagedCheckpointError, UnsafeCheckpointError) as error:
         raise type(error)(f"{path} is refused: {error}.") from None

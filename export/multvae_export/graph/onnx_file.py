@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from shutil import copymode
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ import onnx
 import onnx.parser
 from onnx import ModelProto, numpy_helper
 
+from multvae_export import __version__
 from multvae_export.errors import OptionError
 from multvae_export.graph import forms
 from multvae_export.graph.body import body
 from multvae_export.graph.forms import IO
+from multvae_export.graph.weights_digest import DIGEST, SECOND_FILE, add_bytes, add_digest
 from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.target import Target
 from multvae_export.trained_model import Model
@@ -64,14 +67,21 @@ def _metadata(model: Model, target: Target, further: Mapping[str, str]) -> dict[
         "n_items": str(model.n_items),
         "item_tokens_sha256": model.token_digest,
         "metrics": json.dumps(model.metrics),
+        **model.identity.entries(),
+        "exporter_version": __version__,
         "tools": json.dumps(tools),
     }
-    if taken := sorted(contract_entries.keys() & further.keys()):
+    if taken := sorted({*contract_entries, DIGEST, SECOND_FILE} & further.keys()):
         raise OptionError(f"--metadata={taken[0]}=... is not allowed: the contract has this entry, take another name.")
     return {**contract_entries, **further}
 
 
-def _check(model: Model, target: Target, opset: int, k_default: int | None) -> None:
+def check_form(model: Model, target: Target, opset: int, k_default: int | None = None) -> None:
+    """Refuse a form, an opset, a precision or a default of k that does not fit the model.
+
+    Raises:
+        OptionError: names the option, and what was expected.
+    """
     architecture, io, precision = model.architecture, target.io, target.precision
     if io not in IO:
         raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
@@ -110,7 +120,6 @@ def to_onnx(
     model: Model,
     target: Target,
     opset: int = 18,
-    k_default: int | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> ModelProto:
     """Write the graph of a model.
@@ -119,13 +128,12 @@ def to_onnx(
         model: the model to export.
         target: the form, the precision and the options of the file.
         opset: 16, 17 or 18.
-        k_default: the value of ``k`` for a caller who gives none; None makes ``k`` required.
         metadata: further entries of the file's metadata, under names that the contract does not use.
 
     Raises:
         OptionError: an option is outside its range, or does not fit the model.
     """
-    _check(model, target, opset, k_default)
+    check_form(model, target, opset)
     check_options(model, target)
     nodes = body(model.architecture, target, model.tokens)
     domain = ', "com.microsoft": 1' if "com.microsoft" in nodes.text else ""
@@ -136,8 +144,6 @@ def to_onnx(
     if opset < AXES_AS_INPUT:
         _set_axes(graph, nodes.constants)
     _add_constants(graph, nodes.constants)
-    if k_default is not None:
-        graph.initializer.append(numpy_helper.from_array(np.array([k_default]), "k"))
     for part in graphs(graph):
         _complete(part, model)
         for node in part.node if target.options.names else ():
@@ -157,7 +163,8 @@ def _document(proto: ModelProto, model: Model, target: Target, docs: Mapping[str
         if value.name == "noise":
             value.type.tensor_type.shape.dim[1].dim_value = model.architecture.latent_units
     graph.name = model.name
-    proto.producer_name = "multvae-export"
+    proto.producer_name, proto.producer_version = "multvae-export", __version__
+    proto.model_version = model.identity.version
     proto.doc_string = f"{model.name} trained on {model.dataset}: {docs[graph.output[0].name]}"
 
 
@@ -197,22 +204,44 @@ def _add_constants(graph: onnx.GraphProto, values: Mapping[str, Any]) -> None:
 
 
 def write(proto: ModelProto, path: Path) -> None:
-    """Save a graph. Weights that are too large for one file go into a second beside it, ``<name>.<digest>.data``.
+    """Save a graph with the digest of its weights: see :mod:`.weights_digest`.
 
-    The digest is of the weights: a graph names the weights that it was written with, and finds no others.
+    Weights that are too large for one file go into a second beside it, ``<name>.<digest>.data``. This digest is of the
+    second file: a graph names the file that it was written with, and finds no other.
     """
-    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) <= EXTERNAL_BYTES:
-        onnx.save_model(proto, path)
-        return
+    if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > EXTERNAL_BYTES:
+        proto.metadata_props.add(key=SECOND_FILE, value=_write_weights(proto, path))
+    onnx.save_model(proto, path)
+    add_digest(path, metadata_of(proto))
+
+
+def _write_weights(proto: ModelProto, path: Path) -> str:
+    """Move the weights into a second file. Returns its name."""
     data = path.with_name(f"{path.name}.data")
     onnx.save_model(proto, path, save_as_external_data=True, location=data.name, size_threshold=INLINE_BYTES)
+    copymode(path, data)  # onnx lets nobody else read it.
+    digest = hashlib.sha256()
     with data.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**24):
-            digest.update(block)
+        add_bytes(digest, file)
     named = data.rename(path.with_name(f"{path.name}.{digest.hexdigest()[:16]}.data"))
     for tensor in proto.graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = named.name
+    return named.name
+
+
+def metadata_of(proto: ModelProto) -> dict[str, str]:
+    """The metadata of a file."""
+    return {entry.key: entry.value for entry in proto.metadata_props}
+
+
+def set_default_k(path: Path, k: int) -> None:
+    """Give the input ``k`` of a written file a value, for a caller who gives none."""
+    proto = onnx.load(path, load_external_data=False)
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([k]), "k"))
+    metadata = metadata_of(proto)
+    del metadata[DIGEST]
+    onnx.helper.set_model_props(proto, metadata)
     onnx.save_model(proto, path)
+    add_digest(path, metadata)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,17 @@ FILE = "model.onnx"
 K = 10
 #: Rows in a run: 64 rows of scores for a million items are 256 MB.
 MAX_BATCH = 64
+#: How many versions Triton has in memory.
+VERSIONS = 2
+#: The number of a version: when it was written, in UTC.
+DATE = "%Y%m%d%H%M%S"
+#: What the name of a working folder begins with. It lies beside the versions, so that it is on their volume. Triton takes a
+#: number with zeros before it for no version, and loads nothing because of it. Any other name would make it load the served
+#: versions again whenever something is written there (triton-inference-server/core, ``ModelTimestamp`` in
+#: src/model_repository_manager at 73aad7c).
+WORKING = "0000"
+#: The length of a history in the warm-up.
+LENGTH = 16
 KINDS = {onnx.TensorProto.STRING: "STRING", onnx.TensorProto.INT64: "INT64", onnx.TensorProto.FLOAT: "FP32"}
 
 
@@ -47,8 +59,8 @@ def model_folder(repository: Path, model: Model) -> Iterator[Path]:
 def publish(working: Path, folder: Path, precision: str) -> tuple[Path, ...]:
     """Make a working folder the next version of a model.
 
-    Triton serves the newest version, and sees it whole or not at all. An existing ``config.pbtxt`` is not changed: its owner
-    may have edited it.
+    Triton serves the newest versions, and sees each whole or not at all. An existing ``config.pbtxt`` is not changed: its
+    owner may have edited it. The number of a version is its date, so that the number of a deleted one does not come again.
 
     Raises:
         OptionError: the existing versions have other inputs or outputs.
@@ -56,18 +68,17 @@ def publish(working: Path, folder: Path, precision: str) -> tuple[Path, ...]:
     Returns:
         The written files at their new places; the graph comes last.
     """
-    versions = [int(path.parent.name) for path in folder.glob(f"*/{FILE}") if path.parent.name.isdecimal()]
+    versions = [int(path.parent.name) for path in folder.glob(f"*/{FILE}") if _is_version(path.parent.name)]
     newest = folder / str(max(versions)) / FILE if versions else None
     configuration = _configure(folder / "config.pbtxt", working / FILE, newest, precision)
-    parts, version = list(working.iterdir()), working / "version"
-    version.mkdir()  # Other users may read it, unlike the working folder.
-    for part in parts:
-        part.rename(version / part.name)
-    number = max(versions, default=0) + 1
-    while (folder / str(number)).exists():
-        number += 1
-    version = version.rename(folder / str(number))
+    number = max(int(time.strftime(DATE, time.gmtime())), max(versions, default=0) + 1)
+    version = working.rename(folder / str(number))
     return (*configuration, *sorted(version.iterdir(), key=lambda file: file.name == FILE))
+
+
+def _is_version(name: str) -> bool:
+    """Whether Triton takes a folder for a version."""
+    return name.isdecimal() and not name.startswith("0")
 
 
 def _configure(config: Path, new: Path, newest: Path | None, precision: str) -> tuple[Path, ...]:
@@ -88,6 +99,7 @@ def config_text(name: str, path: Path, precision: str) -> str:
     """``config.pbtxt`` for a file: with dynamic batching, and on a CPU for weights that are fast only there."""
     inputs, outputs = _tensors(path)
     kind = "KIND_CPU" if precision in ("int8", "int4") else "KIND_AUTO"
+    warm_up = ",\n  ".join(_warm_up(path, rows) for rows in (1, MAX_BATCH))
     return f"""name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {MAX_BATCH}
@@ -97,23 +109,59 @@ input [
 output [
   {outputs}
 ]
-instance_group [ {{ kind: {kind} }} ]
+# Two versions are in memory, and requests get the newer one. To go back to the other one, delete the folder of the newer.
+version_policy {{ latest {{ num_versions: {VERSIONS} }} }}
+# An instance answers one batch at a time, with so many threads. To use more cores raise the count, or, as each instance has
+# its own copy of the weights, the threads.
+instance_group [ {{ kind: {kind} count: 1 }} ]
+parameters {{ key: "intra_op_thread_count" value: {{ string_value: "1" }} }}
 dynamic_batching {{ }}
+model_warmup [
+  {warm_up}
+]
 """
 
 
+def _warm_up(path: Path, rows: int) -> str:
+    """A batch of empty requests, which an instance answers before it is ready. They filter nothing."""
+    inputs = ""
+    for value in _inputs(_graph(path)):
+        dims = _listed(_sizes(value), LENGTH if value.name == "history" else 0)
+        data = f"data_type: TYPE_{_kind(value)} dims: [ {dims} ] zero_data: true"
+        inputs += f'\n    inputs {{ key: "{value.name}" value: {{ {data} }} }}'
+    return f'{{ name: "{rows} at a time" batch_size: {rows}{inputs} }}'
+
+
 def _tensors(path: Path) -> tuple[str, str]:
-    """The inputs and the outputs of a file, as ``config.pbtxt`` has them. k is left out: it has a value in the file."""
-    graph = onnx.load(path, load_external_data=False).graph
+    """The inputs and the outputs of a file, as ``config.pbtxt`` has them."""
+    graph = _graph(path)
+    return ",\n  ".join(map(_tensor, _inputs(graph))), ",\n  ".join(map(_tensor, graph.output))
+
+
+def _graph(path: Path) -> onnx.GraphProto:
+    return onnx.load(path, load_external_data=False).graph
+
+
+def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that a request gives. k is left out: it has a value in the file."""
     with_value = {tensor.name for tensor in graph.initializer}
-    inputs = [_tensor(tensor) for tensor in graph.input if tensor.name not in with_value]
-    outputs = [_tensor(tensor) for tensor in graph.output]
-    return ",\n  ".join(inputs), ",\n  ".join(outputs)
+    return [value for value in graph.input if value.name not in with_value]
 
 
 def _tensor(value: onnx.ValueInfoProto) -> str:
     """A tensor without its batch dimension. Triton needs another one: where there is none, it is 1 and is reshaped away."""
-    sizes = [dim.dim_value or -1 for dim in value.type.tensor_type.shape.dim[1:]]
-    kind = KINDS[value.type.tensor_type.elem_type]
-    shape = "" if sizes else " reshape { shape: [ ] }"
-    return f'{{ name: "{value.name}" data_type: TYPE_{kind} dims: [ {", ".join(map(str, sizes or [1]))} ]{shape} }}'
+    shape = "" if len(value.type.tensor_type.shape.dim) > 1 else " reshape { shape: [ ] }"
+    return f'{{ name: "{value.name}" data_type: TYPE_{_kind(value)} dims: [ {_listed(_sizes(value), -1)} ]{shape} }}'
+
+
+def _kind(value: onnx.ValueInfoProto) -> str:
+    return KINDS[value.type.tensor_type.elem_type]
+
+
+def _sizes(value: onnx.ValueInfoProto) -> list[int]:
+    """The sizes of a tensor without its batch dimension; 0 where the file leaves one open."""
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]] or [1]
+
+
+def _listed(sizes: list[int], unknown: int) -> str:
+    return ", ".join(str(size or unknown) for size in sizes)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +15,12 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PREFIX = ".multvae-export-"
+#: What the name of a working folder begins with; so many digits follow.
+PREFIX, DIGITS = ".multvae-export-", 12
 
 
 @contextmanager
-def working_folder(target: Path) -> Iterator[Path]:
+def working_folder(target: Path, prefix: str = PREFIX) -> Iterator[Path]:
     """A folder beside a target, removed when the block ends.
 
     A killed process leaves its folder behind. Such folders are removed first. A folder that is in use is locked, and the
@@ -27,8 +28,9 @@ def working_folder(target: Path) -> Iterator[Path]:
     """
     parent = target.absolute().parent
     with _locked(parent):
-        _remove_abandoned(parent)
-        folder = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
+        _remove_abandoned(parent, prefix)
+        folder = parent / f"{prefix}{secrets.randbelow(10**DIGITS):0{DIGITS}}"
+        folder.mkdir()
         lock = _lock(folder, wait=False)
     try:
         yield folder
@@ -58,8 +60,8 @@ def publish(folder: Path, target: Path) -> tuple[Path, ...]:
     return tuple(target.parent / part.name for part in parts)
 
 
-def _remove_abandoned(parent: Path) -> None:
-    for folder in parent.glob(f"{PREFIX}*"):
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    for folder in parent.glob(prefix + DIGITS * "[0-9]"):
         lock = _lock(folder, wait=False) if folder.is_dir() and not folder.is_symlink() else None
         if lock is not None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,12 @@ def check_scores(file: ExportedFile) -> str:
     weights = "" if precision == "fp32" else f" from torch with {precision} weights"
     requests = "users" if file.target.by_users else "histories"
     return f"{count} {requests}, largest score difference {worst:.1e}{weights}"
+
+
+def check_default_k(file: ExportedFile, k: int) -> str:
+    """A file whose ``k`` has this value ranks as torch does."""
+    worst = max(check_case(file, replace(case, k=k)) for case in file.cases())
+    return f"{k}, largest score difference {worst:.1e}"
 
 
 def _check_ignored_entries(file: ExportedFile) -> None:

@@ -98,6 +98,7 @@ class ExportedFile:
         target: the form, the precision and the options of the file.
         opset: the opset that it was written in.
         atol: the largest allowed difference of a score from torch's.
+        default_k: whether ``k`` has a value in the file. Requests then give none.
 
     Attributes:
         stored: the model with the weights that the file stores.
@@ -106,11 +107,14 @@ class ExportedFile:
         VerificationError: onnxruntime cannot open it.
     """
 
-    def __init__(self, path: Path, model: Model, target: Target, opset: int, atol: float) -> None:
+    def __init__(self, path: Path, model: Model, target: Target, opset: int, atol: float, default_k: bool = False) -> None:
         self.path, self.model, self.target, self.opset, self.atol = path, model, target, opset, atol
         self.stored = model.architecture if target.precision == "fp32" else model.architecture.rounded(target.precision)
+        self._default_k, options = default_k, onnxruntime.SessionOptions()
+        if default_k:  # onnxruntime warns that k is no constant. All else it could warn of was there before k had a value.
+            options.log_severity_level = 3
         try:
-            self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises types of its own.
             raise VerificationError(f"onnxruntime cannot open the file: {error}") from error
         self.proto = onnx.load(path, load_external_data=False)
@@ -135,7 +139,8 @@ class ExportedFile:
             return np.broadcast_to(np.arange(scores.shape[1]), scores.shape), scores
         request = case.history if self.target.io == "ids" else self.request_tokens[case.history]
         name = "user" if self.target.by_users else "history"
-        items, *rest = self._answer(case, {name: request, "k": np.array([case.k]), **feed})
+        feed |= {name: request} if self._default_k else {name: request, "k": np.array([case.k])}
+        items, *rest = self._answer(case, feed)
         if self.target.io != "ids":
             items = np.array([self.ids[token] for token in items.flat], np.int64).reshape(items.shape)
         return items, *rest
