@@ -27,7 +27,7 @@ from multvae_export.target import Options, Target
 from multvae_export.trained_model import Model
 
 #: The ids that stand for tokens that the model does not know, in the file with ids.
-UNKNOWN = {"nobody": 9, "nothing": -1, "7 ": 2**40, "[PAD]": -(2**40)}
+UNKNOWN = {"nobody": 9, "nothing": -1, "7 ": 2**40, "[PAD]": -(2**40), "\U0001f3ac": 10}
 TOKENS = ("[PAD]", "7", "42", "caf\u00e9", "\u65e5\u672c", "a b", "007", "x,y", "9" * 20)
 
 CASES: tuple[tuple[str, list[list[str]], int], ...] = (
@@ -36,7 +36,7 @@ CASES: tuple[tuple[str, list[list[str]], int], ...] = (
     ("order does not matter", [["007", "7", "a b"]], 3),
     ("a repeated item counts once", [["7", "7", "a b", "007", "007", "7"]], 3),
     ("padding is ignored", [["7", "", "a b", "", "007", ""]], 3),
-    ("unknown items are ignored", [["nobody", "7", "[PAD]", "a b", "007", "7 "]], 3),
+    ("unknown items are ignored", [["nobody", "7", "[PAD]", "a b", "007", "7 ", "\U0001f3ac"]], 3),
     ("an empty history gets the prior ranking", [[""]], 8),
     ("only unknown items are an empty history", [["nobody", "nothing"]], 8),
     ("a history of length zero", [[]], 2),

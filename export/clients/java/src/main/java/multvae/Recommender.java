@@ -8,6 +8,9 @@ import ai.onnxruntime.OrtException;
 import ai.onnxruntime.OrtProvider;
 import ai.onnxruntime.OrtSession;
 import ai.onnxruntime.TensorInfo;
+import java.io.BufferedInputStream;
+import java.io.IOException;
+import java.io.InputStream;
 import java.nio.LongBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -16,6 +19,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -26,8 +30,8 @@ import java.util.stream.Stream;
  *
  * <p>Threads may share a recommender. Close it after the last call has returned.
  *
- * <p>onnxruntime for Java cannot pass characters above U+FFFF, such as emoji. A model with such
- * tokens needs {@code --io ids}.
+ * <p>onnxruntime for Java cannot pass characters above U+FFFF, such as emoji. A file with such
+ * tokens is refused: export the model with {@code --io ids}.
  *
  * @param <T> an item: String of a file exported with {@code --io tokens}, Long of {@code --io ids}
  */
@@ -83,7 +87,8 @@ public final class Recommender<T> implements AutoCloseable {
    *
    * @param itemType {@code String.class} or {@code Long.class}; {@code Object.class} takes both
    * @param gpu run on CUDA if it is available; {@link #provider} says where it runs
-   * @throws IllegalArgumentException if the file is missing, is of another form, or has other items
+   * @throws IllegalArgumentException if the file is missing, is of another form, has other items,
+   *     or has tokens with a character above U+FFFF
    */
   public static <T> Recommender<T> open(Path model, Class<T> itemType, boolean gpu) {
     if (!Files.isRegularFile(model)) {
@@ -153,12 +158,69 @@ public final class Recommender<T> implements AutoCloseable {
           "%s has the contract version %s, this client knows 1 and 2: update it."
               .formatted(model, version));
     }
+    if (!ids && hasTokensAboveFfff(model)) {
+      throw new IllegalArgumentException(
+          model
+              + " has item tokens with characters above U+FFFF, such as emoji,"
+              + " which onnxruntime for Java cannot pass: export the model with --io ids.");
+    }
     Class<?> fileType = ids ? Long.class : String.class;
     if (!itemType.isAssignableFrom(fileType)) {
       throw new IllegalArgumentException(
           "%1$s has items of type %2$s, not %3$s: open it with %2$s.class."
               .formatted(model, fileType.getSimpleName(), itemType.getSimpleName()));
     }
+  }
+
+  private static boolean hasTokensAboveFfff(Path model) {
+    try (InputStream file = new BufferedInputStream(Files.newInputStream(model))) {
+      // ModelProto.graph.initializer.string_data of ONNX.
+      return hasTextAboveFfff(file, Files.size(model), 7, 5, 6);
+    } catch (IOException error) {
+      throw new IllegalArgumentException(model + " cannot be read: export the model again.", error);
+    }
+  }
+
+  /** Reads a protobuf message, and in it the texts of the field that the numbers lead to. */
+  private static boolean hasTextAboveFfff(InputStream file, long size, int... numbers)
+      throws IOException {
+    boolean found = false;
+    if (numbers.length == 0) {
+      for (byte part : file.readNBytes((int) size)) {
+        found |= Byte.toUnsignedInt(part) >= 0xF0; // The first byte of such a character in UTF-8.
+      }
+      return found;
+    }
+    for (long left = size; left > 0; ) {
+      long tag = varint(file);
+      int type = (int) tag & 7; // 0: a number, 1: 8 bytes, 2: a length and as many bytes, 5: 4 bytes
+      boolean sized = type == 2;
+      long number = sized || type == 0 ? varint(file) : 0;
+      long length = sized ? number : type == 1 ? 8 : type == 5 ? 4 : 0;
+      left -= bytes(tag) + (sized || type == 0 ? bytes(number) : 0) + length;
+      if (sized && tag >>> 3 == numbers[0]) {
+        found |= hasTextAboveFfff(file, length, Arrays.copyOfRange(numbers, 1, numbers.length));
+      } else {
+        file.skipNBytes(length);
+      }
+    }
+    return found;
+  }
+
+  /** Reads a number of protobuf: seven bits a byte, the lowest first. */
+  private static long varint(InputStream file) throws IOException {
+    long number = 0;
+    for (int shift = 0; ; shift += 7) {
+      int part = file.read();
+      number |= (part & 0x7FL) << shift;
+      if (part < 0x80) {
+        return number;
+      }
+    }
+  }
+
+  private static int bytes(long varint) {
+    return (70 - Long.numberOfLeadingZeros(varint | 1)) / 7;
   }
 
   private static OnnxJavaType type(NodeInfo input) {
@@ -185,8 +247,7 @@ public final class Recommender<T> implements AutoCloseable {
   /**
    * Ranks the k best items for each history; the histories may differ in length.
    *
-   * @throws IllegalArgumentException if the file lacks an option that is used, k is below 1, or a
-   *     token has a character above U+FFFF
+   * @throws IllegalArgumentException if the file lacks an option that is used, or k is below 1
    * @throws OrtException if an option has neither one row nor a row for each history
    */
   public Ranking<T> recommend(List<List<T>> histories, int k, Options<T> options)
@@ -247,19 +308,9 @@ public final class Recommender<T> implements AutoCloseable {
       long[] numbers = Arrays.stream(items).mapToLong(Long.class::cast).toArray();
       return OnnxTensor.createTensor(ORT, LongBuffer.wrap(numbers), shape);
     }
-    String[] tokens = Arrays.stream(items).map(Recommender::token).toArray(String[]::new);
+    // A null would end the process.
+    String[] tokens = Arrays.stream(items).map(Objects::requireNonNull).toArray(String[]::new);
     return OnnxTensor.createTensor(ORT, tokens, shape);
-  }
-
-  private static String token(Object item) {
-    String token = (String) item;
-    if (token.codePointCount(0, token.length()) < token.length()) {
-      throw new IllegalArgumentException(
-          token
-              + " has a character above U+FFFF, which onnxruntime for Java cannot pass:"
-              + " export the model with --io ids.");
-    }
-    return token;
   }
 
   private List<List<T>> rows(Object items) {

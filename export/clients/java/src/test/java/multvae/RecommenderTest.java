@@ -11,6 +11,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -27,6 +28,7 @@ import org.junit.jupiter.api.DisplayName;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.io.TempDir;
 
 /** Every case of golden.json, and what a service relies on. */
 class RecommenderTest {
@@ -155,9 +157,28 @@ class RecommenderTest {
           "the model has no input noise: export it with --posterior.",
           message(() -> recommender.recommend(rows, 1, noise)));
       assertEquals("k is 0: expected 1 or more.", message(() -> recommender.recommend(rows, 0)));
-      String emoji = message(() -> recommender.recommend(List.of(List.of("🎬")), 1));
-      assertTrue(emoji.startsWith("🎬 has a character above U+FFFF"), emoji);
     }
+  }
+
+  @Test
+  void tokensThatOnnxruntimeCannotPassAreRefused(@TempDir Path folder) throws Exception {
+    String bytes = Files.readString(Path.of(MODEL), StandardCharsets.ISO_8859_1);
+    for (String token : List.of("日本", "🎬ab", "ab🎬")) {
+      Path model = folder.resolve(token.length() + ".onnx");
+      String changed = bytes.replace(latin("日本"), latin(token));
+      Files.writeString(model, changed, StandardCharsets.ISO_8859_1);
+      if (token.equals("日本")) {
+        Recommender.open(model, String.class, false).close();
+      } else {
+        String message = message(() -> Recommender.open(model, String.class, false));
+        assertTrue(message.startsWith(model + " has item tokens with characters above"), message);
+      }
+    }
+  }
+
+  /** The bytes of a text in UTF-8, a character each. */
+  private static String latin(String text) {
+    return new String(text.getBytes(StandardCharsets.UTF_8), StandardCharsets.ISO_8859_1);
   }
 
   private static String message(Callable<?> refused) {
