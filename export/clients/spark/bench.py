@@ -28,8 +28,9 @@ import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyspark
+from multvae_spark import Request, load_model, rank
 from pyspark.sql import SparkSession
-from score import Job, load_model, rank, score
+from score import Job, run
 
 FILES, PROCESSES = 16, 2
 #: The rows that Spark hands to Python at a time: the default of spark.sql.execution.arrow.maxRecordsPerBatch.
@@ -74,10 +75,10 @@ def without_spark(job: Job) -> tuple[float, float]:
 
 def rank_files(job: Job, files: list[Path]) -> float:
     """Rank files, and return when this process was ready. Linux has one monotonic clock for all processes."""
-    session = load_model(job.model)
+    session = load_model(job.model, 1)
     ready = time.monotonic()
     for file in files:
-        ranked = rank(pq.ParquetFile(file).iter_batches(ROWS), session, job)
+        ranked = rank(pq.ParquetFile(file).iter_batches(ROWS), session, Request(job.k))
         pq.write_table(pa.Table.from_batches(ranked), Path(job.result) / file.name)
     return ready
 
@@ -88,7 +89,7 @@ def with_spark(job: Job) -> tuple[float, float]:
     start = time.monotonic()
     spark = SparkSession.builder.master(f"local[{PROCESSES}]").getOrCreate()
     ready = time.monotonic()
-    score(spark, job)
+    run(spark, job)
     end = time.monotonic()
     spark.stop()
     return end - ready, end - start

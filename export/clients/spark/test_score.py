@@ -7,6 +7,7 @@ model exported with --io tokens of a MovieLens data set; without it the golden m
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -19,7 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import multvae_spark
 import numpy as np
+import onnxruntime as ort
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,7 +92,7 @@ def test_golden(spark: SparkSession, tmp_path: Path, model: str, case: dict[str,
     histories = write(tmp_path / "in.parquet", case["history"], pa.int64() if model == IDS else pa.string())
     lists = {name: case[name][0] for name in LISTS if name in case}
     job = Job(model, histories, str(tmp_path / "out"), case["k"], reasons="reasons" in case, **lists)
-    score.score(spark, job)
+    score.run(spark, job)
     expect(job.result, case["items"], case["scores"])
     for row, history, reasons in zip(read(job.result), case["history"], case.get("reasons", ()), strict=False):
         shape = len(row["items"]), len(history)
@@ -103,7 +106,7 @@ def test_null_and_very_different_lengths(spark: SparkSession, tmp_path: Path) ->
     histories = [rng.choice(items, length).tolist() for length in rng.integers(0, 400, 600)]
     histories += [None, [], [None], ["42"] * 70_000]
     job = Job(MODEL, write(tmp_path / "in.parquet", histories), str(tmp_path / "out"), k=3)
-    score.score(spark, job)
+    score.run(spark, job)
     expect(job.result, *python_client(MODEL, [[item or "" for item in history or []] for history in histories], 3))
 
 
@@ -111,23 +114,95 @@ def test_user_of_any_type(spark: SparkSession, tmp_path: Path) -> None:
     users = pa.array([{"country": "nl", "number": 1}, None])
     pq.write_table(pa.table({"other": [1, 2], "history": [["42"], ["7"]], "who": users}), tmp_path / "in.parquet")
     job = Job(MODEL, str(tmp_path / "in.parquet"), str(tmp_path / "out"), k=1, user="who")
-    score.score(spark, job)
+    score.run(spark, job)
     rows = spark.read.parquet(job.result).select("who.number", "items", "part").collect()
     assert sorted(map(tuple, rows), key=str) == [(1, ["café"], 0), (None, ["café"], 0)]
 
 
+def other_tokens(path: Path) -> str:
+    """Write the golden model with another token for 007."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(Path(MODEL).read_bytes().replace(b"007", b"700"))
+    return str(path)
+
+
+def test_the_model_is_replaced_in_a_session(spark: SparkSession, tmp_path: Path) -> None:
+    """Spark keeps the first file of a path, and fails if it gets two files of one name."""
+    histories, path = write(tmp_path / "in.parquet", [["42"]]), tmp_path / "model.onnx"
+    shutil.copy(MODEL, path)
+    before = multvae_spark.score(str(path), spark.read.parquet(histories), k=2)
+    first = Job(str(path), histories, str(tmp_path / "first"), k=2)
+    score.run(spark, first)
+    other_tokens(path)
+    second = first._replace(result=str(tmp_path / "second"))
+    score.run(spark, second)
+    of_one_name = Job(other_tokens(tmp_path / "other/golden.onnx"), histories, str(tmp_path / "other/out"), k=2)
+    score.run(spark, of_one_name)
+    score.run(spark, Job(MODEL, histories, str(tmp_path / "golden"), k=2))
+    answers = [
+        read(result)[0]["items"] for result in (first.result, second.result, of_one_name.result, str(tmp_path / "golden"))
+    ]
+    assert answers == [["café", "007"], ["café", "700"], ["café", "700"], ["café", "007"]]
+    assert before.first()["items"] == ["café", "007"]
+    for job, file in ((first, MODEL), (second, path)):
+        settings = json.loads(Path(job.result, "_settings.json").read_text())
+        assert settings["model"] == hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def with_weights_beside(folder: Path) -> Path:
+    """Write the golden model as the exporter writes one over 2 GB; return the file of weights, named by their digest."""
+    graph, placeholder = folder / "model.onnx", "0" * 16
+    weights = folder / f"model.onnx.{placeholder}.data"
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.optimized_model_filepath = str(graph)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights.name)
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "64")
+    ort.InferenceSession(MODEL, options)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+    graph.write_bytes(graph.read_bytes().replace(placeholder.encode(), digest.encode()))
+    return weights.rename(folder / f"model.onnx.{digest}.data")
+
+
+def test_weights_in_a_second_file(spark: SparkSession, tmp_path: Path) -> None:
+    weights = with_weights_beside(tmp_path)
+    (tmp_path / "of_another_model.data").write_bytes(b"")
+    histories, model = spark.read.parquet(write(tmp_path / "in.parquet", [["42"]])), str(tmp_path / "model.onnx")
+    for _ in range(2):
+        assert multvae_spark.score(model, histories, k=2).first()["items"] == ["café", "007"]
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(ValueError, match=f"{weights.name} holds other weights than its name says"):
+        multvae_spark.score(model, histories)
+
+
+def test_a_table(spark: SparkSession) -> None:
+    """A DataFrame of any reader, such as Delta's; all columns but the history stay."""
+    rows = spark.createDataFrame([(1, ["7"], "nl"), (2, ["42"], None)], "id int, history array<string>, country string")
+    result = multvae_spark.score(OPTIONS, rows.filter("id = 2"), k=2, exclude=["007"], reasons=True)
+    assert result.columns == ["id", "country", "items", "scores", "reasons"]
+    (row,) = result.collect()
+    assert (row.id, row.country, row["items"]) == (2, None, ["café", "a b"])
+    for table, message in [
+        (rows.withColumnRenamed("country", "Items"), "the table has a column Items, which the result adds: rename it."),
+        (rows.drop("history"), "the table has no column history: it has id, country."),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            multvae_spark.score(OPTIONS, table)
+    with pytest.raises(ValueError, match="among has no item"):
+        multvae_spark.score(OPTIONS, rows, among=[])
+
+
 def test_no_rows(spark: SparkSession, tmp_path: Path) -> None:
     job = Job(MODEL, write(tmp_path / "in.parquet", []), str(tmp_path / "out"))
-    assert score.score(spark, job) == 1
+    assert score.run(spark, job) == 1
     assert spark.read.parquet(job.result).columns == ["user", "items", "scores", "part"]
 
 
 def test_session_is_made_once_a_process(spark: SparkSession) -> None:
-    spark.sparkContext.addFile(MODEL)
-    spark.sparkContext.addPyFile(score.__file__)
+    name = f"{multvae_spark.Scorer(spark, MODEL, multvae_spark.Request()).digest}.onnx"
 
     def session(_: Iterator[int]) -> Iterator[tuple[int, int]]:
-        yield os.getpid(), id(score.load_model(pyspark.SparkFiles.get("golden.onnx"), 1))
+        yield os.getpid(), id(multvae_spark.load_model(pyspark.SparkFiles.get(name), 1))
 
     sessions = spark.sparkContext.parallelize(range(20), 20).mapPartitions(session).collect()
     assert len(set(sessions)) == len({process for process, _ in sessions}) <= 2
@@ -183,29 +258,29 @@ def test_resumes_after_a_kill(spark: SparkSession, tmp_path: Path) -> None:
     assert parts_of(result).items() >= before.items()
     assert (result / "_SUCCESS").exists()
     whole = Job(MODEL, histories, str(tmp_path / "whole"), k=3)
-    assert score.score(spark, whole) == 12
+    assert score.run(spark, whole) == 12
     assert read(str(result)) == read(whole.result)
     assert len(pd.read_parquet(result)) == spark.read.parquet(str(result)).distinct().count() == 60_000
 
     after = parts_of(result)
-    assert score.score(spark, whole._replace(result=str(result))) == 0
+    assert score.run(spark, whole._replace(result=str(result))) == 0
     assert parts_of(result) == after
 
 
 def test_parts_share_the_files(spark: SparkSession, tmp_path: Path) -> None:
     job = Job(MODEL, make_input(tmp_path / "a b", files=5, rows=10), str(tmp_path / "out"), partitions=2)
-    assert score.score(spark, job) == 2
+    assert score.run(spark, job) == 2
     rows = read(job.result)
     assert [row["user"] for row in rows] == list(range(50))
     assert sorted(sum(row["part"] == part for row in rows) for part in (0, 1)) == [20, 30]
     for partitions in (0, 6):
         with pytest.raises(ValueError, match=f"--partitions is {partitions}: expected 1 to 5"):
-            score.score(spark, job._replace(partitions=partitions))
+            score.run(spark, job._replace(partitions=partitions))
 
 
 def test_other_settings_are_refused(spark: SparkSession, tmp_path: Path) -> None:
     job = Job(OPTIONS, make_input(tmp_path / "in", files=2, rows=10), str(tmp_path / "out"), exclude=["7"])
-    score.score(spark, job)
+    score.run(spark, job)
     before = parts_of(Path(job.result))
     other_model = tmp_path / "other.onnx"
     other_model.write_bytes(Path(OPTIONS).read_bytes() + b"\x72\x00")  # An empty entry of metadata.
@@ -218,24 +293,30 @@ def test_other_settings_are_refused(spark: SparkSession, tmp_path: Path) -> None
         ({"model": str(other_model)}, "model"),
     ]:
         with pytest.raises(ValueError, match=rf"out was made with other settings \({names}\)"):
-            score.score(spark, job._replace(**change))
+            score.run(spark, job._replace(**change))
     os.utime(tmp_path / "in/0.parquet", (1, 1))
     with pytest.raises(ValueError, match=r"other settings \(input\)"):
-        score.score(spark, job)
+        score.run(spark, job)
     assert parts_of(Path(job.result)) == before
     with pytest.raises(ValueError, match=r"in exists and is no result of score\.py"):
-        score.score(spark, job._replace(result=job.histories))
+        score.run(spark, job._replace(result=job.histories))
 
 
 def test_wrong_inputs(spark: SparkSession, tmp_path: Path) -> None:
     tokens, ids = write(tmp_path / "tokens", [["42"]]), write(tmp_path / "ids", [[1]], pa.int64())
     (tmp_path / "text").write_text("no Parquet")
+    shutil.copytree(make_input(tmp_path / "plain", files=1, rows=1), tmp_path / "delta")
+    (tmp_path / "delta/_delta_log").mkdir()
     job = Job(MODEL, tokens, str(tmp_path / "out"))
     for change, message in [
         ({"histories": str(tmp_path / "none")}, "none cannot be read as Parquet: .*Path does not exist"),
         ({"histories": str(tmp_path / "text")}, "text cannot be read as Parquet: .*text"),
         ({"histories": ids}, "the column history of .*ids is array<bigint>: the model takes array<string>."),
         ({"model": IDS}, "the column history of .*tokens is array<string>: the model takes array<bigint>."),
+        (
+            {"histories": str(tmp_path / "delta")},
+            "delta is a table of Delta, whose Parquet files may hold deleted rows: read it",
+        ),
         ({"user": "who"}, "tokens has no column who: it has user, history."),
         ({"user": "history"}, "the user's column cannot be named history"),
         ({"among": ["42"]}, "the model has no input among: export it with --filters."),
@@ -248,7 +329,7 @@ def test_wrong_inputs(spark: SparkSession, tmp_path: Path) -> None:
         ({"model": OPTIONS, "among": [42]}, r"among is '\[42\]': expected a list of items, each of type str."),
     ]:
         with pytest.raises(ValueError, match=message):
-            score.score(spark, job._replace(**change))
+            score.run(spark, job._replace(**change))
     assert not (tmp_path / "out").exists()
 
 
@@ -260,7 +341,7 @@ def test_command_line_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     for arguments, message in [
         (["missing.onnx"], "missing.onnx is missing"),
         ([str(tmp_path / "text.onnx")], "text.onnx is no ONNX model"),
-        ([str(tmp_path / "new.onnx")], "has the contract version 3, score.py knows 1 and 2: update it."),
+        ([str(tmp_path / "new.onnx")], "has the contract version 3, this client knows 1 and 2: update it."),
         ([MODEL, "-k", "0"], "-k is 0: expected 1 or more."),
         ([OPTIONS, "--exclude", "none.txt"], "none.txt cannot be read: expected a file with an item token a line."),
         ([IDS, "--exclude", __file__], "test_score.py cannot be read: expected a file with an item id a line."),
@@ -293,6 +374,6 @@ def test_real_data(spark: SparkSession, tmp_path: Path) -> None:
             histories[row["user_id:token"]].append(row["item_id:token"])
     model = os.environ.get("ML_100K_MODEL", MODEL)
     job = Job(model, write(tmp_path / "in.parquet", list(histories.values())), str(tmp_path / "out"))
-    score.score(spark, job)
+    score.run(spark, job)
     assert len(histories) == 943
     expect(job.result, *python_client(model, list(histories.values()), job.k))
