@@ -4,9 +4,11 @@
 package recommend
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +42,16 @@ func inputError(format string, values ...any) error {
 	return InputError(fmt.Sprintf(format, values...))
 }
 
+// Config says how a model runs. Its zero value suits a process that ranks one request at a time.
+type Config struct {
+	GPU bool // Run on CUDA if it is available, else on the CPU.
+	// Threads of one call on the CPU. 0 leaves it to onnxruntime, which takes the machine's cores; where the process may use
+	// fewer, as in a container with a CPU quota, it takes GOMAXPROCS.
+	Threads int
+	// Give the memory of a call back when the call ends. Otherwise onnxruntime keeps the most that calls have taken at once.
+	ReturnMemory bool
+}
+
 // Model is a loaded file. Goroutines may share it.
 type Model struct {
 	Provider string // What it runs on: "CUDAExecutionProvider" or "CPUExecutionProvider".
@@ -59,16 +71,20 @@ var exportedBy = map[string]string{"exclude": "--filters", "among": "--filters",
 var environment sync.Mutex
 
 // Load opens a file that was exported with --io tokens or --io ids; any other file is an error.
-//
-// With gpu it runs on CUDA if that is available, else on the CPU; Provider says which.
-func Load(path string, gpu bool) (*Model, error) {
-	if file, err := os.Stat(path); err != nil || !file.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is missing: expected a model exported with --io tokens or --io ids", path)
+func Load(path string, config Config) (*Model, error) {
+	if err := isFile(path); err != nil {
+		return nil, err
 	}
 	if err := start(); err != nil {
 		return nil, err
 	}
-	inputs, outputs, err := ort.GetInputOutputInfo(path) // The binding reads the file once more for this.
+	settings, err := config.settings()
+	if err != nil {
+		return nil, err
+	}
+	defer release(settings)
+	// The binding reads the file once more for this.
+	inputs, outputs, err := ort.GetInputOutputInfoWithOptions(path, settings)
 	if err != nil {
 		return nil, fmt.Errorf("%s is no ONNX model that onnxruntime can read: export the model again (%w)", path, err)
 	}
@@ -76,18 +92,58 @@ func Load(path string, gpu bool) (*Model, error) {
 	if err := m.take(inputs, outputs); err != nil {
 		return nil, fmt.Errorf("%s %w", path, err)
 	}
-	if err := m.open(path, gpu); err != nil {
+	if err := m.open(path, config, settings); err != nil {
 		return nil, fmt.Errorf("%s cannot be opened: %w", path, err)
 	}
-	if err := m.checkVersion(); err != nil {
+	if version := m.Metadata("contract_version"); !slices.Contains(versions, version) {
 		m.Close()
-		return nil, fmt.Errorf("%s %w", path, err)
+		return nil, fmt.Errorf("%s has the contract version %s, this client knows %s: update it",
+			path, cmp.Or(version, "none"), strings.Join(versions, " and "))
 	}
 	return m, nil
 }
 
+// Metadata returns an entry of the file's metadata, or "" if the file does not have it.
+func (m *Model) Metadata(key string) string {
+	metadata, err := m.session.GetModelMetadata()
+	if err != nil {
+		return ""
+	}
+	defer release(metadata)
+	value, _, _ := metadata.LookupCustomMetadataMap(key)
+	return value
+}
+
 // Close releases the model. No call of Recommend may be running, and none may follow.
 func (m *Model) Close() { release(m.session) }
+
+// isFile returns an error if a path is not that of a file.
+func isFile(path string) error {
+	file, err := os.Stat(path)
+	switch {
+	case err == nil && file.IsDir():
+		return fmt.Errorf("%s is a folder: expected a model exported with --io tokens or --io ids", path)
+	case err != nil || !file.Mode().IsRegular():
+		return fmt.Errorf("%s is missing: expected a model exported with --io tokens or --io ids", path)
+	}
+	return nil
+}
+
+// settings returns those of a session, without CUDA.
+func (c Config) settings() (*ort.SessionOptions, error) {
+	settings, err := ort.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	threads := c.Threads
+	if usable := runtime.GOMAXPROCS(0); threads == 0 && usable < runtime.NumCPU() {
+		threads = usable
+	}
+	if err = errors.Join(settings.SetIntraOpNumThreads(threads), settings.SetCpuMemArena(!c.ReturnMemory)); err != nil {
+		release(settings)
+	}
+	return settings, err
+}
 
 // start starts onnxruntime, unless the process has started it already.
 func start() error {
@@ -138,26 +194,26 @@ func (m *Model) take(inputs, outputs []ort.InputOutputInfo) error {
 	return nil
 }
 
-// open opens the session: on CUDA if gpu is true and CUDA is available, else on the CPU.
-func (m *Model) open(path string, gpu bool) (err error) {
-	if gpu {
-		if m.session, err = m.onCUDA(path); err == nil {
+// open opens the session: on CUDA if it is wanted and available, else on the CPU.
+func (m *Model) open(path string, config Config, settings *ort.SessionOptions) (err error) {
+	if config.GPU {
+		if m.session, err = m.onCUDA(path, config); err == nil {
 			m.Provider = "CUDAExecutionProvider"
 			return nil
 		}
 	}
 	m.Provider = "CPUExecutionProvider"
-	m.session, err = ort.NewDynamicAdvancedSession(path, m.inputs, m.outputs, nil)
+	m.session, err = ort.NewDynamicAdvancedSession(path, m.inputs, m.outputs, settings)
 	return err
 }
 
 // onCUDA opens a session on CUDA. The log is off meanwhile, because onnxruntime prints many lines if it cannot.
-func (m *Model) onCUDA(path string) (*ort.DynamicAdvancedSession, error) {
+func (m *Model) onCUDA(path string, config Config) (*ort.DynamicAdvancedSession, error) {
 	environment.Lock()
 	defer environment.Unlock()
 	_ = ort.SetEnvironmentLogLevel(ort.LoggingLevelFatal)
 	defer func() { _ = ort.SetEnvironmentLogLevel(ort.LoggingLevelError) }()
-	settings, err := ort.NewSessionOptions()
+	settings, err := config.settings()
 	if err != nil {
 		return nil, err
 	}
@@ -171,23 +227,6 @@ func (m *Model) onCUDA(path string) (*ort.DynamicAdvancedSession, error) {
 		return nil, err
 	}
 	return ort.NewDynamicAdvancedSession(path, m.inputs, m.outputs, settings)
-}
-
-// checkVersion refuses a file of a contract version that this client does not know.
-func (m *Model) checkVersion() error {
-	metadata, err := m.session.GetModelMetadata()
-	if err != nil {
-		return err
-	}
-	defer release(metadata)
-	version, ok, err := metadata.LookupCustomMetadataMap("contract_version")
-	if err != nil || !ok {
-		version = "none"
-	}
-	if !slices.Contains(versions, version) {
-		return fmt.Errorf("has the contract version %s, this client knows %s: update it", version, strings.Join(versions, " and "))
-	}
-	return nil
 }
 
 // Recommend returns the k best items for each history, of tokens or, where the model has IDs, of ids.

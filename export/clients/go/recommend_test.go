@@ -74,7 +74,7 @@ func path(model string) string { return filepath.Join("..", model) }
 // load loads a model, and closes it at the end of the test.
 func load(t *testing.T, path string) *recommend.Model {
 	t.Helper()
-	model, err := recommend.Load(path, false)
+	model, err := recommend.Load(path, recommend.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestModelsAreLoadedInParallel(t *testing.T) {
 	var wait sync.WaitGroup
 	for worker := range 8 {
 		wait.Go(func() {
-			model, err := recommend.Load(path(golden.Model), worker%2 == 0)
+			model, err := recommend.Load(path(golden.Model), recommend.Config{GPU: worker%2 == 0})
 			if err != nil {
 				t.Error(err)
 				return

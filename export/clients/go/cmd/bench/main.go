@@ -48,7 +48,7 @@ func run(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	model, err := recommend.Load(arguments[0], false)
+	model, err := recommend.Load(arguments[0], recommend.Config{})
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-// The command loadtest sends requests to a running service, and prints the service's times and memory.
+// The command loadtest sends requests to a running service, and prints the service's times and, from its metrics, its memory.
 package main
 
 import (
@@ -22,18 +22,19 @@ import (
 type stage struct {
 	Connections  int     `json:"connections"`
 	Requests     int     `json:"requests"`
-	Errors       int64   `json:"errors"` // Any status but 200, or an answer without items.
+	Errors       int     `json:"errors"` // Any status but 200, or an answer without items; the times are those of the others.
 	P50          float64 `json:"p50_ms"`
 	P99          float64 `json:"p99_ms"`
 	PerSecond    float64 `json:"per_second"`
-	MemoryBefore int64   `json:"memory_before"` // Bytes that the service's process has in memory.
-	MemoryDuring int64   `json:"memory_during"` // The most that was measured.
-	MemoryAfter  int64   `json:"memory_after"`
+	MemoryBefore int64   `json:"memory_before,omitempty"` // Bytes that the service's process has in memory.
+	MemoryDuring int64   `json:"memory_during,omitempty"` // The most that was measured.
+	MemoryAfter  int64   `json:"memory_after,omitempty"`
 }
 
 // load describes the requests of a test.
 type load struct {
 	url         string
+	metrics     string // Of the service's metrics; "" measures no memory.
 	bodies      [][]byte
 	connections []int
 	requests    int
@@ -61,6 +62,7 @@ func parse(arguments []string) (load, error) {
 		test.connections, err = counts(text)
 		return err
 	})
+	flags.StringVar(&test.metrics, "metrics", "", "`URL` of the service's metrics, such as http://localhost:9080/metrics, to measure its memory")
 	flags.IntVar(&test.requests, "requests", 100_000, "requests of each stage")
 	k := flags.Int("k", 10, "items of a ranking")
 	ids := flags.Bool("ids", false, "the items are ids")
@@ -122,7 +124,7 @@ func readBodies(path string, k int, ids bool) ([][]byte, error) {
 }
 
 func (test load) run() error {
-	failed := int64(0)
+	failed := 0
 	for _, connections := range test.connections {
 		result, first, err := test.stage(connections)
 		if err != nil {
@@ -153,8 +155,8 @@ func (test load) stage(connections int) (result stage, first error, err error) {
 	if result.MemoryBefore, err = test.memory(); err != nil {
 		return result, nil, err
 	}
-	times := make([]time.Duration, test.requests)
-	var next, failed atomic.Int64
+	times := make([]time.Duration, test.requests) // 0 for a request that failed.
+	var next atomic.Int64
 	var once sync.Once
 	var wait sync.WaitGroup
 	start := time.Now()
@@ -162,12 +164,11 @@ func (test load) stage(connections int) (result stage, first error, err error) {
 		wait.Go(func() {
 			for at := next.Add(1) - 1; at < int64(test.requests); at = next.Add(1) - 1 {
 				begin := time.Now()
-				err := test.ask(client, test.bodies[at%int64(len(test.bodies))])
-				times[at] = time.Since(begin)
-				if err != nil {
-					failed.Add(1)
+				if err := test.ask(client, test.bodies[at%int64(len(test.bodies))]); err != nil {
 					once.Do(func() { first = err })
+					continue
 				}
+				times[at] = time.Since(begin)
 			}
 		})
 	}
@@ -184,9 +185,10 @@ func (test load) stage(connections int) (result stage, first error, err error) {
 	if result.MemoryAfter, err = test.memory(); err != nil {
 		return result, nil, err
 	}
+	times = slices.DeleteFunc(times, func(taken time.Duration) bool { return taken == 0 })
 	slices.Sort(times)
 	result.P50, result.P99 = percentile(times, 50), percentile(times, 99)
-	result.PerSecond, result.Errors = float64(test.requests)/taken.Seconds(), failed.Load()
+	result.PerSecond, result.Errors = float64(len(times))/taken.Seconds(), test.requests-len(times)
 	return result, first, nil
 }
 
@@ -229,7 +231,10 @@ func (test load) mostMemory(done <-chan struct{}) (most int64, err error) {
 
 // memory returns the resident memory of the service's process, from its metrics.
 func (test load) memory() (int64, error) {
-	answer, err := http.Get(test.url + "/metrics")
+	if test.metrics == "" {
+		return 0, nil
+	}
+	answer, err := http.Get(test.metrics)
 	if err != nil {
 		return 0, err
 	}
@@ -244,10 +249,13 @@ func (test load) memory() (int64, error) {
 			return int64(bytes), err
 		}
 	}
-	return 0, errors.New("the metrics have no process_resident_memory_bytes")
+	return 0, fmt.Errorf("%s has no process_resident_memory_bytes: expected the service's metrics", test.metrics)
 }
 
-// percentile returns, in milliseconds, the time that this percentage of the sorted times does not exceed.
+// percentile returns, in milliseconds, the time that this percentage of the sorted times does not exceed; 0 of no times.
 func percentile(sorted []time.Duration, percent int) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
 	return sorted[(len(sorted)-1)*percent/100].Seconds() * 1000
 }

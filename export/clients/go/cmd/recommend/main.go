@@ -46,7 +46,7 @@ func run(arguments []string) error {
 	if *k < 1 {
 		return fmt.Errorf("-k is %d: expected 1 or more", *k)
 	}
-	model, err := recommend.Load(positional[0], *gpu)
+	model, err := recommend.Load(positional[0], recommend.Config{GPU: *gpu})
 	if err != nil {
 		return err
 	}

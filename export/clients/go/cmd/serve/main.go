@@ -33,14 +33,30 @@ func (p *positive) Set(text string) error {
 	return nil
 }
 
+// span is the value of a flag: a time of more than 0.
+type span time.Duration
+
+func (s *span) String() string { return time.Duration(*s).String() }
+
+func (s *span) Set(text string) error {
+	value, err := time.ParseDuration(text)
+	if err != nil || value <= 0 {
+		return errors.New("expected a time of more than 0, such as 500ms or 10s")
+	}
+	*s = span(value)
+	return nil
+}
+
 // settings are the values of the command line.
 type settings struct {
-	model             string
-	addr              string
-	gpu               bool
-	read, write, idle time.Duration
-	drain             time.Duration
-	limits            limits
+	model                     string
+	addr, metricsAddr         string
+	gpu                       bool
+	threads                   positive
+	header, read, write, idle span
+	delay                     time.Duration
+	drain                     span
+	limits                    limits
 }
 
 func main() {
@@ -53,31 +69,15 @@ func main() {
 }
 
 func parse(arguments []string) settings {
-	set := settings{limits: limits{
-		body: 1 << 20, history: 1000, list: 10_000, batch: 256, padded: 1 << 14, k: 1000, answer: 1_000_000,
-		working: positive(runtime.GOMAXPROCS(0)), waiting: 1000,
-	}}
-	flags := flag.NewFlagSet("serve", flag.ExitOnError)
-	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "serve MODEL.onnx [flags]\n\nAnswer requests for recommendations over HTTP.")
-		flags.PrintDefaults()
+	set := settings{
+		threads: 1, header: span(5 * time.Second), read: span(10 * time.Second), write: span(30 * time.Second),
+		idle: span(2 * time.Minute), drain: span(25 * time.Second),
+		limits: limits{
+			body: 1 << 20, history: 1000, list: 10_000, batch: 256, padded: 1 << 14, k: 1000, answer: 1_000_000,
+			memory: 512, waiting: 1000, wait: span(time.Second),
+		},
 	}
-	flags.StringVar(&set.addr, "addr", ":8080", "`address` to listen at")
-	flags.BoolVar(&set.gpu, "gpu", false, "run on CUDA if it is available")
-	flags.Var(&set.limits.body, "max-body", "`bytes` of a body")
-	flags.Var(&set.limits.history, "max-history", "`items` of a history")
-	flags.Var(&set.limits.list, "max-list", "`items` of a list exclude or among")
-	flags.Var(&set.limits.batch, "max-batch", "`histories` of a request")
-	flags.Var(&set.limits.padded, "max-padded", "`items` of all histories, or lists, of a request, each counted as long as the longest")
-	flags.Var(&set.limits.k, "max-k", "`items` of a ranking")
-	flags.Var(&set.limits.answer, "max-answer", "`numbers` of an answer: histories times k, with reasons also times the longest history")
-	flags.Var(&set.limits.working, "max-working", "`requests` that are ranked at once")
-	flags.Var(&set.limits.waiting, "max-waiting", "`requests` that are being read, or wait to be ranked")
-	flags.DurationVar(&set.limits.wait, "wait", time.Second, "how long a request waits to be ranked")
-	flags.DurationVar(&set.read, "read-timeout", 10*time.Second, "time for a request to arrive")
-	flags.DurationVar(&set.write, "write-timeout", 30*time.Second, "time for a request to be answered")
-	flags.DurationVar(&set.idle, "idle-timeout", 2*time.Minute, "time until the next request of a connection")
-	flags.DurationVar(&set.drain, "drain", 30*time.Second, "time for the running requests when the service is stopped")
+	flags := set.flags()
 	_ = flags.Parse(arguments)
 	if set.model = flags.Arg(0); set.model != "" {
 		_ = flags.Parse(flags.Args()[1:])
@@ -86,58 +86,121 @@ func parse(arguments []string) settings {
 		flags.Usage()
 		os.Exit(2)
 	}
+	if set.delay < 0 || set.delay > time.Duration(set.drain) {
+		fmt.Fprintf(os.Stderr, "-drain-delay is %s: expected 0s to -drain, %s.\n", set.delay, &set.drain)
+		os.Exit(2)
+	}
+	if set.limits.working == 0 { // GOMAXPROCS knows a container's CPU quota.
+		set.limits.working = positive(max(1, runtime.GOMAXPROCS(0)/int(set.threads)))
+	}
 	return set
+}
+
+func (set *settings) flags() *flag.FlagSet {
+	flags := flag.NewFlagSet("serve", flag.ExitOnError)
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "serve MODEL.onnx [flags]\n\nAnswer requests for recommendations over HTTP.")
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&set.addr, "addr", "127.0.0.1:8080", "`address` to listen at; :8080 is on every network")
+	flags.StringVar(&set.metricsAddr, "metrics-addr", "", "`address` of the metrics (default: 127.0.0.1, at a port 1000 above that of -addr)")
+	flags.BoolVar(&set.gpu, "gpu", false, "run on CUDA if it is available")
+	flags.Var(&set.threads, "threads", "`threads` of one request")
+	flags.Var(&set.limits.memory, "max-memory", "`MiB` that all requests may take, besides what the service has at its start")
+	flags.Var(&set.limits.body, "max-body", "`bytes` of a body")
+	flags.Var(&set.limits.history, "max-history", "`items` of a history")
+	flags.Var(&set.limits.list, "max-list", "`items` of a list exclude or among")
+	flags.Var(&set.limits.batch, "max-batch", "`histories` of a request")
+	flags.Var(&set.limits.padded, "max-padded", "`items` of all histories, or lists, of a request, each counted as long as the longest")
+	flags.Var(&set.limits.k, "max-k", "`items` of a ranking")
+	flags.Var(&set.limits.answer, "max-answer", "`numbers` of an answer: histories times k, with reasons also times the longest history")
+	flags.Var(&set.limits.working, "max-working", "`requests` that are ranked at once (default: the cores that the process may use, by -threads)")
+	flags.Var(&set.limits.waiting, "max-waiting", "`requests` that wait to be ranked")
+	flags.Var(&set.limits.wait, "wait", "how long a request waits to be ranked, a `time`")
+	flags.Var(&set.header, "header-timeout", "`time` for the header of a request to arrive")
+	flags.Var(&set.read, "read-timeout", "`time` for a request to arrive")
+	flags.Var(&set.write, "write-timeout", "`time` for a request to be answered")
+	flags.Var(&set.idle, "idle-timeout", "`time` until the next request of a connection")
+	flags.DurationVar(&set.delay, "drain-delay", 5*time.Second, "`time` for which a stopped service, no longer ready, still takes requests")
+	flags.Var(&set.drain, "drain", "`time` from the signal to stop until all requests must be answered")
+	return flags
 }
 
 func run(set settings) error {
 	stopped, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	model, err := recommend.Load(set.model, set.gpu)
+	logHangups()
+	model, err := recommend.Load(set.model, recommend.Config{GPU: set.gpu, Threads: int(set.threads), ReturnMemory: true})
 	if err != nil {
 		return err
 	}
-	handler, err := newHandler(model, set.limits)
+	ranker, err := newLoaded(model)
+	if err != nil {
+		return fmt.Errorf("%s: %w", set.model, err)
+	}
+	service, err := newService(ranker, set.limits)
 	if err != nil {
 		return err
 	}
+	return set.serve(stopped, stop, service, model.Provider)
+}
+
+// logHangups keeps SIGHUP, which asks many services to read their files again, from ending the process.
+func logHangups() {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			slog.Warn("SIGHUP changes nothing: start the service again to load another model")
+		}
+	}()
+}
+
+// serve answers requests until it is stopped, and then those that still come or run, for a while.
+func (set settings) serve(stopped context.Context, stop func(), service *service, provider string) error {
 	listener, err := net.Listen("tcp", set.addr)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
-		Handler: handler, ReadTimeout: set.read, WriteTimeout: set.write, IdleTimeout: set.idle, MaxHeaderBytes: 16 << 10,
+	metrics, err := net.Listen("tcp", set.metricsAt(listener))
+	if err != nil {
+		return fmt.Errorf("the metrics need another -metrics-addr: %w", err)
 	}
-	failed := make(chan error, 1)
+	server := set.server(service)
+	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
-	slog.Info("ready", "addr", listener.Addr().String(), "model", set.model, "provider", model.Provider)
+	go func() { failed <- set.server(service.metrics()).Serve(metrics) }()
+	slog.Info("ready", "addr", listener.Addr().String(), "metrics", metrics.Addr().String(), "model", set.model,
+		"provider", provider, "threads", int(set.threads), "working", int(set.limits.working))
 	select {
 	case err := <-failed:
 		return err
 	case <-stopped.Done():
 	}
 	stop() // A second signal ends the process at once.
-	slog.Info("stopping")
-	drained, cancel := context.WithTimeout(context.Background(), set.drain)
+	drained, cancel := context.WithTimeout(context.Background(), time.Duration(set.drain))
 	defer cancel()
+	service.stopping.Store(true)
+	slog.Info("stopping", "delay", set.delay.String())
+	time.Sleep(set.delay) // Those who send requests learn that the service is not ready.
 	if err := server.Shutdown(drained); err != nil {
-		return fmt.Errorf("requests were still at work after %s", set.drain)
+		return fmt.Errorf("requests were still at work after %s", &set.drain)
 	}
-	model.Close()
 	slog.Info("stopped")
 	return nil
 }
 
-func newHandler(model *recommend.Model, limits limits) (http.Handler, error) {
-	if model.IDs {
-		s, err := newService[int64](model, limits)
-		if err != nil {
-			return nil, err
-		}
-		return s.handler(), nil
+func (set settings) server(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: time.Duration(set.header), ReadTimeout: time.Duration(set.read),
+		WriteTimeout: time.Duration(set.write), IdleTimeout: time.Duration(set.idle), MaxHeaderBytes: 16 << 10,
 	}
-	s, err := newService[string](model, limits)
-	if err != nil {
-		return nil, err
+}
+
+// metricsAt returns the address of the metrics of a service that listens.
+func (set settings) metricsAt(listener net.Listener) string {
+	if set.metricsAddr != "" {
+		return set.metricsAddr
 	}
-	return s.handler(), nil
+	return fmt.Sprintf("127.0.0.1:%d", listener.Addr().(*net.TCPAddr).Port+1000)
 }

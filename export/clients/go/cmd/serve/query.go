@@ -2,8 +2,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
-	"time"
+	"slices"
 
 	"recbole-multvae/recommend"
 )
@@ -17,9 +18,10 @@ type limits struct {
 	padded  positive // Number of histories times the length of the longest; lists likewise.
 	k       positive // Items of a ranking.
 	answer  positive // Numbers of an answer: histories times k; with reasons, times the longest history.
+	memory  positive // MiB that all requests may take.
 	working positive // Requests that are ranked at once.
-	waiting positive // Requests that wait to be ranked, or are being read.
-	wait    time.Duration
+	waiting positive // Requests that wait to be ranked.
+	wait    span
 }
 
 // query is a parsed request.
@@ -31,7 +33,7 @@ type query[T recommend.Item] struct {
 }
 
 // parse reads a body, which must be a JSON object with known fields of the right types.
-func (s *service[T]) parse(body []byte) (query[T], error) {
+func parseQuery[T recommend.Item](body []byte) (query[T], error) {
 	q := query[T]{k: 10}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
@@ -82,16 +84,16 @@ func (s *service[T]) parse(body []byte) (query[T], error) {
 
 // list reads a list without nulls.
 func list[T any](raw json.RawMessage) ([]T, bool) {
-	var pointers []*T // nil for a null.
-	if json.Unmarshal(raw, &pointers) != nil || pointers == nil {
+	var values []T
+	if json.Unmarshal(raw, &values) != nil || values == nil {
 		return nil, false
 	}
-	values := make([]T, len(pointers))
-	for at, value := range pointers {
-		if value == nil {
-			return nil, false
-		}
-		values[at] = *value
+	if !bytes.Contains(raw, []byte("null")) {
+		return values, true
+	}
+	var pointers []*T // nil for a null, which the values do not tell.
+	if json.Unmarshal(raw, &pointers) != nil || slices.Contains(pointers, nil) {
+		return nil, false
 	}
 	return values, true
 }
@@ -115,44 +117,47 @@ func lists[T any](raw json.RawMessage) ([][]T, bool) {
 	return listOfLists[T](raw)
 }
 
-// check refuses a query that would cost too much. The client refuses what does not fit the model.
-func (s *service[T]) check(q query[T]) error {
-	if batch := len(q.histories); batch < 1 || batch > int(s.limits.batch) {
-		return bad("there are %d histories: expected 1 to %d", batch, s.limits.batch)
+// check returns what a query takes in memory; an error if it exceeds a limit. The client refuses what does not fit the model.
+func (m *ranker[T]) check(q query[T], most limits) (bytes int64, err error) {
+	batch := len(q.histories)
+	if batch < 1 || batch > int(most.batch) {
+		return 0, bad("there are %d histories: expected 1 to %d", batch, most.batch)
 	}
-	if q.k < 1 || q.k > int(s.limits.k) {
-		return bad("k is %d: expected 1 to %d", q.k, s.limits.k)
+	if q.k < 1 || q.k > int(most.k) {
+		return 0, bad("k is %d: expected 1 to %d", q.k, most.k)
 	}
-	longest, err := s.size("history", q.histories, s.limits.history)
+	longest, padded, err := size("history", q.histories, most.history, most.padded)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if _, err := s.size("exclude", q.options.Exclude, s.limits.list); err != nil {
-		return err
+	_, excluded, err := size("exclude", q.options.Exclude, most.list, most.padded)
+	if err != nil {
+		return 0, err
 	}
-	if _, err := s.size("among", q.options.Among, s.limits.list); err != nil {
-		return err
+	_, among, err := size("among", q.options.Among, most.list, most.padded)
+	if err != nil {
+		return 0, err
 	}
-	numbers := len(q.histories) * q.k
-	if s.reasons {
+	numbers := batch * q.k
+	if m.reasons {
 		numbers *= max(longest, 1)
 	}
-	if numbers > int(s.limits.answer) {
-		return bad("the answer has up to %d numbers: expected %d at most, of fewer histories or a smaller k", numbers, s.limits.answer)
+	if numbers > int(most.answer) {
+		return 0, bad("the answer has up to %d numbers: expected %d at most, of fewer histories or a smaller k", numbers, most.answer)
 	}
-	return nil
+	return int64(batch)*m.costs.history + int64(padded+excluded+among)*m.costs.item + int64(numbers)*bytesOfNumber, nil
 }
 
-// size returns the length of the longest row; an error if a row, or all rows padded together, are too long.
-func (s *service[T]) size(name string, rows [][]T, most positive) (longest int, err error) {
+// size returns the length of the longest row, and of all rows padded to it; an error if either is too large.
+func size[T any](name string, rows [][]T, most, mostPadded positive) (longest, padded int, err error) {
 	for _, row := range rows {
 		longest = max(longest, len(row))
 	}
 	if longest > int(most) {
-		return 0, bad("%s has %d items: expected %d at most", name, longest, most)
+		return 0, 0, bad("%s has %d items: expected %d at most", name, longest, most)
 	}
-	if padded := len(rows) * longest; padded > int(s.limits.padded) {
-		return 0, bad("%s has %d lists, the longest of %d items: expected %d at most as their product", name, len(rows), longest, s.limits.padded)
+	if padded = len(rows) * longest; padded > int(mostPadded) {
+		return 0, 0, bad("%s has %d lists, the longest of %d items: expected %d at most as their product", name, len(rows), longest, mostPadded)
 	}
-	return longest, nil
+	return longest, padded, nil
 }

@@ -22,23 +22,38 @@ import (
 
 var small = limits{
 	body: 1 << 16, history: 10, list: 20, batch: 4, padded: 30, k: 50, answer: 100,
-	working: 2, waiting: 2, wait: 50 * time.Millisecond,
+	memory: 2, working: 2, waiting: 2, wait: span(50 * time.Millisecond),
 }
 
 func model(name string) string { return filepath.Join("..", "..", "..", name) }
 
 // load makes the service of a model with small limits.
-func load[T recommend.Item](t *testing.T, name string) *service[T] {
+func load(t *testing.T, name string) *service {
 	t.Helper()
-	loaded, err := recommend.Load(model(name), false)
+	opened, err := recommend.Load(model(name), recommend.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(loaded.Close)
-	s, err := newService[T](loaded, small)
+	t.Cleanup(opened.Close)
+	ranker, err := newLoaded(opened)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s, err := newService(ranker, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+type rank = func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error)
+
+// with makes a service that ranks as a function does, which is given the model's own.
+func with(t *testing.T, change func(own rank) rank) *service {
+	t.Helper()
+	s := load(t, "golden.onnx")
+	model := (*s.model.Load()).(*ranker[string])
+	model.rank = change(model.rank)
 	return s
 }
 
@@ -71,9 +86,9 @@ func like(text, expected string) bool {
 }
 
 func TestAnswers(t *testing.T) {
-	plain := load[string](t, "golden.onnx").handler()
-	options := load[string](t, "golden.options.onnx").handler()
-	ids := load[int64](t, "golden.ids.onnx").handler()
+	plain := load(t, "golden.onnx")
+	options := load(t, "golden.options.onnx")
+	ids := load(t, "golden.ids.onnx")
 	everything := `["42", "café", "007", "a b", "7", "日本", "x,y", "99999999999999999999"]`
 	for _, c := range []struct {
 		handler        http.Handler
@@ -106,9 +121,9 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestBadRequests(t *testing.T) {
-	plain := load[string](t, "golden.onnx").handler()
-	options := load[string](t, "golden.options.onnx").handler()
-	ids := load[int64](t, "golden.ids.onnx").handler()
+	plain := load(t, "golden.onnx")
+	options := load(t, "golden.options.onnx")
+	ids := load(t, "golden.ids.onnx")
 	eleven := "[" + strings.Repeat(`"7",`, 10) + `"7"]`
 	for _, c := range []struct {
 		handler       http.Handler
@@ -171,21 +186,25 @@ func TestBadRequests(t *testing.T) {
 }
 
 func TestOtherStatuses(t *testing.T) {
-	handler := load[string](t, "golden.onnx").handler()
+	handler := load(t, "golden.onnx")
 	large := `{"history": ["` + strings.Repeat("a", 1<<16) + `"]}`
 	refused(t, ask(handler, "POST", "/recommend", large), http.StatusRequestEntityTooLarge, "expected 65536 bytes at most")
 	refused(t, ask(handler, "GET", "/recommend", ""), http.StatusMethodNotAllowed, "the method is GET: expected POST")
-	refused(t, ask(handler, "POST", "/metrics", ""), http.StatusMethodNotAllowed, "the method is POST: expected GET")
+	refused(t, ask(handler.metrics(), "POST", "/metrics", ""), http.StatusMethodNotAllowed, "the method is POST: expected GET")
 	refused(t, ask(handler, "DELETE", "/healthz", ""), http.StatusMethodNotAllowed, "the method is DELETE: expected GET")
-	refused(t, ask(handler, "GET", "/", ""), http.StatusNotFound, "there is no /:")
-	refused(t, ask(handler, "POST", "/recommend/", ""), http.StatusNotFound, "there is no /recommend/:")
-	if answer := ask(handler, "GET", "/healthz", ""); answer.Code != 200 || answer.Body.String() != "ok\n" {
-		t.Errorf("%d %s", answer.Code, answer.Body)
+	for _, path := range []string{"/", "/recommend/", "//recommend", "/metrics"} { // http.ServeMux answers the third with HTML.
+		refused(t, ask(handler, "GET", path, ""), http.StatusNotFound, "there is no "+path+": expected /recommend, /healthz or /readyz")
+	}
+	refused(t, ask(handler.metrics(), "GET", "/recommend", ""), http.StatusNotFound, "there is no /recommend: expected /metrics")
+	for path, expected := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\n"} {
+		if answer := ask(handler, "GET", path, ""); answer.Code != 200 || answer.Body.String() != expected {
+			t.Errorf("%s: %d %s", path, answer.Code, answer.Body)
+		}
 	}
 	ask(handler, "POST", "/recommend", `{"history": []}`)
-	metrics := ask(handler, "GET", "/metrics", "").Body.String()
+	metrics := ask(handler.metrics(), "GET", "/metrics", "").Body.String()
 	for _, line := range []string{
-		`recommend_requests_total{code="200"} 1`, `recommend_requests_total{code="404"} 2`, `recommend_requests_total{code="405"} 1`,
+		`recommend_requests_total{code="200"} 1`, `recommend_requests_total{code="404"} 4`, `recommend_requests_total{code="405"} 1`,
 		`recommend_requests_total{code="413"} 1`, "recommend_request_duration_seconds_count 3", "recommend_requests_in_flight 0",
 		"go_goroutines ", "process_resident_memory_bytes ",
 	} {
@@ -196,36 +215,37 @@ func TestOtherStatuses(t *testing.T) {
 }
 
 func TestAPanicIsAnswered(t *testing.T) {
-	s := load[string](t, "golden.onnx")
-	s.rank = func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error) {
-		panic("on purpose")
-	}
-	handler := s.handler()
+	handler := with(t, func(rank) rank {
+		return func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error) {
+			panic("on purpose")
+		}
+	})
 	for range 2 * small.working { // The panics have freed the places at work.
 		refused(t, ask(handler, "POST", "/recommend", `{"history": []}`), http.StatusInternalServerError, "the request failed")
 	}
 }
 
 func TestAnErrorOfOnnxruntimeIsAnswered(t *testing.T) {
-	s := load[string](t, "golden.onnx")
-	s.rank = func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error) {
-		return nil, errors.New("on purpose")
-	}
-	refused(t, ask(s.handler(), "POST", "/recommend", `{"history": []}`), http.StatusInternalServerError, "the request failed")
+	handler := with(t, func(rank) rank {
+		return func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error) {
+			return nil, errors.New("on purpose")
+		}
+	})
+	refused(t, ask(handler, "POST", "/recommend", `{"history": []}`), http.StatusInternalServerError, "the request failed")
 }
 
 // blocked makes a service whose requests work until the channel is closed.
 func blocked(t *testing.T) (http.Handler, chan struct{}, *atomic.Int32) {
-	s := load[string](t, "golden.onnx")
 	release, working := make(chan struct{}), new(atomic.Int32)
-	rank := s.rank
-	s.rank = func(histories [][]string, k int, options recommend.Options[string]) (*recommend.Ranking[string], error) {
-		working.Add(1)
-		defer working.Add(-1)
-		<-release
-		return rank(histories, k, options)
-	}
-	return s.handler(), release, working
+	handler := with(t, func(own rank) rank {
+		return func(histories [][]string, k int, options recommend.Options[string]) (*recommend.Ranking[string], error) {
+			working.Add(1)
+			defer working.Add(-1)
+			<-release
+			return own(histories, k, options)
+		}
+	})
+	return handler, release, working
 }
 
 func until(t *testing.T, condition func() bool) {
@@ -276,19 +296,65 @@ func TestRequestsAtWorkAreLimited(t *testing.T) {
 	}
 }
 
-func TestASlowBodyIsRefused(t *testing.T) {
-	server := httptest.NewUnstartedServer(load[string](t, "golden.onnx").handler())
-	server.Config.ReadTimeout = 50 * time.Millisecond
-	server.Start()
-	defer server.Close()
-	connection, err := net.Dial("tcp", server.Listener.Addr().String())
+// connect opens a connection, sends a text, and returns what reads the answer.
+func connect(t *testing.T, addr net.Addr, text string) *bufio.Reader {
+	t.Helper()
+	connection, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer connection.Close()
-	fmt.Fprint(connection, "POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
-	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
-	if err != nil || answer.StatusCode != http.StatusRequestTimeout {
-		t.Errorf("%v, %v", answer, err)
+	t.Cleanup(func() { _ = connection.Close() })
+	fmt.Fprint(connection, text)
+	return bufio.NewReader(connection)
+}
+
+func TestSlowClientsKeepNobodyWaiting(t *testing.T) {
+	server := httptest.NewUnstartedServer(load(t, "golden.onnx"))
+	server.Config.ReadTimeout = 2 * time.Second
+	server.Start()
+	defer server.Close()
+	slow := make([]*bufio.Reader, 400) // A hundred times as many as may wait or be at work.
+	for at := range slow {
+		slow[at] = connect(t, server.Listener.Addr(), "POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+	}
+	for range 100 {
+		answer, err := http.Post(server.URL+"/recommend", "application/json", strings.NewReader(`{"history": ["42"]}`))
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%v, %v", answer, err)
+		}
+		_ = answer.Body.Close()
+	}
+	for _, reader := range slow {
+		if answer, err := http.ReadResponse(reader, nil); err != nil || answer.StatusCode != http.StatusRequestTimeout {
+			t.Fatalf("%v, %v", answer, err)
+		}
+	}
+}
+
+func TestBytesThatAreHeldAreLimited(t *testing.T) {
+	s := load(t, "golden.onnx")
+	server := httptest.NewServer(s)
+	defer server.Close()
+	whole := s.text.left.Load()
+	head := fmt.Sprintf("POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", small.body)
+	connect(t, server.Listener.Addr(), head+strings.Repeat(" ", int(small.body)-1)) // All that may be held, but for a byte.
+	until(t, func() bool { return s.text.left.Load() < 2 })
+	refused(t, ask(s, "POST", "/recommend", `{"history": []}`), http.StatusServiceUnavailable, "too many bodies are being read")
+	server.CloseClientConnections()
+	until(t, func() bool { return s.text.left.Load() == whole })
+	s.text.left.Store(20)
+	refused(t, ask(s, "POST", "/recommend", `{"history": []}`), http.StatusServiceUnavailable, "too many answers are being sent")
+}
+
+func TestARequestIDIsTakenOverOrMade(t *testing.T) {
+	handler := load(t, "golden.onnx")
+	for given, kept := range map[string]bool{"a-1": true, "": false, "two words": false, strings.Repeat("a", 129): false} {
+		request := httptest.NewRequest("GET", "/nowhere", nil)
+		request.Header.Set("X-Request-Id", given)
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, request)
+		if id := answer.Header().Get("X-Request-Id"); id == "" || (id == given) != kept {
+			t.Errorf("%q becomes %q", given, id)
+		}
 	}
 }

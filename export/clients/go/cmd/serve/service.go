@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"os"
+	"regexp"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,47 +34,43 @@ func bad(format string, values ...any) error {
 	return failure{http.StatusBadRequest, fmt.Sprintf(format, values...)}
 }
 
-// ranking is the answer for one history, without padding; reasons if the file has them.
-type ranking[T recommend.Item] struct {
-	Items   []T         `json:"items"`
-	Scores  []float32   `json:"scores"`
-	Reasons [][]float32 `json:"reasons,omitzero"`
-}
+func busy(message string) failure { return failure{http.StatusServiceUnavailable, message} }
 
-type rankings[T recommend.Item] struct {
-	Rankings []ranking[T] `json:"rankings"`
-}
-
-// service answers requests with one model.
-type service[T recommend.Item] struct {
-	rank     func(histories [][]T, k int, options recommend.Options[T]) (*recommend.Ranking[T], error)
-	reasons  bool
+// service answers requests with a model.
+type service struct {
+	model    atomic.Pointer[loaded] // A request takes it once, so that another model can take its place.
 	limits   limits
+	text     allowance // For bodies and answers.
 	admitted chan struct{}
-	working  chan struct{}
+	places   *places
+	stopping atomic.Bool // Requests are still answered, but others should no longer be sent.
+	registry *prometheus.Registry
+	counted  http.Handler // What answers /recommend, with its metrics.
+	requests *prometheus.CounterVec
 }
 
-// newService makes the service of a model, after the model has answered a first request.
-func newService[T recommend.Item](model *recommend.Model, limits limits) (*service[T], error) {
-	s := &service[T]{
-		rank: func(histories [][]T, k int, options recommend.Options[T]) (*recommend.Ranking[T], error) {
-			return recommend.Recommend(model, histories, k, options)
-		},
+// newService makes the service of a model. A quarter of the memory is for bodies and answers, the rest for ranking.
+func newService(model loaded, limits limits) (*service, error) {
+	memory := int64(limits.memory) * mib
+	s := &service{
 		limits:   limits,
 		admitted: make(chan struct{}, limits.working+limits.waiting),
-		working:  make(chan struct{}, limits.working),
+		places:   newPlaces(int(limits.working), memory-memory/4),
 	}
-	first, err := s.rank([][]T{{}}, 1, recommend.Options[T]{})
-	if err != nil {
-		return nil, fmt.Errorf("the model does not answer: %w", err)
+	if text := memory / 4 / bytesOfByte; text < int64(limits.body) {
+		return nil, fmt.Errorf("-max-memory is %d: a body of -max-body, %d bytes, needs %d or more",
+			limits.memory, limits.body, (int64(limits.body)*bytesOfByte*4+mib-1)/mib)
+	} else {
+		s.text.left.Store(text)
 	}
-	s.reasons = first.Reasons != nil
+	s.model.Store(&model)
+	s.measure()
 	return s, nil
 }
 
-// handler returns all paths of the service.
-func (s *service[T]) handler() http.Handler {
-	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+// measure makes the metrics.
+func (s *service) measure() {
+	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "recommend_requests_total", Help: "Requests, by the status of the answer.",
 	}, []string{"code"})
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -82,22 +80,62 @@ func (s *service[T]) handler() http.Handler {
 	inFlight := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "recommend_requests_in_flight", Help: "Requests being read, waiting, at work or being answered.",
 	})
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(requests, duration, inFlight, collectors.NewGoCollector(),
+	s.registry = prometheus.NewRegistry()
+	s.registry.MustRegister(s.requests, duration, inFlight, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	timed := promhttp.InstrumentHandlerDuration(duration, only(http.MethodPost, s.recommend))
+	s.counted = promhttp.InstrumentHandlerInFlight(inFlight, promhttp.InstrumentHandlerCounter(s.requests, timed))
+}
 
-	timed := promhttp.InstrumentHandlerDuration(duration, only(http.MethodPost, recovered(s.recommend)))
-	counted := promhttp.InstrumentHandlerCounter(requests, timed)
-	mux := http.NewServeMux()
-	mux.Handle("/recommend", promhttp.InstrumentHandlerInFlight(inFlight, counted))
-	mux.Handle("/healthz", only(http.MethodGet, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "ok\n")
-	}))
-	mux.Handle("/metrics", only(http.MethodGet, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP))
-	mux.Handle("/", promhttp.InstrumentHandlerCounter(requests, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, failure{http.StatusNotFound, "there is no " + r.URL.Path + ": expected /recommend, /healthz or /metrics"})
-	})))
-	return mux
+// requestID is what is taken over of X-Request-Id; anything else could forge lines of a log.
+var requestID = regexp.MustCompile(`^[!-~]{1,128}$`)
+
+// ServeHTTP answers all paths. http.ServeMux would answer some, such as //recommend, with HTML.
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := r.Header.Get("X-Request-Id")
+	if !requestID.MatchString(id) {
+		id = rand.Text()
+	}
+	w.Header().Set("X-Request-Id", id)
+	if s.stopping.Load() {
+		w.Header().Set("Connection", "close") // The client's next request opens a connection, to another instance.
+	}
+	switch r.URL.Path {
+	case "/recommend":
+		s.counted.ServeHTTP(w, r)
+	case "/healthz":
+		only(http.MethodGet, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })(w, r)
+	case "/readyz":
+		only(http.MethodGet, s.ready)(w, r)
+	default:
+		promhttp.InstrumentHandlerCounter(s.requests, notFound("/recommend, /healthz or /readyz")).ServeHTTP(w, r)
+	}
+}
+
+func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.stopping.Load() {
+		refuse(w, busy("the service is stopping"))
+		return
+	}
+	_, _ = io.WriteString(w, "ready\n")
+}
+
+// metrics answers the paths of the port for metrics.
+func (s *service) metrics() http.Handler {
+	metrics := promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			only(http.MethodGet, metrics.ServeHTTP)(w, r)
+			return
+		}
+		notFound("/metrics")(w, r)
+	})
+}
+
+func notFound(expected string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, failure{http.StatusNotFound, fmt.Sprintf("there is no %.100s: expected %s", r.URL.Path, expected)})
+	}
 }
 
 // only refuses all methods but one.
@@ -112,21 +150,16 @@ func only(method string, handler http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// recovered answers with status 500 if the handler panics.
-func recovered(handler http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if cause := recover(); cause != nil {
-				slog.Error("panic", "cause", cause, "stack", string(debug.Stack()))
-				refuse(w, failure{http.StatusInternalServerError, "the request failed"})
-			}
-		}()
-		handler(w, r)
-	}
-}
-
-func (s *service[T]) recommend(w http.ResponseWriter, r *http.Request) {
-	answer, err := s.answer(w, r)
+func (s *service) recommend(w http.ResponseWriter, r *http.Request) {
+	id, held := w.Header().Get("X-Request-Id"), part{of: &s.text}
+	defer held.giveBack()
+	defer func() {
+		if cause := recover(); cause != nil {
+			slog.Error("panic", "request", id, "cause", cause, "stack", string(debug.Stack()))
+			refuse(w, failure{http.StatusInternalServerError, "the request failed"})
+		}
+	}()
+	answer, err := s.answer(w, r, &held)
 	var input recommend.InputError
 	var known failure
 	switch {
@@ -137,88 +170,85 @@ func (s *service[T]) recommend(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &known):
 		refuse(w, known)
 	default:
-		slog.Error("a request failed", "cause", err)
+		slog.Error("a request failed", "request", id, "cause", err)
 		refuse(w, failure{http.StatusInternalServerError, "the request failed"})
 	}
 }
 
-// answer reads a request, waits until it may be ranked, and returns the answer.
-func (s *service[T]) answer(w http.ResponseWriter, r *http.Request) (any, error) {
+// answer reads a request, waits until it may be ranked, and returns the body of the answer. A body that arrives slowly takes
+// nothing but its bytes.
+func (s *service) answer(w http.ResponseWriter, r *http.Request, held *part) ([]byte, error) {
+	body, err := s.read(w, r, held)
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case s.admitted <- struct{}{}:
 		defer func() { <-s.admitted }()
 	default:
-		return nil, failure{http.StatusServiceUnavailable, "too many requests are waiting"}
+		return nil, busy("too many requests are waiting")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.limits.body)))
+	job, err := (*s.model.Load()).prepare(body, s.limits)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.work(r.Context(), job)
+	if err == nil && !held.take(len(answer)) {
+		return nil, busy("too many answers are being sent")
+	}
+	return answer, err
+}
+
+// metered is a body that takes its bytes from an allowance as they arrive.
+type metered struct {
+	io.Reader
+	held *part
+}
+
+var errHeld = errors.New("the bodies of requests are too many")
+
+func (m metered) Read(into []byte) (int, error) {
+	count, err := m.Reader.Read(into)
+	if !m.held.take(count) {
+		return count, errHeld
+	}
+	return count, err
+}
+
+func (s *service) read(w http.ResponseWriter, r *http.Request, held *part) ([]byte, error) {
+	body, err := io.ReadAll(metered{http.MaxBytesReader(w, r.Body, int64(s.limits.body)), held})
 	var tooLarge *http.MaxBytesError
 	switch {
+	case err == nil:
+		return body, nil
 	case errors.As(err, &tooLarge):
 		return nil, failure{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is too large: expected %d bytes at most", tooLarge.Limit)}
+	case errors.Is(err, errHeld):
+		return nil, busy("too many bodies are being read")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, failure{http.StatusRequestTimeout, "the body did not arrive in time"}
-	case err != nil:
-		return nil, bad("the body cannot be read")
 	}
-	q, err := s.parse(body)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.check(q); err != nil {
-		return nil, err
-	}
-	result, err := s.work(r.Context(), q)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]ranking[T], len(result.Items))
-	for row := range all {
-		all[row] = cut(result, row, len(q.histories[row]))
-	}
-	if q.one {
-		return all[0], nil
-	}
-	return rankings[T]{all}, nil
+	return nil, bad("the body cannot be read")
 }
 
-// work ranks as soon as fewer than the limit of other requests are being ranked.
-func (s *service[T]) work(ctx context.Context, q query[T]) (*recommend.Ranking[T], error) {
-	late := time.NewTimer(s.limits.wait)
-	defer late.Stop()
-	select {
-	case s.working <- struct{}{}:
-		defer func() { <-s.working }()
-		return s.rank(q.histories, q.k, q.options)
-	case <-late.C:
-		return nil, failure{http.StatusServiceUnavailable, "too many requests are at work"}
-	case <-ctx.Done(): // The client is gone and reads no answer.
-		return nil, failure{http.StatusServiceUnavailable, "the request was cancelled"}
-	}
-}
-
-// cut returns one row without its padding.
-func cut[T recommend.Item](result *recommend.Ranking[T], row, length int) ranking[T] {
-	scores := result.Scores[row]
-	k := 0
-	for k < len(scores) && !math.IsInf(float64(scores[k]), -1) {
-		k++
-	}
-	one := ranking[T]{Items: result.Items[row][:k], Scores: scores[:k]}
-	if result.Reasons != nil {
-		one.Reasons = make([][]float32, k)
-		for rank := range one.Reasons {
-			one.Reasons[rank] = result.Reasons[row][rank][:length]
-		}
-	}
-	return one
-}
-
-func respond(w http.ResponseWriter, status int, value any) {
-	body, err := json.Marshal(value)
+// work does a job as soon as there is a place for it.
+func (s *service) work(ctx context.Context, job job) ([]byte, error) {
+	places, err := s.places.needed(job.bytes)
 	if err != nil {
-		slog.Error("an answer cannot be written", "cause", err)
-		status, body = http.StatusInternalServerError, []byte(`{"error":"the request failed."}`)
+		return nil, failure{http.StatusRequestEntityTooLarge, "the request needs " + err.Error() + ", of fewer or shorter histories or a smaller k"}
 	}
+	waiting, cancel := context.WithTimeout(ctx, time.Duration(s.limits.wait))
+	defer cancel()
+	if err := s.places.take(waiting, places); errors.Is(err, context.DeadlineExceeded) {
+		return nil, busy("too many requests are at work")
+	} else if err != nil { // The client is gone and reads no answer.
+		return nil, busy("the request was cancelled")
+	}
+	defer s.places.giveBack(places)
+	return job.work()
+}
+
+func respond(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n'))
@@ -229,5 +259,6 @@ func refuse(w http.ResponseWriter, why failure) {
 	if why.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	respond(w, why.status, map[string]string{"error": why.message + "."})
+	body, _ := json.Marshal(map[string]string{"error": why.message + "."}) // A text never fails.
+	respond(w, why.status, body)
 }
