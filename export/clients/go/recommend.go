@@ -139,7 +139,9 @@ func (c Config) settings() (*ort.SessionOptions, error) {
 	if usable := runtime.GOMAXPROCS(0); threads == 0 && usable < runtime.NumCPU() {
 		threads = usable
 	}
-	if err = errors.Join(settings.SetIntraOpNumThreads(threads), settings.SetCpuMemArena(!c.ReturnMemory)); err != nil {
+	keep := !c.ReturnMemory
+	err = errors.Join(settings.SetIntraOpNumThreads(threads), settings.SetCpuMemArena(keep), settings.SetMemPattern(keep))
+	if err != nil {
 		release(settings)
 	}
 	return settings, err

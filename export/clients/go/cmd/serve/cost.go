@@ -22,8 +22,11 @@ const (
 	// For each number of an answer: with its item, in onnxruntime, in Go and as JSON.
 	bytesOfNumber = 128
 	// For each byte of a body or an answer that is held: what is parsed from it, and what Go has not yet given back.
-	bytesOfByte = 8
+	bytesOfByte = 16
 )
+
+// inMiB rounds up.
+func inMiB(bytes int64) int64 { return (bytes + mib - 1) / mib }
 
 // costs are what a model takes in memory, in bytes.
 type costs struct {
@@ -115,7 +118,7 @@ func newPlaces(count int, bytes int64) *places {
 func (p *places) needed(bytes int64) (int, error) {
 	count := (bytes + p.share - 1) / p.share
 	if most := int64(cap(p.taken)); count > most {
-		return 0, fmt.Errorf("about %d MiB of memory: expected %d MiB at most", (bytes+mib-1)/mib, most*p.share/mib)
+		return 0, fmt.Errorf("about %d MiB of memory: expected %d MiB at most", inMiB(bytes), most*p.share/mib)
 	}
 	return int(count), nil
 }

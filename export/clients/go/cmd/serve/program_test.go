@@ -215,7 +215,7 @@ func TestTheProgramSaysWhyItCannotStart(t *testing.T) {
 		{[]string{model("golden.onnx"), "-max-k", "0"}, 2, "invalid value \"0\" for flag -max-k: expected a whole number of 1 or more"},
 		{[]string{model("golden.onnx"), "-wait", "-5s"}, 2, "invalid value \"-5s\" for flag -wait: expected a time of more than 0"},
 		{[]string{model("golden.onnx"), "-drain-delay", "1m"}, 2, "-drain-delay is 1m0s: expected 0s to -drain, 25s.\n"},
-		{[]string{model("golden.onnx"), "-max-memory", "31"}, 1, "-max-memory is 31: a body of -max-body, 1048576 bytes, needs 32 or more.\n"},
+		{[]string{model("golden.onnx"), "-max-memory", "63"}, 1, "-max-memory is 63: a body of -max-body, 1048576 bytes, needs 64 or more.\n"},
 		{[]string{"."}, 1, ". is a folder: expected a model exported with --io tokens or --io ids.\n"},
 		{[]string{model("golden.onnx"), "more"}, 2, "serve MODEL.onnx [flags]"},
 		{nil, 2, "serve MODEL.onnx [flags]"},

@@ -22,7 +22,7 @@ import (
 
 var small = limits{
 	body: 1 << 16, history: 10, list: 20, batch: 4, padded: 30, k: 50, answer: 100,
-	memory: 2, working: 2, waiting: 2, wait: span(50 * time.Millisecond),
+	memory: 4, working: 2, waiting: 2, wait: span(50 * time.Millisecond),
 }
 
 func model(name string) string { return filepath.Join("..", "..", "..", name) }

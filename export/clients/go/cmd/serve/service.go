@@ -49,19 +49,25 @@ type service struct {
 	requests *prometheus.CounterVec
 }
 
-// newService makes the service of a model. A quarter of the memory is for bodies and answers, the rest for ranking.
+// newService makes the service of a model. Half of the memory is for ranking, a quarter for bodies and answers; the rest is what
+// the allocators of Go and C keep between requests.
 func newService(model loaded, limits limits) (*service, error) {
 	memory := int64(limits.memory) * mib
 	s := &service{
 		limits:   limits,
 		admitted: make(chan struct{}, limits.working+limits.waiting),
-		places:   newPlaces(int(limits.working), memory-memory/4),
+		places:   newPlaces(int(limits.working), memory/2),
 	}
-	if text := memory / 4 / bytesOfByte; text < int64(limits.body) {
-		return nil, fmt.Errorf("-max-memory is %d: a body of -max-body, %d bytes, needs %d or more",
-			limits.memory, limits.body, (int64(limits.body)*bytesOfByte*4+mib-1)/mib)
-	} else {
-		s.text.left.Store(text)
+	s.text.left.Store(memory / 4 / bytesOfByte)
+	if least := int64(limits.body) * bytesOfByte * 4; memory < least {
+		return nil, fmt.Errorf("-max-memory is %d: a body of -max-body, %d bytes, needs %d or more", limits.memory, limits.body, inMiB(least))
+	}
+	one, err := model.prepare([]byte(`{"history": [], "k": 1}`), limits)
+	if err != nil {
+		return nil, err
+	}
+	if least := one.bytes * 2; memory < least {
+		return nil, fmt.Errorf("-max-memory is %d: to rank this catalogue needs %d or more", limits.memory, inMiB(least))
 	}
 	s.model.Store(&model)
 	s.measure()
