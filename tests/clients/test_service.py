@@ -76,7 +76,8 @@ def test_the_worst_requests_stay_within_the_limit(tmp_path: Path) -> None:
     tokens = ("[PAD]", *map(str, range(ITEMS)))
     architecture = summed(auto_encoder(ITEMS), auto_encoder(ITEMS))
     most = FOR_RANKING * 2**20 // (BYTES_OF_SCORE * (ITEMS + 1))
-    with service(tmp_path, Model("M", architecture, tokens, "made", {}), Options(filters=True, reasons=True), "-max-memory", str(LIMIT)) as served:
+    model, options = Model("M", architecture, tokens, "made", {}), Options(filters=True, reasons=True)
+    with service(tmp_path, model, options, "-max-memory", str(LIMIT)) as served:
         start = served.memory("VmRSS")
         assert served.status(body(most + 1, 0, 1)) == 413
         largest = body(most - 1, 0, 1)
