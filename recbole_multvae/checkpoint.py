@@ -37,6 +37,7 @@ if importlib.util.find_spec("multvae_export") is None:
 from multvae_export.reading import (
     FORMAT_VERSION,
     PACKAGES,
+    TEST_RESULT,
     Archive,
     DamagedCheckpointError,
     ExportError,
@@ -47,7 +48,7 @@ from multvae_export.reading import (
     unpack,
 )
 
-__all__ = ["FORMAT_VERSION", "load", "newest"]
+__all__ = ["FORMAT_VERSION", "TEST_RESULT", "load", "newest"]
 
 _COO, _LIL = (sparse.coo_matrix, sparse.coo_array), (sparse.lil_matrix, sparse.lil_array)
 

@@ -61,9 +61,12 @@ def write_dataset(tmp_path: Path) -> Callable[[str, Iterable[tuple[str, str]]], 
     return partial(write_inter, tmp_path)
 
 
-def files_and_modes(folder: Path) -> dict[str, int]:
-    """The permissions of all files and folders in a folder, by their path."""
-    return {str(path): path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+def unlike_new_ones(folder: Path) -> list[Path]:
+    """The files and folders in a folder whose permissions are not those of a new file and a new folder."""
+    (probe := folder / "probe").mkdir()
+    (probe / "file").touch()
+    modes = {path.is_dir(): path.stat().st_mode for path in (probe, probe / "file")}
+    return [path for path in folder.rglob("*") if path.stat().st_mode != modes[path.is_dir()]]
 
 
 def block_pairs(users: int = 40, items: int = 20) -> list[tuple[str, str]]:

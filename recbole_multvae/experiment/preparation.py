@@ -99,6 +99,11 @@ class Experiment:
         with explain_early_end(self.trainer, self.config, self.chosen):
             return self.trainer.evaluate(self.test_data, load_best_model=saved, show_progress=self.config["show_progress"])
 
+    def save_test_result(self, result: dict[str, float] | None) -> None:
+        """Add the metrics of :meth:`test` to the checkpoint. RecBole's decision trees save other files, which have none."""
+        if isinstance(self.trainer, AtomicCheckpoints):
+            self.trainer.save_test_result(result)
+
 
 def prepare(config: Config) -> Experiment:
     """Read the data, split them, and make the model and its trainer.

@@ -130,7 +130,10 @@ class _Test:
         """The metrics by name; ``saved``: of the best model rather than the last."""
         trainer = self._experiment.trainer
         trainer.evaluator = self._users or self._by_activity or trainer.evaluator
-        return self._experiment.test(saved)
+        result = self._experiment.test(saved)
+        if saved:
+            self._experiment.save_test_result(result)
+        return result
 
     def report(self) -> None:
         """Log and write what the user asks for."""

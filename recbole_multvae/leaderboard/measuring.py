@@ -118,6 +118,7 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
         init_seed(config["seed"], config["reproducibility"])  # Every model gets the same sampled items.
     tests: list[float] = []
     metrics = timed(experiment.test, tests)()
+    experiment.save_test_result(metrics)
     seconds["test"] = sum(tests) - details.seconds
     with atomic_write(Path(inputs.result).with_suffix(".npz")) as part, open(part, "wb") as file:
         table = per_user_table(experiment.train_data, test_data)

@@ -6,6 +6,12 @@ while it saves leaves no usable checkpoint.
 
 from __future__ import annotations
 
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +19,7 @@ from recbole.trainer import Trainer
 from recbole.utils import set_color
 
 from recbole_multvae import checkpoint
-from recbole_multvae.checkpoint import FORMAT_VERSION
+from recbole_multvae.checkpoint import FORMAT_VERSION, TEST_RESULT
 from recbole_multvae.data.trained_on import TrainedOn, tokens
 from recbole_multvae.files import atomic_write
 
@@ -79,10 +85,24 @@ class AtomicCheckpoints(Trainer):
         if verbose:
             self.logger.info(set_color("Saving current", "blue") + f": {file}")
 
+    def save_test_result(self, result: Mapping[str, float] | None) -> None:
+        """Add the metrics of the test to the checkpoint, which was saved before the test, as a part of its archive.
+
+        They are not needed to go on, so a file that cannot be written is only a warning.
+        """
+        file = self.saved_model_file
+        if self.config["local_rank"] or not result or not Path(file).exists():
+            return
+        try:
+            _add_part(file, TEST_RESULT, json.dumps({name: float(value) for name, value in result.items()}))
+        except OSError as error:
+            self.logger.warning(f"The result of the test could not be written into {file}: {error}")
+
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
-        """The values that RecBole saves, and the training data, unless the model saves these itself, as the family does."""
+        """The values that RecBole saves, the time, and the training data, unless the model saves those itself."""
         state = {name: getattr(self, name) for name in ("config", "cur_step", "best_valid_score")} | {
             "epoch": epoch,
+            "saved_at": int(time.time()),
             "state_dict": self.model.state_dict(),
             "other_parameter": self.model.other_parameter(),
             "optimizer": self.optimizer.state_dict(),
@@ -108,3 +128,15 @@ class AtomicCheckpoints(Trainer):
         with atomic_write(saved_model_file) as part:
             super().save_pretrained_model(epoch, part)
         self.saved_model_file = saved_model_file  # RecBole has set it to the unfinished file.
+
+
+def _add_part(file: str, name: str, content: str) -> None:
+    """Add a part to the archive of ``torch.save``, unless it has one of this name."""
+    with zipfile.ZipFile(file) as archive:
+        path = f"{archive.namelist()[0].partition('/')[0]}/{name}"
+        if path in archive.namelist():
+            return
+    with atomic_write(file) as part:
+        shutil.copyfile(file, part)
+        with zipfile.ZipFile(part, "a") as archive:
+            archive.writestr(path, content)

@@ -19,7 +19,7 @@ import pytest
 
 from recbole_multvae.commands.train import main
 from recbole_multvae.data.digests import files_of
-from tests.conftest import block_pairs, write_inter
+from tests.conftest import block_pairs, unlike_new_ones, write_inter
 
 FLAGS = ("--dataset=blocks", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=2", "--valid_metric=NDCG@10")
 FORMS = {"report.csv", "report.html", "report.json", "report.png", "report.tex"}
@@ -69,6 +69,7 @@ def test_a_board_is_reported_resumed_and_grows(command: Callable[..., Any]) -> N
 
     command("--model=Pop", "--seeds=1", *FLAGS, "--topk=[10,5]")
     assert len(list(Path("leaderboard").iterdir())) == 2  # Another protocol is another report.
+    assert not unlike_new_ones(Path())
 
 
 def test_data_are_known_by_their_contents(blocks: str) -> None:
@@ -112,6 +113,7 @@ def test_the_best_is_exported_with_its_figures(command: Callable[..., Any]) -> N
     best = next(row for row in report_of(folder)["rows"] if row["name"] in ("EASE", "BPR"))
     assert entries["model"] == figures["name"] == best["name"] and figures["metrics"] == best["metrics"]
     assert best["exported"] == {"file": "best.onnx", "bytes": Path("best.onnx").stat().st_size}
+    assert json.loads(entries["test_metrics"]) == {name: of["values"][0] for name, of in best["metrics"].items()}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from multvae_export.checkpoint.contents import load
 
 from recbole_multvae import checkpoint
 from recbole_multvae.errors import CheckpointError
@@ -58,7 +60,11 @@ def test_recbole_s_own_models_are_saved_with_their_item_tokens(blocks: str, monk
     monkeypatch.setattr(sys, "argv", ["run_recbole.py", *flags])
     assert main(flags) == 0
     (file,) = Path("saved").glob("BPR-*.pth")
-    extra = checkpoint.load(file)["recbole_multvae"]
+    saved = checkpoint.load(file)
+    extra, identity = saved["recbole_multvae"], load(file).identity
+    assert file.stat().st_mtime - 60 < saved["saved_at"] == identity.saved_at <= file.stat().st_mtime
+    assert set(identity.test_metrics) >= {"recall@10", "mrr@10"} and identity.seed == 2020
+    assert torch.load(file, weights_only=False, mmap=True).keys() == saved.keys()
     assert extra["dataset"] == "blocks" and extra["format_version"] == 2
     assert extra["item_tokens"][0] == "[PAD]" and set(extra["item_tokens"][1:]) == {f"i{n}" for n in range(20)}
     Experiment("BPR", latent_dimension=None).trainer.resume_checkpoint(file)

@@ -6,12 +6,13 @@ and its attributes: no class is imported, and no constructor runs.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from multvae_export.errors import DamagedCheckpointError, NotACheckpointError, UnsafeCheckpointError
-from multvae_export.reading import Maker, Name, unpack
+from multvae_export.reading import TEST_RESULT, Maker, Name, unpack
 
 
 @dataclass
@@ -34,6 +35,11 @@ class _Inert(Maker):
     def empty(self, cls: Any) -> Record | None:
         return Record(cls) if isinstance(cls, Name) else None
 
+    def finish(self, value: Any) -> None:
+        super().finish(value)
+        if isinstance(value, dict) and self._archive.has(TEST_RESULT):
+            value["test_result"] = json.loads(self._archive.read(TEST_RESULT))
+
     def set_attributes(self, target: Any, state: dict[str, Any]) -> None:
         target.state = state
 
@@ -50,7 +56,7 @@ def read(path: str | Path, digest: Any = None) -> Any:
 
     Returns:
         Plain values, tensors, NumPy arrays (a ``numpy.matrix`` too becomes an array), and a :class:`Record` for any other
-        object, such as RecBole's ``Config`` and a matrix of scipy.sparse.
+        object, such as RecBole's ``Config`` and a matrix of scipy.sparse. A checkpoint that was tested has ``test_result``.
 
     Raises:
         NotACheckpointError: there is no such file, or it is of another kind.

@@ -1,10 +1,10 @@
 """The only reader of ``.pth`` files. It executes nothing that is inside.
 
-``torch.save`` writes a zip archive of tensors and of one pickle, and a pickle is a program. :mod:`.archive` reads the parts
-of the archive, :mod:`.allowed` lists the names that the pickle may use, :mod:`.interpreter` runs the few instructions that
-``torch.save`` writes, :mod:`.maker` makes the values, :mod:`.limits` bounds what they cost. A subclass of
-:class:`.maker.Maker` makes the objects: the exporter (:mod:`..checkpoint.records`) makes records of names and attributes and
-imports nothing, the plugin makes RecBole's objects.
+``torch.save`` writes a zip archive of tensors and of one pickle, and a pickle is a program. (The plugin adds the result of
+the test, as JSON.) :mod:`.archive` reads the parts of the archive, :mod:`.allowed` lists the names that the pickle may use,
+:mod:`.interpreter` runs the few instructions that ``torch.save`` writes, :mod:`.maker` makes the values, :mod:`.limits`
+bounds what they cost. A subclass of :class:`.maker.Maker` makes the objects: the exporter (:mod:`..checkpoint.records`)
+makes records of names and attributes and imports nothing, the plugin makes RecBole's objects.
 
 Threat model: somebody made the file to harm whoever reads it. Comments in the code name these lines. Kept out:
 
@@ -45,12 +45,15 @@ from multvae_export.reading.maker import Maker
 from multvae_export.reading.newest import newest
 from multvae_export.reading.unpack import unpack
 
+#: The part of a checkpoint that has the metrics of its test, as JSON: they are known after ``torch.save`` wrote it.
+TEST_RESULT = "test_result.json"
 #: The newest format of what the plugin adds to a checkpoint (``other_parameter`` and ``recbole_multvae``).
 FORMAT_VERSION = 2
 
 __all__ = [
     "FORMAT_VERSION",
     "PACKAGES",
+    "TEST_RESULT",
     "Archive",
     "DamagedCheckpointError",
     "ExportError",

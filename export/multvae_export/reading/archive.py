@@ -53,6 +53,10 @@ class Archive:
         if f"{self._root}byteorder" in self._parts and self.read("byteorder") != b"little":
             raise DamagedCheckpointError("its byte order is not little-endian")
 
+    def has(self, name: str) -> bool:
+        """Whether there is a part of this name: see :meth:`read`."""
+        return self._root + name in self._parts
+
     def read(self, name: str, check_sum: bool = True) -> bytes:
         """The bytes of a part.
 
