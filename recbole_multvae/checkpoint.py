@@ -14,9 +14,13 @@ so refuses every RecBole checkpoint; ``weights_only=False`` would run whatever t
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
+import shutil
 import sys
+import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -29,6 +33,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from recbole_multvae.errors import CheckpointError
+from recbole_multvae.files import atomic_write
 
 # In a bare clone, where nothing is installed, the exporter lies beside the plugin.
 if importlib.util.find_spec("multvae_export") is None:
@@ -48,7 +53,7 @@ from multvae_export.reading import (
     unpack,
 )
 
-__all__ = ["FORMAT_VERSION", "TEST_RESULT", "load", "newest"]
+__all__ = ["FORMAT_VERSION", "add_test_result", "load", "newest"]
 
 _COO, _LIL = (sparse.coo_matrix, sparse.coo_array), (sparse.lil_matrix, sparse.lil_array)
 
@@ -178,3 +183,19 @@ def load(file: Any, map_location: Any = None) -> Any:
         raise CheckpointError(f"Cannot load the checkpoint {file}: {error}.") from None
     except ExportError as error:
         raise CheckpointError(f"The checkpoint {file} is damaged or is not one of RecBole's: {error}.") from error
+
+
+def add_test_result(file: str, result: Mapping[str, float]) -> None:
+    """Add the metrics of the test to a checkpoint that has none yet, as a part of the archive of ``torch.save``.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with zipfile.ZipFile(file) as archive:
+        part_name = f"{archive.namelist()[0].partition('/')[0]}/{TEST_RESULT}"
+        if part_name in archive.namelist():
+            return
+    with atomic_write(file) as part:
+        shutil.copyfile(file, part)
+        with zipfile.ZipFile(part, "a") as archive:
+            archive.writestr(part_name, json.dumps({name: float(value) for name, value in result.items()}))

@@ -16,7 +16,7 @@ PACKAGE, EXPORTER = ROOT / "recbole_multvae", ROOT / "export" / "multvae_export"
 GROUND = ("errors", "files", "hardware")
 PLUGIN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((*GROUND, "clicks", "times"), ()),
-    **dict.fromkeys(("checkpoint", "compatibility", "config"), ("errors",)),
+    **dict.fromkeys(("compatibility", "config"), ("errors",)), "checkpoint": ("errors", "files"),
     "importing": ("errors", "times"),
     "layers": ("clicks",),
     "likelihoods": ("clicks", "config"),

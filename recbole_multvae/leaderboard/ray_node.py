@@ -124,6 +124,8 @@ def _measure(task: Task, inputs: RunInputs) -> dict[str, Any]:
             saved["config"][key] = folder
         with atomic_write(file) as part:
             torch.save(saved, part, pickle_protocol=4)
+    if "metrics" in measured:  # The result of the test is a part of the archive that the lines above do not save.
+        checkpoint.add_test_result(measured["checkpoint"], measured["metrics"])
     return measured
 
 

@@ -6,10 +6,7 @@ while it saves leaves no usable checkpoint.
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from recbole.trainer import Trainer
 from recbole.utils import set_color
 
 from recbole_multvae import checkpoint
-from recbole_multvae.checkpoint import FORMAT_VERSION, TEST_RESULT
+from recbole_multvae.checkpoint import FORMAT_VERSION
 from recbole_multvae.data.trained_on import TrainedOn, tokens
 from recbole_multvae.files import atomic_write
 
@@ -94,7 +91,7 @@ class AtomicCheckpoints(Trainer):
         if self.config["local_rank"] or not result or not Path(file).exists():
             return
         try:
-            _add_part(file, TEST_RESULT, json.dumps({name: float(value) for name, value in result.items()}))
+            checkpoint.add_test_result(file, result)
         except OSError as error:
             self.logger.warning(f"The result of the test could not be written into {file}: {error}")
 
@@ -128,15 +125,3 @@ class AtomicCheckpoints(Trainer):
         with atomic_write(saved_model_file) as part:
             super().save_pretrained_model(epoch, part)
         self.saved_model_file = saved_model_file  # RecBole has set it to the unfinished file.
-
-
-def _add_part(file: str, name: str, content: str) -> None:
-    """Add a part to the archive of ``torch.save``, unless it has one of this name."""
-    with zipfile.ZipFile(file) as archive:
-        path = f"{archive.namelist()[0].partition('/')[0]}/{name}"
-        if path in archive.namelist():
-            return
-    with atomic_write(file) as part:
-        shutil.copyfile(file, part)
-        with zipfile.ZipFile(part, "a") as archive:
-            archive.writestr(path, content)
