@@ -44,7 +44,8 @@ def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
 @contextmanager
 def node(*flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A node of a Ray cluster, until the end of the block."""
-    with subprocess.Popen([*START, *flags], env={**os.environ, **SOON, **environment}, **PIPES) as process:
+    own = {**os.environ, **SOON, "TMPDIR": os.getcwd(), **environment}
+    with subprocess.Popen([*START, *flags], env=own, **PIPES) as process:
         try:
             until(process, "Ray runtime started")
             yield process
@@ -57,7 +58,7 @@ def cluster() -> Iterator[str]:
     """The address of a cluster, of which one node with one CPU is there."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # Its sockets need a short path.
         flags = ("--head", "--port=0", "--include-dashboard=false", "--num-cpus=1", f"--temp-dir={folder}")
-        with node(*flags) as head:
+        with node(*flags, TMPDIR=folder) as head:
             yield until(head, "ray start --address=").split("'")[1]
 
 
