@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,14 @@ def _check_outputs(export: str | None, per_user: str | None) -> None:
 def _run_searches(searches: Mapping[str, Search], seed: int, runner: Runner, folder: Path) -> dict[str, dict[str, Any]]:
     """The result of each search, by row. Trials are not refitted, and are the same with and without ``--refit``."""
 
+    def run_trials(row: Row, trials: Sequence[tuple[Params, str]]) -> list[Run]:
+        return runner.side_by_side(partial(run_trial, row), trials)
+
     def run_trial(row: Row, params: Params, title: str) -> Run:
         row = replace(row, keys={key: value for key, value in row.keys.items() if key != "refit"})
         return runner.run(row.inputs(folder / "trials", seed, params, _overrides(folder)), validate, title)
 
-    results = runner.side_by_side(lambda search: search.run(seed, run_trial), [(search,) for search in searches.values()])
+    results = runner.side_by_side(lambda search: search.run(seed, run_trials), [(search,) for search in searches.values()])
     return dict(zip(searches, results, strict=True))
 
 

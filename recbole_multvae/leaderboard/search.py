@@ -27,8 +27,12 @@ from recbole_multvae.leaderboard.space import Params, Space, first_point, points
 
 #: The sampler may propose a point again. After this many proposals per trial the search ends.
 PROPOSALS = 20
-#: Trains and validates a row with some hyper-parameters; the text is the trial's name in the progress.
-RunTrial = Callable[[Row, Params, str], Run]
+#: Optuna's TPE draws so many points at random, whatever the results of others are: they may be tried side by side.
+STARTUP = 10
+#: Trains and validates a row with the hyper-parameters of each trial; the texts are the trials' names in the progress.
+RunTrials = Callable[[Row, Sequence[tuple[Params, str]]], list[Run]]
+#: The runs of trials with some hyper-parameters, in their order.
+Measure = Callable[[list[Params]], list[Run]]
 
 
 @dataclass(frozen=True)
@@ -62,22 +66,24 @@ class Search:
     configured: Params
     trials: int
 
-    def run(self, seed: int, run_trial: RunTrial) -> dict[str, Any]:
+    def run(self, seed: int, run_trials_of: RunTrials) -> dict[str, Any]:
         """Run the trials and print the best.
 
         Args:
             seed: of the trials and of the proposals.
-            run_trial: see its type.
+            run_trials_of: see its type.
 
         Returns:
             The search for the report: its ``trials``, the hyper-parameters of the ``best``, and more.
         """
         started = 0
 
-        def measure(params: Params) -> Run:
+        def measure(points: list[Params]) -> list[Run]:
             nonlocal started
-            started += 1
-            return run_trial(self.row, params, f"{self.row.name}, trial {started} of {self.trials}, {_text(params)}")
+            title = f"{self.row.name}, trial {{}} of {self.trials}, {{}}"
+            tasks = [(params, title.format(n, _text(params))) for n, params in enumerate(points, started + 1)]
+            started += len(points)
+            return run_trials_of(self.row, tasks)
 
         bigger = self.row.config["valid_metric_bigger"]
         trials = run_trials(self.space, self.configured, self.trials, seed, bigger, measure)
@@ -151,9 +157,7 @@ def _searched_space(row: Row, file: Path) -> Space:
     return {key: values for key, values in space.items() if key not in row.config.external_config_dict}
 
 
-def run_trials(
-    space: Space, configured: Params, trials: int, seed: int, bigger: bool, measure: Callable[[Params], Run]
-) -> list[Trial]:
+def run_trials(space: Space, configured: Params, trials: int, seed: int, bigger: bool, measure: Measure) -> list[Trial]:
     """Try the row as it is configured, and then other points: all if they are few, or what Optuna's TPE proposes.
 
     Args:
@@ -162,26 +166,34 @@ def run_trials(
         trials: the number of trials with the first. No point is tried twice.
         seed: of the proposals.
         bigger: whether a bigger validation metric is better.
-        measure: runs a trial with some hyper-parameters.
+        measure: see its type. Trials whose proposal does not depend on one another come together.
 
     Returns:
         The trials in their order.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if bigger else "minimize", sampler=TPESampler(seed=seed))
-    for params in _other_points(space, configured, trials) or []:
+    others = _other_points(space, configured, trials)
+    for params in others or []:
         study.enqueue_trial(params)
     # The configuration is no trial of the study: its values may lie outside the space.
-    tried = {_key(configured): Trial({}, measure({}))}
-    for _ in range(PROPOSALS * trials):
-        if len(tried) >= trials:
-            break
-        proposed = study.ask({**space})
-        key = _key(proposed.params)
-        if key not in tried:
-            tried[key] = Trial(proposed.params, measure(proposed.params))
-        score = tried[key].run.get("valid_score")
-        study.tell(proposed, score, TrialState.FAIL if score is None else None)
+    new: dict[str, Params] = {_key(configured): {}}
+    tried: dict[str, Trial] = {}
+    trials, independent = (trials, STARTUP) if others is None else (1 + len(others), len(others))
+    left = PROPOSALS * trials
+    while new or (left > 0 and len(tried) < trials):
+        proposed: list[optuna.trial.Trial] = []
+        while left > 0 and len(proposed) < max(1, independent) and len(tried) + len(new) < trials:
+            proposed.append(study.ask({**space}))
+            left -= 1
+            if (key := _key(proposed[-1].params)) not in tried:
+                new.setdefault(key, proposed[-1].params)
+        runs = measure(list(new.values())) if new else []
+        tried |= {key: Trial(params, run) for (key, params), run in zip(new.items(), runs, strict=True)}
+        for trial in proposed:
+            score = tried[_key(trial.params)].run.get("valid_score")
+            study.tell(trial, score, TrialState.FAIL if score is None else None)
+        new, independent = {}, 0
     return list(tried.values())
 
 

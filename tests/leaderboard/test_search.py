@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState
 
 from recbole_multvae.config.shipped import PROPERTIES
 from recbole_multvae.errors import ConfigurationError
@@ -70,10 +73,10 @@ SMALL: Space = {"rate": CategoricalDistribution([0.1, 0.01, 0.001]), "layers": C
 CONFIGURED = {"rate": 0.001, "layers": 1}
 
 
-def search_with(space: Space, trials: int, bigger: bool = True, asked: list[Params] | None = None) -> list[Any]:
-    def measure(params: Params) -> dict[str, Any]:
-        (asked if asked is not None else []).append(params)
-        return score_of(params)
+def search_with(space: Space, trials: int, bigger: bool = True, asked: list[list[Params]] | None = None) -> list[Any]:
+    def measure(points: list[Params]) -> list[dict[str, Any]]:
+        (asked if asked is not None else []).append(points)
+        return list(map(score_of, points))
 
     return run_trials(space, CONFIGURED, trials, 2020, bigger, measure)
 
@@ -82,6 +85,23 @@ def test_a_longer_search_asks_for_the_same_first() -> None:
     short, long = ([trial.params for trial in search_with(LARGE, trials)] for trials in (12, 25))
     assert long[:12] == short and len(long) == 25 and long[0] == {}
     assert len({str(params) for params in long}) == 25
+
+
+def test_proposals_are_those_of_one_trial_after_the_other() -> None:
+    """Optuna's own loop: ask, tell, ask, tell. The configured row and the random points come together."""
+    study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=2020))
+    alone: list[Params] = []
+    while len(alone) < 24:
+        trial = study.ask({**LARGE})
+        alone += [trial.params] if trial.params not in alone else []
+        score = score_of(trial.params).get("valid_score")
+        study.tell(trial, score, TrialState.FAIL if score is None else None)
+    asked: list[list[Params]] = []
+    assert [trial.params for trial in search_with(LARGE, 25, asked=asked)] == [{}, *alone]
+    assert len(asked[0]) == 11 and {len(points) for points in asked[1:]} == {1}
+    asked.clear()
+    search_with(SMALL, 20, asked=asked)
+    assert [len(points) for points in asked] == [6]  # All points of a small space.
 
 
 def test_a_search_improves_on_the_configuration_and_survives_failures() -> None:
@@ -98,7 +118,7 @@ def test_all_points_of_a_small_space_are_tried_once() -> None:
     assert expected_trials(SMALL, CONFIGURED, 4) == len(search_with(SMALL, 4)) == 4
     alone: Space = {"rate": CategoricalDistribution([0.001]), "layers": CategoricalDistribution([1])}
     assert expected_trials(alone, CONFIGURED, 4) == len(search_with(alone, 4)) == 1
-    assert best_of(run_trials(SMALL, CONFIGURED, 6, 0, True, lambda params: {}), True).params == {}
+    assert best_of(run_trials(SMALL, CONFIGURED, 6, 0, True, lambda points: [{}] * len(points)), True).params == {}
 
 
 def test_rows_are_searched_and_run_with_their_best_trial(command: Callable[..., Any]) -> None:
