@@ -91,8 +91,8 @@ def _add_form_options(parser: argparse.ArgumentParser) -> None:
     metadata = "add an entry to the file's metadata; may be given several times"
     group.add_argument("--metadata", metavar="NAME=TEXT", action="append", default=[], help=metadata)
     repository = (
-        "write a new version, numbered by its date, into this model repository of NVIDIA Triton instead of MODEL.onnx; k is "
-        f"fixed there, to --k-default (default: {triton.K})"
+        "write a new version into this model repository of NVIDIA Triton instead of MODEL.onnx; k is fixed there, to "
+        f"--k-default (default: {triton.K})"
     )
     group.add_argument("--triton", metavar="FOLDER", help=repository)
 

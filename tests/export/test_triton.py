@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +97,10 @@ def test_users_have_no_dimension_but_the_batch() -> None:
     check(synthetic(), "users")
 
 
-def test_each_export_is_a_version(checkpoint: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    seconds = iter([1_780_000_000, 1_780_000_000, 1_780_000_002])
-    monkeypatch.setattr(triton.time, "gmtime", lambda: datetime.fromtimestamp(next(seconds), timezone.utc).timetuple())
+def test_each_export_is_a_version(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([str(checkpoint), "--triton", "models"]) == 0
     said, folder = capfd.readouterr(), Path("models/MultVAE-blocks")
-    assert f"Wrote {folder}/config.pbtxt\nWrote {folder}/20260528202640/model.onnx: " in said.out
+    assert f"Wrote {folder}/config.pbtxt\nWrote {folder}/1/model.onnx: " in said.out
     assert "default of k: 10, largest score difference" in said.out and said.err == ""  # onnxruntime warns of nothing.
     config = folder / "config.pbtxt"
     assert parsed(config).name == folder.name
@@ -112,24 +108,28 @@ def test_each_export_is_a_version(checkpoint: Path, capfd: pytest.CaptureFixture
     kept = config.read_text()
     assert main([str(checkpoint), "--triton", "models", "--k-default", "3"]) == 0
     assert "config" not in capfd.readouterr().out and config.read_text() == kept
-    for version, k in ((20260528202640, triton.K), (20260528202641, 3)):
+    for version, k in ((1, triton.K), (2, 3)):
         session = onnxruntime.InferenceSession(folder / str(version) / "model.onnx")
         assert session.run(["items"], {"history": np.array([[""]], object)})[0].shape[1] == min(k, 16)
-    shutil.rmtree(folder / "20260528202641")
+    shutil.rmtree(folder / "2")
     export(checkpoint, "models", repository=True)
-    assert sorted(path.name for path in folder.iterdir()) == ["20260528202640", "20260528202642", "config.pbtxt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "3", "config.pbtxt"]
 
 
 def test_a_polling_server_loads_nothing_while_a_version_is_written(checkpoint: Path, monkeypatch: Any) -> None:
     export(checkpoint, "models", repository=True)
     (folder,) = Path("models").iterdir()
-    names = []
-    monkeypatch.setattr(exporter, "_verify", lambda *_: names.extend(os.listdir(folder)) or [])
+
+    def times() -> dict[str, int]:
+        # Triton loads a served version again when there is a newer time of something whose name is neither the
+        # configuration's nor a number. A file, or a number that begins with 0, is no version to it.
+        return {path.name: path.stat().st_ctime_ns for path in folder.iterdir() if not path.name.startswith("0")}
+
+    during: list[dict[str, int]] = []
+    monkeypatch.setattr(exporter, "_verify", lambda *_: during.append(times()) or [])
+    before = times()
     export(checkpoint, "models", repository=True)
-    # Triton loads a served version again when something changes whose name is neither the configuration's nor a number. A
-    # number that begins with 0 is no version to it.
-    assert all(name.isdecimal() for name in names if name != "config.pbtxt")
-    assert [name.startswith("0") for name in sorted(names)] == [True, False, False]
+    assert during == [before] and times() == before | {"2": (folder / "2").stat().st_ctime_ns}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,7 @@ def test_a_polling_server_loads_nothing_while_a_version_is_written(checkpoint: P
             "/model.onnx has other inputs or outputs: export to",
         ),
         (["--triton", "models", "--k-default", "0"], "--k-default=0 does not fit: expected 1 or more"),
+        (["--triton", "worn"], "/0 holds 'seven': expected the number of the last version; write it there."),
         (["--triton", "a file"], "--triton=a file is a file: expected the folder of Triton's model repository."),
         (["model.onnx", "--triton", "models"], "--triton=models names the file itself: leave out model.onnx."),
         ([], "alone is not enough: name the checkpoint, then the ONNX file to write, or --triton."),
@@ -150,6 +151,8 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     Path("a file").write_text("")
     export(checkpoint, "models", repository=True)
+    (other := Path("worn/MultVAE-blocks")).mkdir(parents=True)
+    (other / triton.LAST).write_text("seven")
     before = sorted(Path("models").rglob("*"))
     assert main([str(checkpoint), *arguments]) == 1
     assert message in capsys.readouterr().err
@@ -174,5 +177,4 @@ exporter.export({str(checkpoint)!r}, "models", repository=True)
     folder = Path("models/MultVAE-blocks")
     assert not list(folder.glob("[1-9]*"))
     export(checkpoint, "models", repository=True)
-    version, config = sorted(path.name for path in folder.iterdir())
-    assert config == "config.pbtxt" and not version.startswith("0")
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "2", "config.pbtxt"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,13 +25,14 @@ K = 10
 MAX_BATCH = 64
 #: How many versions Triton has in memory.
 VERSIONS = 2
-#: The number of a version: when it was written, in UTC.
-DATE = "%Y%m%d%H%M%S"
 #: What the name of a working folder begins with. It lies beside the versions, so that it is on their volume. Triton takes a
 #: number with zeros before it for no version, and loads nothing because of it. Any other name would make it load the served
 #: versions again whenever something is written there (triton-inference-server/core, ``ModelTimestamp`` in
 #: src/model_repository_manager at 73aad7c).
 WORKING = "0000"
+#: The file that has the number of the last version, so that the number of a deleted one does not come again. Its name is a
+#: number for the same reason: Triton reads the time of a change (``st_ctime``), which no program can set.
+LAST = "0"
 #: The length of a history in the warm-up.
 LENGTH = 16
 KINDS = {onnx.TensorProto.STRING: "STRING", onnx.TensorProto.INT64: "INT64", onnx.TensorProto.FLOAT: "FP32"}
@@ -60,10 +60,10 @@ def publish(working: Path, folder: Path, precision: str) -> tuple[Path, ...]:
     """Make a working folder the next version of a model.
 
     Triton serves the newest versions, and sees each whole or not at all. An existing ``config.pbtxt`` is not changed: its
-    owner may have edited it. The number of a version is its date, so that the number of a deleted one does not come again.
+    owner may have edited it.
 
     Raises:
-        OptionError: the existing versions have other inputs or outputs.
+        OptionError: the existing versions have other inputs or outputs, or their last number cannot be read.
 
     Returns:
         The written files at their new places; the graph comes last.
@@ -71,9 +71,22 @@ def publish(working: Path, folder: Path, precision: str) -> tuple[Path, ...]:
     versions = [int(path.parent.name) for path in folder.glob(f"*/{FILE}") if _is_version(path.parent.name)]
     newest = folder / str(max(versions)) / FILE if versions else None
     configuration = _configure(folder / "config.pbtxt", working / FILE, newest, precision)
-    number = max(int(time.strftime(DATE, time.gmtime())), max(versions, default=0) + 1)
-    version = working.rename(folder / str(number))
+    version = working.rename(folder / str(_next_number(folder, working, versions)))
     return (*configuration, *sorted(version.iterdir(), key=lambda file: file.name == FILE))
+
+
+def _next_number(folder: Path, working: Path, versions: list[int]) -> int:
+    """A number that no version has or had. It is written down before it is used."""
+    last = folder / LAST
+    text = last.read_text("utf-8").strip() if last.exists() else "0"
+    if not text.isdecimal():
+        raise OptionError(f"{last} holds {text[:20]!r}: expected the number of the last version; write it there.")
+    number = max([*versions, int(text)]) + 1
+    while (folder / str(number)).exists():
+        number += 1
+    (written := working / LAST).write_text(f"{number}\n", "ascii")
+    os.replace(written, last)
+    return number
 
 
 def _is_version(name: str) -> bool:
