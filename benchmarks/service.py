@@ -33,12 +33,12 @@ def main() -> None:
         print(f"{describe()}\n\n{write_inputs(model, histories)}\n")
         for program in ("serve", "loadtest"):
             subprocess.run(["go", "build", "-o", folder, f"./cmd/{program}"], cwd=FOLDER / "go", check=True)
-        command = [f"{folder}/serve", str(model), "-addr", "127.0.0.1:0"]
+        command = [f"{folder}/serve", str(model), "-addr", "127.0.0.1:0", "-metrics-addr", "127.0.0.1:0"]
         service = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert service.stderr is not None
-        address = re.search(r"msg=ready addr=(\S+)", service.stderr.readline())
+        address = re.search(r"msg=ready addr=(\S+) metrics=(\S+)", service.stderr.readline())
         assert address is not None
-        flags = ["-connections", args.connections, "-requests", str(args.requests)]
+        flags = ["-metrics", f"http://{address[2]}/metrics", "-connections", args.connections, "-requests", str(args.requests)]
         command = [f"{folder}/loadtest", f"http://{address[1]}", str(histories), *flags]
         load_test = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         service.send_signal(signal.SIGTERM)

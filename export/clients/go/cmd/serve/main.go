@@ -130,6 +130,7 @@ func run(set settings) error {
 	stopped, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	logHangups()
+	giveBack(int64(set.limits.memory) * mib)
 	model, err := recommend.Load(set.model, recommend.Config{GPU: set.gpu, Threads: int(set.threads), ReturnMemory: true})
 	if err != nil {
 		return err

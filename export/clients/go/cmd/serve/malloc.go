@@ -2,14 +2,16 @@ package main
 
 // #include <malloc.h>
 //
-// // Without this glibc keeps much of what was freed: it opens an arena for each of the many threads that Go calls from, and
-// // after it has freed a large block, it no longer asks the system for each. Other C libraries are left as they are.
-// static void give_back_memory(void) {
+// // Other C libraries than glibc are left as they are.
+// static void give_back(int block) {
 // #ifdef __GLIBC__
 // 	mallopt(M_ARENA_MAX, 2);
-// 	mallopt(M_MMAP_THRESHOLD, 4 << 20);
+// 	mallopt(M_MMAP_THRESHOLD, block);
 // #endif
 // }
 import "C"
 
-func init() { C.give_back_memory() }
+// giveBack makes the C library give freed memory back to the system. By itself glibc keeps hundreds of MiB: it opens an arena for
+// each of the many threads that Go calls from, and once it has freed a large block, it keeps blocks of that size. Larger blocks
+// than a small part of the limit now come from the system and go back to it; that takes time, so small ones are kept.
+func giveBack(limit int64) { C.give_back(C.int(min(limit/128, 32*mib))) }
