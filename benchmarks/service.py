@@ -38,8 +38,8 @@ def main() -> None:
         assert service.stderr is not None
         address = re.search(r"msg=ready addr=(\S+) metrics=(\S+)", service.stderr.readline())
         assert address is not None
-        flags = ["-metrics", f"http://{address[2]}/metrics", "-connections", args.connections, "-requests", str(args.requests)]
-        command = [f"{folder}/loadtest", f"http://{address[1]}", str(histories), *flags]
+        command = [f"{folder}/loadtest", f"http://{address[1]}", str(histories), "-metrics", f"http://{address[2]}/metrics"]
+        command += ["-connections", args.connections, "-requests", str(args.requests)]
         load_test = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         service.send_signal(signal.SIGTERM)
         code = service.wait(60)

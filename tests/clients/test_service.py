@@ -38,6 +38,7 @@ class Service:
         (self.folder / "clear_refs").write_text("5")  # The peak starts anew.
 
     def memory(self, entry: str) -> float:
+        """Of an entry of /proc/PID/status: VmRSS is what the process has now, VmHWM the most that it has had."""
         found = re.search(rf"^{entry}:\s+(\d+) kB$", (self.folder / "status").read_text(), re.MULTILINE)
         assert found
         return int(found[1]) / 1024
@@ -74,10 +75,9 @@ def body(histories: int, length: int, k: int) -> bytes:
 def test_the_worst_requests_stay_within_the_limit(tmp_path: Path) -> None:
     require("go")
     tokens = ("[PAD]", *map(str, range(ITEMS)))
-    architecture = summed(auto_encoder(ITEMS), auto_encoder(ITEMS))
+    model = Model("M", summed(auto_encoder(ITEMS), auto_encoder(ITEMS)), tokens, "made", {})
     most = FOR_RANKING * 2**20 // (BYTES_OF_SCORE * (ITEMS + 1))
-    model, options = Model("M", architecture, tokens, "made", {}), Options(filters=True, reasons=True)
-    with service(tmp_path, model, options, "-max-memory", str(LIMIT)) as served:
+    with service(tmp_path, model, Options(filters=True, reasons=True), "-max-memory", str(LIMIT)) as served:
         start = served.memory("VmRSS")
         assert served.status(body(most + 1, 0, 1)) == 413
         largest = body(most - 1, 0, 1)

@@ -1,4 +1,4 @@
-// The command loadtest sends requests to a running service, and prints the service's times and, from its metrics, its memory.
+// The command loadtest sends requests to a running service, and prints the service's times and, from its metrics, memory.
 package main
 
 import (

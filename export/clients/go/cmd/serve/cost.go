@@ -51,7 +51,7 @@ func (s spec) width() (widest int64) {
 	case len(s.Members) > 0 || len(s.Sizes) < 2:
 		return widest
 	case s.Similarity == "sparse":
-		return 10 * (s.Entries/s.Sizes[0] + 1) // Each with its row and column, as integers of 64 bits.
+		return 16 * (s.Entries/s.Sizes[0] + 1) // Each with its place, as integers of 64 bits; popular items have more of them.
 	case s.Similarity == "dense":
 		return s.Sizes[1]
 	}

@@ -11,7 +11,8 @@ package main
 // }
 import "C"
 
-// giveBack makes the C library give freed memory back to the system. By itself glibc keeps hundreds of MiB: it opens an arena for
-// each of the many threads that Go calls from, and once it has freed a large block, it keeps blocks of that size. Larger blocks
-// than a small part of the limit now come from the system and go back to it; that takes time, so small ones are kept.
+// giveBack makes the C library give freed memory back to the system. By itself glibc keeps hundreds of MiB: it opens an
+// arena for each of the many threads that Go calls from, and once it has freed a large block, it keeps blocks of that size.
+// Blocks larger than a small part of the limit now come from the system and go back to it. That takes time, so small ones
+// are kept.
 func giveBack(limit int64) { C.give_back(C.int(min(limit/128, 32*mib))) }

@@ -49,8 +49,8 @@ type service struct {
 	requests *prometheus.CounterVec
 }
 
-// newService makes the service of a model. Half of the memory is for ranking, a quarter for bodies and answers; the rest is what
-// the allocators of Go and C keep between requests.
+// newService makes the service of a model. Half of the memory is for ranking, a quarter for bodies and answers; the rest is
+// what the allocators of Go and C keep between requests.
 func newService(model loaded, limits limits) (*service, error) {
 	memory := int64(limits.memory) * mib
 	s := &service{
