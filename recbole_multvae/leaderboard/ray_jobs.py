@@ -48,7 +48,7 @@ class RayJobs:
 
     def __init__(self, address: str, number: int | None) -> None:
         threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-        self._threads = int(threads) if threads.isdecimal() else 1
+        self._threads = max(1, int(threads)) if threads.isdecimal() else 1
         self._address, self._number = address, number
         self._versions = version_reader()()
         self._perform = ray.remote(perform).options(num_cpus=self._threads)
@@ -82,7 +82,7 @@ class RayJobs:
             try:
                 differs = difference(ray.get(task, timeout=0), self._versions)
             except ray.exceptions.RayError as error:
-                differs = f"does not answer: {_line(error)}"
+                differs = f"does not answer: {_line(error)}."
             if differs:
                 raise ConfigurationError(f"--ray={self._address}: the node {node['NodeManagerHostname']} {differs}")
 
@@ -91,7 +91,7 @@ class RayJobs:
         return nullcontext()
 
     def learn(self, run: Run) -> None:
-        """Nothing."""
+        """Nothing: Ray knows what its nodes have left."""
 
     def run(self, inputs: RunInputs, measure: Measure) -> Run:
         """Perform a run on some node, and write its files."""
@@ -169,7 +169,8 @@ def _connect(address: str) -> None:
         signal.signal(signal.SIGTERM, handler)  # Ray's prints where each thread is, and aborts.
     except Exception as error:  # Of whatever class Ray takes.
         raise ConfigurationError(
-            f"--ray={address}: no Ray cluster can be reached: {_line(error)}: start one with ray start --head."
+            f"--ray={address}: no Ray cluster can be reached: {_line(error)}: start one of the same Ray and Python with "
+            "ray start --head."
         ) from error
 
 

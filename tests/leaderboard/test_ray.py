@@ -21,6 +21,7 @@ import pytest
 from recbole_multvae import checkpoint
 from recbole_multvae.commands.train import main
 from recbole_multvae.leaderboard import jobs
+from recbole_multvae.leaderboard.ray_node import difference
 from tests.leaderboard.test_jobs import FLAGS, report, without_times
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
@@ -188,3 +189,8 @@ def test_ray_is_missing(blocks: str, capfd: pytest.CaptureFixture[str], monkeypa
     monkeypatch.setattr(jobs, "find_spec", lambda name: None)
     assert main((*FLAGS, "--model=EASE,Pop", "--ray=auto")) == 1
     assert "--ray=auto needs the package ray, which is not installed" in capfd.readouterr().err
+
+
+def test_another_version() -> None:
+    differs = difference({"recbole": "1.2.1", "torch": "2.0.0"}, {"recbole": "1.2.1", "torch": "2.13.0"})
+    assert differs == "has torch 2.0.0, and this machine 2.13.0: install the same on all nodes."
