@@ -108,7 +108,7 @@ def test_a_checkpoint_is_complete_without_those_of_the_members(uneven: str, caps
 def test_its_onnx_file_ranks_as_it_does(uneven: str, names: tuple[str, ...]) -> None:
     both = added({name: trained(name) for name in names}, weights=[0.4, 0.6, 0.5][: len(names)])
     exported = export(both.trainer.saved_model_file, "sum.onnx", io="ids", k_default=5)
-    assert exported.model.name == "+".join(names) and len(exported.checks) == 3
+    assert exported.model.name == "+".join(names) and len(exported.checks) == 4
     history = np.array([[1, 2, 3], [7, 0, 0]])
     items, values = InferenceSession("sum.onnx").run(None, {"history": history})
     expected = both.model.score_histories([[1, 2, 3], [7]])
