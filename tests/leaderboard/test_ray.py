@@ -45,8 +45,7 @@ def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
 @contextmanager
 def node(*flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A node of a Ray cluster, until the end of the block."""
-    own = {**os.environ, **SOON, "TMPDIR": os.getcwd(), **environment}
-    with subprocess.Popen([*START, *flags], env=own, **PIPES) as process:
+    with subprocess.Popen([*START, *flags], env={**os.environ, **SOON, **environment}, **PIPES) as process:
         try:
             until(process, "Ray runtime started")
             yield process
@@ -57,9 +56,11 @@ def node(*flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a cluster, of which one node with one CPU is there."""
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:  # Its sockets need a short path.
+    folders = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)  # Ray's sockets need a short path.
+    with folders as folder, pytest.MonkeyPatch.context() as patch:
         flags = ("--head", "--port=0", "--include-dashboard=false", "--num-cpus=1", f"--temp-dir={folder}")
-        with node(*flags, TMPDIR=folder) as head:
+        patch.setenv("TMPDIR", folder)
+        with node(*flags) as head:
             yield until(head, "ray start --address=").split("'")[1]
 
 
@@ -95,8 +96,10 @@ def at_work(process: subprocess.Popen[str]) -> bool:
 
 def kill_at_work(process: subprocess.Popen[str], board: subprocess.Popen[str]) -> None:
     """Kill a node while a run of the board takes place on it."""
+    deadline = time.monotonic() + 200
     while not at_work(process):
         assert board.poll() is None, board.stdout.read()
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     kill(process)
 
