@@ -4,6 +4,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,4 +65,19 @@ func TestPlacesAreNeverTakenTwice(t *testing.T) {
 	if err := shared.take(late, 3); err == nil || len(shared.taken) != 1 { // It gives back the two that it had.
 		t.Errorf("%v, %d are taken", err, len(shared.taken))
 	}
+}
+
+func TestBytesThatAreHeldAreLimited(t *testing.T) {
+	s := load(t, "golden.onnx")
+	server := httptest.NewServer(s)
+	defer server.Close()
+	whole := s.text.left.Load()
+	head := fmt.Sprintf("POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", small.body)
+	connect(t, server.Listener.Addr(), head+strings.Repeat(" ", int(small.body)-1)) // All that may be held, but for a byte.
+	until(t, func() bool { return s.text.left.Load() < 2 })
+	refused(t, ask(s, "POST", "/recommend", `{"history": []}`), http.StatusServiceUnavailable, "too many bodies are being read")
+	server.CloseClientConnections()
+	until(t, func() bool { return s.text.left.Load() == whole })
+	s.text.left.Store(20)
+	refused(t, ask(s, "POST", "/recommend", `{"history": []}`), http.StatusServiceUnavailable, "too many answers are being sent")
 }

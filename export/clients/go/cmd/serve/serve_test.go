@@ -331,21 +331,6 @@ func TestSlowClientsKeepNobodyWaiting(t *testing.T) {
 	}
 }
 
-func TestBytesThatAreHeldAreLimited(t *testing.T) {
-	s := load(t, "golden.onnx")
-	server := httptest.NewServer(s)
-	defer server.Close()
-	whole := s.text.left.Load()
-	head := fmt.Sprintf("POST /recommend HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", small.body)
-	connect(t, server.Listener.Addr(), head+strings.Repeat(" ", int(small.body)-1)) // All that may be held, but for a byte.
-	until(t, func() bool { return s.text.left.Load() < 2 })
-	refused(t, ask(s, "POST", "/recommend", `{"history": []}`), http.StatusServiceUnavailable, "too many bodies are being read")
-	server.CloseClientConnections()
-	until(t, func() bool { return s.text.left.Load() == whole })
-	s.text.left.Store(20)
-	refused(t, ask(s, "POST", "/recommend", `{"history": []}`), http.StatusServiceUnavailable, "too many answers are being sent")
-}
-
 func TestARequestIDIsTakenOverOrMade(t *testing.T) {
 	handler := load(t, "golden.onnx")
 	for given, kept := range map[string]bool{"a-1": true, "": false, "two words": false, strings.Repeat("a", 129): false} {
