@@ -29,7 +29,7 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
   Python's numbers of the same value, for every model;
 * files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
   log says how many interactions each filter leaves out (:mod:`.data.interaction_counts`), for every model;
-* times stay exact until the data are split (:mod:`.data.exact_times`), for every model;
+* times stay exact until the data are split (:mod:`.data.exact_times`, :mod:`.data.normalization`), for every model;
 * saved data sets and loaders are used only if their files and configuration are the same (:mod:`.data.saved`), for every
   model;
 * the ways to split are branches inside a function (``Dataset.build``): the protocols of :mod:`.data.protocols` are added,
@@ -84,7 +84,7 @@ from recbole_multvae.config.evaluation_keys import check_order_of_time
 from recbole_multvae.config.keys import check_keys
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.shipped import PROPERTIES
-from recbole_multvae.data import csr, exact_times, interaction_counts, saved, time_span
+from recbole_multvae.data import csr, exact_times, interaction_counts, normalization, saved
 from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.features import load_features
 from recbole_multvae.data.loaders import (
@@ -97,7 +97,7 @@ from recbole_multvae.data.parts import build
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
 from recbole_multvae.evaluation.collector import RankingCollector
-from recbole_multvae.evaluation.list_metrics import LIST_METRICS
+from recbole_multvae.evaluation.list_metrics import METRICS_OF_LISTS
 from recbole_multvae.evaluation.many_users import scores_users
 from recbole_multvae.evaluation.metrics import METRICS
 from recbole_multvae.evaluation.recbole_models import READERS, histories_of, no_histories_because
@@ -126,7 +126,7 @@ def register() -> None:
     _wrap(Sampler, "get_used_ids", _family_used_ids)
     _wrap_data_sets()
     _wrap(Trainer, "_full_sort_batch_eval", _histories_of_the_batch)
-    for metric in (*METRICS, *LIST_METRICS, *WEIGHTED_METRICS):
+    for metric in (*METRICS, *METRICS_OF_LISTS, *WEIGHTED_METRICS):
         _enter_metric(metric)
     recbole.trainer.trainer.Collector = RankingCollector
     _wrap(Trainer, "evaluate", _evaluate)
@@ -141,7 +141,7 @@ def _wrap_data_sets() -> None:
     """Read, filter, order, split and save data without RecBole's mistakes."""
     _wrap(Dataset, "_load_feat", _load_feat)
     _wrap(Dataset, "_data_processing", _data_processing)
-    _wrap(Dataset, "_normalize", time_span.normalize)
+    _wrap(Dataset, "_normalize", normalization.normalize)
     _wrap(Dataset, "_change_feat_format", exact_times.change_format)
     for name, keys in interaction_counts.FILTERS.items():
         _wrap(Dataset, name, functools.partial(_filter, name, keys))

@@ -14,6 +14,7 @@ from recbole_multvae.config.keys import did_you_mean
 from recbole_multvae.config.run_settings import CLICKS, POPULARITY
 from recbole_multvae.config.values import is_interval
 from recbole_multvae.data.atomic_table import AtomicFile
+from recbole_multvae.data.normalization import normalizing_key
 from recbole_multvae.errors import ConfigurationError
 
 
@@ -55,9 +56,8 @@ def _check_exists(key: str, column: str, columns: dict[str, FeatureType], place:
 
 
 def _check_as_in_the_file(config: Any, key: str, column: str, kind: FeatureType) -> None:
-    """Refuse a column whose smallest number RecBole makes 0, and its largest 1."""
-    name = "normalize_all" if config["normalize_all"] else "normalize_field"
-    if "float" in kind.value and (config["normalize_all"] or column in (config["normalize_field"] or [])):
+    """Refuse a column whose numbers RecBole changes."""
+    if "float" in kind.value and (name := normalizing_key(config, column)):
         raise ConfigurationError(
             f"{key} reads the numbers of the column {column} as they are in the file, and {name}={config[name]!r} changes "
             f"them: set {name}=None."

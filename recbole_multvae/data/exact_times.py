@@ -18,8 +18,8 @@ from recbole.utils import FeatureType
 
 from recbole_multvae.data.click_order import reads_order
 from recbole_multvae.data.interaction_counts import amount
+from recbole_multvae.data.normalization import normalizing_key, times_in_file
 from recbole_multvae.data.protocols import chosen
-from recbole_multvae.data.time_span import in_file
 from recbole_multvae.errors import DataError
 
 
@@ -62,8 +62,7 @@ def _merges_times(config: Any, time: str, times: pd.Series) -> str | None:
     """The key that would round the times before they are sorted; None if no key does."""
     if time in (config["discretization"] or {}):
         return "discretization"
-    normalized = "normalize_field" if time in (config["normalize_field"] or []) else "normalize_all"
-    return normalized if times.dtype == np.int64 and config[normalized] else None
+    return normalizing_key(config, time) if times.dtype == np.int64 else None
 
 
 def change_format(original: Any, dataset: Any) -> None:
@@ -142,4 +141,4 @@ def first_clicks(dataset: Any) -> np.ndarray | None:
     first = np.full(dataset.item_num, np.inf)
     np.minimum.at(first, items, (times if times.ndim == 1 else times[:, 0]).astype(np.float64))
     first[np.isinf(first)] = np.nan
-    return in_file(dataset, first)
+    return times_in_file(dataset, first)

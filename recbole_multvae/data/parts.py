@@ -36,7 +36,7 @@ def build(original: Callable[[Any], list[Any]], dataset: Any) -> list[Any]:
     if settings.refit:
         parts = merge(parts)
         getLogger().info(f"refit=True: training and validation are one part of {len(parts[0]):,} interactions.")
-    if not hasattr(parts[0], "clicks"):  # It has no rows of sequences.
+    if not hasattr(parts[0], "first_clicks"):  # Sequences have them already.
         parts[0].first_clicks = exact_times.first_clicks(parts[0])
     if reads_order(dataset.config):
         parts[0].click_order = click_order(parts[0])
@@ -48,5 +48,4 @@ def _split(protocol: type[Protocol], dataset: Any) -> list[Any]:
     Dataset._change_feat_format(dataset)  # The base's: histories for sequential models are made after the split.
     dataset._drop_unused_col()
     parts = protocol().split(dataset, dataset.config["eval_args"]["split"][protocol.name])
-    parts[0].first_clicks = exact_times.first_clicks(parts[0])
     return as_sequences(dataset, parts) if isinstance(dataset, SequentialDataset) else parts

@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from recbole_multvae.data.csr import ones
+from recbole_multvae.data.exact_times import first_clicks
 from recbole_multvae.errors import DataError
 
 
@@ -29,8 +30,9 @@ def as_sequences(dataset: Any, parts: Sequence[Any]) -> list[Any]:
         parts: training, validation and test of a protocol by time, with ``history_rows``; they are changed.
 
     Returns:
-        The parts. Their distinct clicks are in ``clicks``, the number of interactions of training in ``interactions``, and
-        for each user of validation and test there is a row in ``sequences``.
+        The parts. Their distinct clicks are in ``clicks``, the number of interactions of training and the first clicks on
+        items in ``interactions`` and ``first_clicks``, and for each user of validation and test there is a row in
+        ``sequences``.
 
     Raises:
         DataError: no user has two interactions in training.
@@ -44,7 +46,7 @@ def as_sequences(dataset: Any, parts: Sequence[Any]) -> list[Any]:
     if not len(users) or np.bincount(users).max() < 2:
         raise DataError("No user has two interactions in training, and a sequential model learns from the next one.")
     counts = {field: train.counter(field) for field in (train.uid_field, train.iid_field)}
-    train.interactions = len(train)
+    train.interactions, train.first_clicks = len(train), first_clicks(train)
     train.data_augmentation()
     train.counter = counts.__getitem__  # Metrics of popularity count the clicks, not the rows.
     dataset.inter_feat = train.inter_feat  # RecBole's get_flops reads a row of it.

@@ -34,7 +34,12 @@ class Group(NamedTuple):
     @property
     def clicks(self) -> str:
         """The range in words: ``5-12``."""
-        return f"{self.shortest}-{self.longest}" if self.longest > self.shortest else str(self.shortest)
+        return clicks_of(self.shortest, self.longest)
+
+
+def clicks_of(shortest: int, longest: int) -> str:
+    """The range of a group in words, see :class:`Group`."""
+    return f"{shortest}-{longest}" if longest > shortest else str(shortest)
 
 
 def groups_of(lengths: np.ndarray, quantiles: int) -> np.ndarray:

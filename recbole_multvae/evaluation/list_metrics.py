@@ -84,4 +84,4 @@ def _similarities_to_earlier(items: np.ndarray, vectors: csr_matrix) -> np.ndarr
     return sums
 
 
-LIST_METRICS = (IntraListDiversity, Novelty)
+METRICS_OF_LISTS = (IntraListDiversity, Novelty)

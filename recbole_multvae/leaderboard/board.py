@@ -102,14 +102,15 @@ def _check_outputs(export: str | None, per_user: str | None) -> None:
 def _run_searches(searches: Mapping[str, Search], seed: int, runner: Runner, folder: Path) -> dict[str, dict[str, Any]]:
     """The result of each search, by row. Trials are not refitted, and are the same with and without ``--refit``."""
 
-    def run_trials(row: Row, trials: Sequence[tuple[Params, str]]) -> list[Run]:
+    def run_side_by_side(row: Row, trials: Sequence[tuple[Params, str]]) -> list[Run]:
         return runner.side_by_side(partial(run_trial, row), trials)
 
     def run_trial(row: Row, params: Params, title: str) -> Run:
         row = replace(row, keys={key: value for key, value in row.keys.items() if key != "refit"})
         return runner.run(row.inputs(folder / "trials", seed, params, _overrides(folder)), validate, title)
 
-    results = runner.side_by_side(lambda search: search.run(seed, run_trials), [(search,) for search in searches.values()])
+    tasks = [(search,) for search in searches.values()]
+    results = runner.side_by_side(lambda search: search.run(seed, run_side_by_side), tasks)
     return dict(zip(searches, results, strict=True))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
+from recbole_multvae.evaluation.activity import clicks_of
 from recbole_multvae.leaderboard.report import Report
-from recbole_multvae.leaderboard.table import NAME, Cell, Column, Row, heading, measured, number, spread_cell
+from recbole_multvae.leaderboard.table import NAME, Cell, Column, ReportRow, heading, measured, number, spread_cell
 
 #: The groups of users and of items: their key in a row, and their title.
 GROUPS = {
@@ -21,7 +22,7 @@ class Table(NamedTuple):
 
     title: str
     columns: list[Column]
-    rows: list[Row]
+    rows: list[ReportRow]
     note: str = ""
     unfolded: bool = False
 
@@ -45,7 +46,7 @@ def _groups(report: Report, key: str, title: str) -> Table:
     return Table(title, [NAME, *columns], rows)
 
 
-def _of_group(key: str, n: int, metric: str, row: Row) -> Cell:
+def _of_group(key: str, n: int, metric: str, row: ReportRow) -> Cell:
     return spread_cell(row[key][n]["metrics"].get(metric) if n < len(row[key]) else None)
 
 
@@ -53,21 +54,20 @@ def group_heading(group: dict[str, Any]) -> str:
     """The heading of a group of users or of items: ``5-12 clicks, 240 users``."""
     if "items" in group:
         return f"{group['items']}, {group['users']:,.0f} users"
-    shortest, longest = group["shortest"], group["longest"]
-    return f"{shortest}{f'-{longest}' if longest > shortest else ''} clicks, {group['users']:,.0f} users"
+    return f"{clicks_of(group['shortest'], group['longest'])} clicks, {group['users']:,.0f} users"
 
 
-def _lists(rows: list[Row]) -> Table:
+def _lists(rows: list[ReportRow]) -> Table:
     names = list(dict.fromkeys(name for row in rows for name in row["lists"]))
     columns = [Column(heading(name), partial(_of_lists, name)) for name in names]
     return Table("Coverage, novelty and diversity", [NAME, *columns], rows if names else [])
 
 
-def _of_lists(name: str, row: Row) -> Cell:
+def _of_lists(name: str, row: ReportRow) -> Cell:
     return spread_cell(row["lists"].get(name))
 
 
-def _weights(rows: list[Row]) -> Table:
+def _weights(rows: list[ReportRow]) -> Table:
     members = Column("weights of the members' scores on one scale", lambda row: _lines(row["weights"], _spread), "text")
     note = "Chosen on validation, or as configured. A member of weight 0 adds nothing."
     return Table("Weights of the sums", [NAME, members], [row for row in rows if row.get("weights")], note, unfolded=True)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from recbole_multvae.leaderboard.report import Report
-from recbole_multvae.leaderboard.table import Row, deviation, evaluation_seconds, heading, name, weights_mb
+from recbole_multvae.leaderboard.table import ReportRow, deviation, evaluation_seconds, heading, name, weights_mb
 
 INK, LINE, BEST, TIE, OTHER = "#1a202c", "#d0d5dd", "#0b6e4f", "#2a8453", "#4a5568"
 _STYLE = {
@@ -31,7 +31,7 @@ class Point(NamedTuple):
 
     x: float
     y: float
-    row: Row
+    row: ReportRow
 
 
 #: Draws into the axes that it is given.
@@ -73,7 +73,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _rows(report: Report) -> list[Row]:
+def _rows(report: Report) -> list[ReportRow]:
     """The ranked rows, the best first."""
     return [row for row in report["rows"] if "rank" in row]
 
@@ -82,16 +82,16 @@ def _height(report: Report) -> float:
     return max(3.0, 0.9 + TEXT * sum(_lines(row) + 0.6 for row in _rows(report)))
 
 
-def _lines(row: Row) -> int:
+def _lines(row: ReportRow) -> int:
     return 1 + _label(row).count("\n")
 
 
-def _label(row: Row) -> str:
+def _label(row: ReportRow) -> str:
     """The name of a row; that of a sum in several lines."""
     return re.sub(rf"(.{{{LETTERS // 2},{LETTERS}}}[+ ])(?=.{{4}})", r"\1\n", name(row))
 
 
-def _color(row: Row) -> str:
+def _color(row: ReportRow) -> str:
     return TIE if row["tie"] else BEST if row["rank"] == 1 else OTHER
 
 
@@ -103,7 +103,7 @@ def _panels(report: Report) -> dict[str, Panel]:
     panels: dict[str, Panel] = {f"{label}{runs}": partial(_spread, rows, metric)}
     if any("against_best" in row for row in rows):
         panels[f"{label}: difference to the best, 95 % interval"] = partial(_differences, rows)
-    costs: dict[str, Callable[[Row], float | None]] = {
+    costs: dict[str, Callable[[ReportRow], float | None]] = {
         "training, seconds": lambda row: float(row["seconds"]["training"]["mean"]),
         "validations and test, seconds": evaluation_seconds,
         "weights in the checkpoint, MB": weights_mb,
@@ -115,7 +115,7 @@ def _panels(report: Report) -> dict[str, Panel]:
     return panels
 
 
-def _spread(rows: list[Row], metric: str, axes: Any) -> None:
+def _spread(rows: list[ReportRow], metric: str, axes: Any) -> None:
     for line, row in enumerate(rows):
         spread, color = row["metrics"][metric], _color(row)
         axes.plot(spread["values"], [line] * len(spread["values"]), "o", color=color, alpha=0.5, markersize=5)
@@ -124,7 +124,7 @@ def _spread(rows: list[Row], metric: str, axes: Any) -> None:
     _list_names(axes, rows)
 
 
-def _differences(rows: list[Row], axes: Any) -> None:
+def _differences(rows: list[ReportRow], axes: Any) -> None:
     axes.axvline(0, color=BEST, linewidth=1)
     for line, row in enumerate(rows):
         if "against_best" in row:
@@ -134,7 +134,7 @@ def _differences(rows: list[Row], axes: Any) -> None:
     _list_names(axes, rows)
 
 
-def _list_names(axes: Any, rows: list[Row]) -> None:
+def _list_names(axes: Any, rows: list[ReportRow]) -> None:
     axes.set_yticks(range(len(rows)), list(map(_label, rows)))
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     axes.grid(axis="x")

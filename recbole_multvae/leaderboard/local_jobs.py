@@ -55,7 +55,7 @@ class LocalJobs:
 
     @contextmanager
     def place(self, row: str) -> Iterator[None]:
-        """The time in which a run of a row may take memory; before it begins, this waits for others to end."""
+        """The time in which a run of a row takes place; before it begins, this waits for others to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._fits(row))
             self._rows.append(row)
@@ -67,6 +67,8 @@ class LocalJobs:
                 self._changed.notify_all()
 
     def _fits(self, row: str) -> bool:
+        if len(self._rows) >= self.number:  # The trials of searches come from more threads than that.
+            return False
         if self._memory is None or not self._rows:
             return True
         most = max(self._peaks.values(), default=self._memory)  # The first run is alone.

@@ -50,6 +50,7 @@ class RayJobs:
         threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
         self._threads = max(1, int(threads)) if threads.isdecimal() else 1
         self._address, self._number = address, number
+        self._place: Any = threading.Semaphore(number) if number else nullcontext()
         self._versions = version_reader()()
         self._perform = ray.remote(perform).options(num_cpus=self._threads)
         self._lock = threading.Lock()
@@ -87,8 +88,8 @@ class RayJobs:
                 raise ConfigurationError(f"--ray={self._address}: the node {node['NodeManagerHostname']} {differs}")
 
     def place(self, row: str) -> AbstractContextManager[None]:
-        """No wait: Ray keeps a task until a node has the CPUs."""
-        return nullcontext()
+        """A wait only if a number was asked for: Ray keeps a task until a node has the CPUs."""
+        return self._place
 
     def learn(self, run: Run) -> None:
         """Nothing: Ray knows what its nodes have left."""

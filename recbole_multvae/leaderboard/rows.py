@@ -261,15 +261,21 @@ def on_splits(rows: Mapping[str, Row], splits: int | Sequence[int]) -> list[dict
         ConfigurationError: several splits are asked for, and the configuration draws none.
     """
     config = next(iter(rows.values())).config
-    of_each_seed = "split_seed" in config.external_config_dict and config["split_seed"] is None
     if splits == 1 and "split_seed" in config.external_config_dict:
         return [dict(rows)]
-    if of_each_seed or (splits != 1 and (config["benchmark_filename"] or config["eval_args"]["order"] == "TO")):
-        reason = "split_seed=None draws one for each seed" if of_each_seed else "this split is the same for every seed"
-        raise ConfigurationError(f"--splits={splits} asks for several splits, and {reason}: leave one of the two out.")
+    if splits != 1:
+        _check_drawn(config, splits)
     first = config["seed"] if config["split_seed"] is None else config["split_seed"]
     seeds = [first + n for n in range(splits)] if isinstance(splits, int) else splits
     return [{name: row.on_split(seed) for name, row in rows.items()} for seed in seeds]
+
+
+def _check_drawn(config: Config, splits: int | Sequence[int]) -> None:
+    """Refuse several splits where the configuration draws none, or one for each seed."""
+    of_each_seed = "split_seed" in config.external_config_dict and config["split_seed"] is None
+    if of_each_seed or config["benchmark_filename"] or config["eval_args"]["order"] == "TO":
+        reason = "split_seed=None draws one for each seed" if of_each_seed else "this split is the same for every seed"
+        raise ConfigurationError(f"--splits={splits} asks for several splits, and {reason}: leave one of the two out.")
 
 
 def _check_comparable(config: Config) -> None:

@@ -27,7 +27,7 @@ class Runner:
         self.total, self.begun = self.left.total(), 0
         self.started = time.time()
         self.seconds: dict[str, list[float]] = {}
-        self._lock, self._places = threading.Lock(), threading.Semaphore(jobs.number)
+        self._lock = threading.Lock()
 
     def run(self, inputs: RunInputs, measure: Measure, title: str) -> Run:
         """The result of a run, read from its file if the run finished before. A failed run is a result too.
@@ -39,7 +39,7 @@ class Runner:
         """
         if (run := read_finished(inputs)) is not None:
             return self._over(f"{self._number()} {title}", "finished before", inputs, run)
-        with self._places, self.jobs.place(inputs.row):  # The trials of a search are tasks of a task.
+        with self.jobs.place(inputs.row):
             title = f"{self._number()} {title}"
             _log(f"{title}: running; {_duration(time.time() - self.started)} elapsed{self._remaining()}")
             run = self.jobs.run(inputs, measure)

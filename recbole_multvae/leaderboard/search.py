@@ -31,8 +31,8 @@ PROPOSALS = 20
 STARTUP = 10
 #: Trains and validates a row with the hyper-parameters of each trial; the texts are the trials' names in the progress.
 RunTrials = Callable[[Row, Sequence[tuple[Params, str]]], list[Run]]
-#: The runs of trials with some hyper-parameters, in their order.
-Measure = Callable[[list[Params]], list[Run]]
+#: The runs of some points, in their order.
+RunPoints = Callable[[list[Params]], list[Run]]
 
 
 @dataclass(frozen=True)
@@ -66,27 +66,27 @@ class Search:
     configured: Params
     trials: int
 
-    def run(self, seed: int, run_trials_of: RunTrials) -> dict[str, Any]:
+    def run(self, seed: int, run_side_by_side: RunTrials) -> dict[str, Any]:
         """Run the trials and print the best.
 
         Args:
             seed: of the trials and of the proposals.
-            run_trials_of: see its type.
+            run_side_by_side: see its type.
 
         Returns:
             The search for the report: its ``trials``, the hyper-parameters of the ``best``, and more.
         """
         started = 0
 
-        def measure(points: list[Params]) -> list[Run]:
+        def run_points(points: list[Params]) -> list[Run]:
             nonlocal started
             title = f"{self.row.name}, trial {{}} of {self.trials}, {{}}"
             tasks = [(params, title.format(n, _text(params))) for n, params in enumerate(points, started + 1)]
             started += len(points)
-            return run_trials_of(self.row, tasks)
+            return run_side_by_side(self.row, tasks)
 
         bigger = self.row.config["valid_metric_bigger"]
-        trials = run_trials(self.space, self.configured, self.trials, seed, bigger, measure)
+        trials = run_trials(self.space, self.configured, self.trials, seed, bigger, run_points)
         best = best_of(trials, bigger)
         score, configured_score = (trial.run.get("valid_score") for trial in (best, trials[0]))
         print(
@@ -157,7 +157,7 @@ def _searched_space(row: Row, file: Path) -> Space:
     return {key: values for key, values in space.items() if key not in row.config.external_config_dict}
 
 
-def run_trials(space: Space, configured: Params, trials: int, seed: int, bigger: bool, measure: Measure) -> list[Trial]:
+def run_trials(space: Space, configured: Params, trials: int, seed: int, bigger: bool, run_points: RunPoints) -> list[Trial]:
     """Try the row as it is configured, and then other points: all if they are few, or what Optuna's TPE proposes.
 
     Args:
@@ -166,7 +166,7 @@ def run_trials(space: Space, configured: Params, trials: int, seed: int, bigger:
         trials: the number of trials with the first. No point is tried twice.
         seed: of the proposals.
         bigger: whether a bigger validation metric is better.
-        measure: see its type. Trials whose proposal does not depend on one another come together.
+        run_points: see its type. Points whose proposals do not depend on the results of one another come together.
 
     Returns:
         The trials in their order.
@@ -176,24 +176,24 @@ def run_trials(space: Space, configured: Params, trials: int, seed: int, bigger:
     others = _other_points(space, configured, trials)
     for params in others or []:
         study.enqueue_trial(params)
+    trials, together = (trials, STARTUP) if others is None else (1 + len(others), len(others))
     # The configuration is no trial of the study: its values may lie outside the space.
-    new: dict[str, Params] = {_key(configured): {}}
+    untried: dict[str, Params] = {_key(configured): {}}
     tried: dict[str, Trial] = {}
-    trials, independent = (trials, STARTUP) if others is None else (1 + len(others), len(others))
     left = PROPOSALS * trials
-    while new or (left > 0 and len(tried) < trials):
+    while untried or (left > 0 and len(tried) < trials):
         proposed: list[optuna.trial.Trial] = []
-        while left > 0 and len(proposed) < max(1, independent) and len(tried) + len(new) < trials:
+        while left > 0 and len(proposed) < together and len(tried) + len(untried) < trials:
             proposed.append(study.ask({**space}))
             left -= 1
             if (key := _key(proposed[-1].params)) not in tried:
-                new.setdefault(key, proposed[-1].params)
-        runs = measure(list(new.values())) if new else []
-        tried |= {key: Trial(params, run) for (key, params), run in zip(new.items(), runs, strict=True)}
+                untried.setdefault(key, proposed[-1].params)
+        runs = run_points(list(untried.values())) if untried else []
+        tried |= {key: Trial(params, run) for (key, params), run in zip(untried.items(), runs, strict=True)}
         for trial in proposed:
             score = tried[_key(trial.params)].run.get("valid_score")
             study.tell(trial, score, TrialState.FAIL if score is None else None)
-        new, independent = {}, 0
+        untried, together = {}, 1
     return list(tried.values())
 
 

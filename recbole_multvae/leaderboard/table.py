@@ -14,7 +14,7 @@ from recbole_multvae.leaderboard.report import Report
 #: How many metrics the page shows besides the one that ranks, unless asked for more.
 METRICS_SHOWN = 2
 
-Row = dict[str, Any]
+ReportRow = dict[str, Any]
 
 
 class Cell(NamedTuple):
@@ -46,7 +46,7 @@ class Column(NamedTuple):
     """
 
     heading: str
-    cell: Callable[[Row], Cell]
+    cell: Callable[[ReportRow], Cell]
     sort: str = "descending"
     shown: bool = True
 
@@ -76,7 +76,7 @@ def columns(report: Report) -> list[Column]:
     ]
 
 
-def measured(report: Report) -> list[Row]:
+def measured(report: Report) -> list[ReportRow]:
     """The rows of the main table: those with at least one run that finished."""
     return [row for row in report["rows"] if row["metrics"]]
 
@@ -85,17 +85,17 @@ def _metric(metric: str, shown: bool = True) -> Column:
     return Column(heading(metric), lambda row: spread_cell(row["metrics"].get(metric)), shown=shown)
 
 
-def _number(title: str, value: Callable[[Row], float | None], digits: int = 1, shown: bool = True) -> Column:
+def _number(title: str, value: Callable[[ReportRow], float | None], digits: int = 1, shown: bool = True) -> Column:
     """A column of costs, of which the smallest is the best."""
     return Column(title, lambda row: Cell(number(value(row), digits), value(row)), "ascending", shown)
 
 
-def evaluation_seconds(row: Row) -> float:
+def evaluation_seconds(row: ReportRow) -> float:
     """The mean time of all validations and the test of a run."""
     return float(row["seconds"]["validation"]["mean"] + row["seconds"]["test"]["mean"])
 
 
-def weights_mb(row: Row) -> float | None:
+def weights_mb(row: ReportRow) -> float | None:
     """The megabytes of what the model scores by, see :func:`.measuring.weights_bytes`; None in reports without it."""
     return None if row.get("weights_bytes") is None else row["weights_bytes"] / 1e6
 
@@ -115,7 +115,7 @@ def deviation(values: dict[str, Any]) -> float | None:
     return math.hypot(*parts) if parts else None
 
 
-def _parameters(row: Row) -> Cell:
+def _parameters(row: ReportRow) -> Cell:
     return Cell(f"{row['parameters']:,}", row["parameters"]) if row["parameters"] else Cell("closed form")
 
 
@@ -130,7 +130,7 @@ def heading(metric: str) -> str:
     return metrics_dict[name].__name__ + at + k
 
 
-def name(row: Row) -> str:
+def name(row: ReportRow) -> str:
     """The name of a row; it says whether the model was refitted, as it has then learnt from validation's clicks too."""
     return f"{row['name']} (refitted)" if row.get("refitted") else row["name"]
 
@@ -144,12 +144,12 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
 
 
-def rank(row: Row) -> str:
+def rank(row: ReportRow) -> str:
     """``1``, ``1=`` for a tie with the best, or an empty text for a row that is not ranked."""
     return f"{row['rank']}{'=' if row['tie'] else ''}" if "rank" in row else ""
 
 
-def _against_best(row: Row) -> Cell:
+def _against_best(row: ReportRow) -> Cell:
     """The difference to the best with its interval and p-value; no text for the best and for rows that were not compared."""
     if "against_best" not in row:
         return Cell("", 0.0 if row.get("rank") == 1 else None)

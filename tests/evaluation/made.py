@@ -84,10 +84,15 @@ def place(item: str) -> list[int]:
     return [ord(item) % 3 - 1, ord(item) % 2]
 
 
+def tokens(experiment: Experiment) -> tuple[list[str], list[str]]:
+    """The users and the items in RecBole's order of ids, without its padding."""
+    names = experiment.train_data.dataset.field2id_token
+    return list(names["user_id"][1:]), list(names["item_id"][1:])
+
+
 def arrays(data: Data, experiment: Experiment) -> Arrays:
     """The inputs of the transcription, from the records that were written into the files."""
-    tokens = experiment.train_data.dataset.field2id_token
-    users, items = (list(tokens[field][1:]) for field in ("user_id", "item_id"))
+    users, items = tokens(experiment)
     records = np.zeros((3, len(users), len(items)), dtype=int)
     for part, pairs in enumerate(data.parts):
         for user, item in pairs:

@@ -16,16 +16,11 @@ from recbole_multvae.experiment.run import run
 from recbole_multvae.sums.trainer import check_choice_of_weights
 from tests.conftest import QUICK
 from tests.evaluation import made, reference
-from tests.evaluation.made import Data, arrays, odd_data, prepared
+from tests.evaluation.made import Data, arrays, odd_data, prepared, tokens
 
 WEIGHTED = [metric.__name__ for metric in WEIGHTED_METRICS]
 COLUMNS = {"inter": ["user_id", "item_id", "shown"], "item": ["item_id", "seen", "kinds", "place"]}
 TOPK = [1, 3, 10]
-
-
-def tokens(experiment: Any) -> tuple[list[str], list[str]]:
-    names = experiment.train_data.dataset.field2id_token
-    return tuple(list(names[field][1:]) for field in ("user_id", "item_id"))
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.3])

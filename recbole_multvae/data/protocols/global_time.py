@@ -24,8 +24,8 @@ from scipy.sparse import csr_matrix
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.csr import ones
+from recbole_multvae.data.normalization import times_in_file
 from recbole_multvae.data.protocols.base import Protocol, check_mode, fold_in, keep_items_of, part, read_arguments
-from recbole_multvae.data.time_span import in_file
 from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.times import since_1970, unit_of
 
@@ -90,7 +90,7 @@ class GlobalTime(Protocol):
 def _times(dataset: Any) -> np.ndarray:
     """The exact times of all interactions, float64 or int64."""
     times: np.ndarray = dataset.inter_feat[dataset.time_field].numpy()
-    return in_file(dataset, times[:, 0] if times.ndim > 1 else times)  # Of two dimensions among numerical_features.
+    return times_in_file(dataset, times[:, 0] if times.ndim > 1 else times)  # Of two dimensions among numerical_features.
 
 
 def _time(key: str, boundary: Boundary, times: np.ndarray) -> Any:
