@@ -50,16 +50,16 @@ class Layout:
 
     Attributes:
         user, item: the names of the two columns, without their type.
-        time: the name of the column of times; None where they are not read.
         separator: one or more characters between the fields of a line.
         encoding: of the text.
+        time: the name of the column of times; None where they are not read.
     """
 
     user: str = "user_id"
     item: str = "item_id"
-    time: str | None = None
     separator: str = "\t"
     encoding: str = "utf-8"
+    time: str | None = None
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Layout:

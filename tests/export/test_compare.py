@@ -35,9 +35,9 @@ def weights(n_items: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-2, 3, (n_items, n_items)).astype(np.float32)
 
 
-def write_file(name: str, tokens: Sequence[str], seed: int, target: Target | None = None, **identity: Any) -> str:
+def write_file(name: str, tokens: Sequence[str], draw: int, target: Target | None = None, **identity: Any) -> str:
     """Write a file whose scores are the sum of the history's rows of :func:`weights`."""
-    layer = torch.from_numpy(weights(len(tokens), seed)), torch.zeros(len(tokens))
+    layer = torch.from_numpy(weights(len(tokens), draw)), torch.zeros(len(tokens))
     network = Linear((layer,), ("none",), norm=False, latent=1)
     model = Model("EDLAE", network, ("[PAD]", *tokens), "made", {}, identity=Identity(**identity))
     onnx_file.write(onnx_file.to_onnx(model, target or Target()), Path(name))

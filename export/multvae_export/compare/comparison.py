@@ -134,15 +134,15 @@ def compare(
         lists.append(file.best(test.histories, items.tokens, k))
     of_users = [gains(part, test.relevant, k) for part in lists]
     ndcg, recall = (Paired.of(*values) if test.users else None for values in zip(*of_users, strict=True))
-    listed = [shares(part, len(items.numbers)) for part in lists]
+    old_shares, new_shares = (shares(part, len(items.numbers)) for part in lists)
     old_tokens, new_tokens = (set(file.tokens) for file in files)
     in_common = overlaps(*lists)
     return Comparison(
         k=k,
         ids=files[0].io == "ids",
         histories=len(test.histories),
-        old=_side(files[0], test.unknown[0], listed[0]),
-        new=_side(files[1], test.unknown[1], listed[1]),
+        old=_side(files[0], test.unknown[0], old_shares),
+        new=_side(files[1], test.unknown[1], new_shares),
         kept=len(old_tokens & new_tokens),
         added=_some(token for token in files[1].tokens if token not in old_tokens),
         removed=_some(token for token in files[0].tokens if token not in new_tokens),
@@ -150,7 +150,7 @@ def compare(
         relevant=_relevant(test),
         ndcg=ndcg,
         recall=recall,
-        movers=_movers(*listed, items.tokens),
+        movers=_movers(old_shares, new_shares, items.tokens),
     )
 
 

@@ -57,8 +57,9 @@ class ModelFile:
             name: metadata[name] for name in IDENTITY if name in metadata
         }
         self.test_metrics: dict[str, float] = json.loads(metadata.get("test_metrics", "{}"))
+        tables = [part.dims for part in proto.graph.initializer if part.name.startswith("table")]
         # An item of the history reads a row of a table.
-        self._width = max([1, *(table.dims[1] for table in proto.graph.initializer if table.name.startswith("table"))])
+        self._width = max([1, *(shape[1] for shape in tables if len(shape) == 2)])
 
     def best(self, histories: Sequence[np.ndarray], tokens: Sequence[str], k: int) -> np.ndarray:
         """The k best items for each history, in batches of bounded memory.

@@ -23,7 +23,7 @@ class Table(NamedTuple):
 
     title: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     note: str
 
 
@@ -59,11 +59,11 @@ def _relevant(result: Comparison) -> str:
     }.get(relevant.order, "The items of the targets are to be found from the histories.")
     notes = [f"{how} Users with an item to find: {relevant.users:,}; items to find: {relevant.items:,}."]
     for count, text in (
-        (relevant.only_old, "{} of them are known to the old file only, and count against the new one."),
-        (relevant.only_new, "{} of them are known to the new file only, and count against the old one."),
-        (relevant.left_out, "{} more are known to neither file and left out."),
-        (relevant.repeated, "{} targets are in the user's history, which is never recommended, and left out."),
-        (relevant.new_users, "{} users of the targets have no history and are left out."),
+        (relevant.only_old, "Of these, known to the old file only, which counts against the new one: {}."),
+        (relevant.only_new, "Of these, known to the new file only, which counts against the old one: {}."),
+        (relevant.left_out, "Left out, as neither file knows them: {}."),
+        (relevant.repeated, "Targets left out, as they are in the user's history, which is never recommended: {}."),
+        (relevant.new_users, "Users of the targets left out, as they have no history: {}."),
     ):
         notes += [text.format(f"{count:,}")] if count else []
     return " ".join(notes)
