@@ -15,10 +15,10 @@ from multvae_export.graph.weights_digest import DIGEST, SECOND_FILE, weights_dig
 from multvae_export.histories import padded
 from multvae_export.onnx_session import check_file, check_metadata, first_line, look_up_tokens, open_session
 
-#: The entries of the metadata that say which model a file has.
+#: What says which model a file has: a field of the file, and entries of its metadata.
 IDENTITY = (
-    "model", "dataset", "precision", "options", "trained_at", "seed", "checkpoint_sha256", DIGEST, "item_tokens_sha256",
-    "exporter_version",
+    "model", "dataset", "precision", "options", "model_version", "trained_at", "seed", "checkpoint_sha256", DIGEST,
+    "item_tokens_sha256", "exporter_version",
 )  # fmt: skip
 #: A batch has at most so many histories, and so many numbers in an array of its scores or of the rows that it reads:
 #: 16 MiB in float32, of which onnxruntime holds a handful.
@@ -32,7 +32,7 @@ class ModelFile:
         path: of the file.
         io: its form.
         tokens: the tokens of its items, in RecBole's order; of a file with ids, the ids as texts.
-        identity: ``model_version``, and those of :data:`IDENTITY` that its metadata have.
+        identity: what it has of :data:`IDENTITY`, as texts.
         test_metrics: the metrics of the test of its training, as far as the metadata have them.
 
     Raises:
@@ -53,9 +53,8 @@ class ModelFile:
         _check_digest(path, metadata)
         tokens = look_up_tokens(proto.graph, "history")[1:].tolist()
         self.tokens: list[str] = tokens or [str(n) for n in range(1, int(metadata["n_items"]))]
-        self.identity = {"model_version": str(proto.model_version)} | {
-            name: metadata[name] for name in IDENTITY if name in metadata
-        }
+        entries = metadata | {"model_version": str(proto.model_version)}
+        self.identity = {name: entries[name] for name in IDENTITY if name in entries}
         self.test_metrics: dict[str, float] = json.loads(metadata.get("test_metrics", "{}"))
         tables = [part.dims for part in proto.graph.initializer if part.name.startswith("table")]
         # An item of the history reads a row of a table.
@@ -81,17 +80,18 @@ class ModelFile:
         names = np.array(tokens, dtype=object)
         numbers = {token: number for number, token in enumerate(tokens)}
         lists = np.zeros((len(histories), k := min(k, len(self.tokens))), np.int32)
-        for rows in self._batches([len(history) for history in histories]):
+        for rows in self._batches([len(history) for history in histories], k):
             history = padded([histories[row] for row in rows])
             items = self._run(session, history if self.io == "ids" else names[history], k)
             lists[rows] = items if self.io == "ids" else np.vectorize(numbers.__getitem__, otypes=[np.int32])(items)
         return lists
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[np.ndarray]:
+    def _batches(self, lengths: Sequence[int], k: int) -> Iterator[np.ndarray]:
         """The rows of the histories of each batch; the longest come first, so that little is padding."""
         order, start = np.argsort(-np.array(lengths), kind="stable"), 0
         while start < len(order):
-            widest = max(len(self.tokens), lengths[order[start]] * self._width)
+            # A file with reasons has one for each item of the history and of the list.
+            widest = max(len(self.tokens), lengths[order[start]] * max(self._width, k))
             yield order[start : (start := start + max(1, min(MOST, NUMBERS // widest)))]
 
     def _run(self, session: onnxruntime.InferenceSession, history: np.ndarray, k: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from multvae_export.compare.clicks import BY_ROW, BY_TIME
 from multvae_export.compare.comparison import Comparison, Side, Some
 from multvae_export.compare.measure import Paired
+from multvae_export.compare.model_file import IDENTITY
 
 #: So many digits of a digest are shown, and so many characters of a note in a line of the text.
 SHORT, WIDTH = 12, 100
@@ -41,7 +42,7 @@ def tables(result: Comparison) -> Iterator[Table]:
 def _ranking(result: Comparison) -> Table:
     metrics = {f"NDCG@{result.k}": result.ndcg, f"Recall@{result.k}": result.recall}
     rows = [_paired(name, metric) for name, metric in metrics.items() if metric]
-    header = ("", "old", "new", "difference", "95 % interval")
+    header = ("", "old", "new", "change", "95 % interval")
     return Table("Accuracy", header, rows, _relevant(result))
 
 
@@ -77,9 +78,8 @@ def _overlap(result: Comparison) -> Table:
 
 
 def _files(old: Side, new: Side) -> Table:
-    names = dict.fromkeys([*old.identity, *new.identity])
-    rows = [("file", old.file, new.file)]
-    rows += [(name.replace("_", " "), _entry(old, name), _entry(new, name)) for name in names]
+    names = [name for name in IDENTITY if name in old.identity or name in new.identity]
+    rows = [(name.replace("_", " "), _entry(old, name), _entry(new, name)) for name in names]
     rows += [
         ("items", f"{old.items:,}", f"{new.items:,}"),
         ("clicks on unknown items", _share(old.unknown_clicks), _share(new.unknown_clicks)),
@@ -169,8 +169,9 @@ p { margin: .25rem 0; } section p { color: var(--soft); } .failed { color: var(-
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .55rem; text-align: left; vertical-align: baseline; border-bottom: 1px solid var(--line);
-         overflow-wrap: anywhere; }
+         max-width: 16rem; overflow-wrap: break-word; }
 tbody tr:last-child > * { border-bottom: 0; } thead th { background: var(--shade); } tbody th { font-weight: 600; }
+@media (max-width: 30rem) { table { font-size: .9em; } th, td { padding: .3rem .35rem; } }
 </style>
 </head>
 <body>
