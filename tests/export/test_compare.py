@@ -202,8 +202,8 @@ def test_a_file_beside_itself_has_no_difference() -> None:
 
 def test_gates_fail_with_a_sentence_and_with_reports(capsys: pytest.CaptureFixture[str]) -> None:
     tokens = [["a", "b", "c"], ["a", "b", "c", "<script>&"]]
-    write_file("old.onnx", tokens[0], 3), write_file("new.onnx", tokens[1], 4)
-    best = [rank(*model, ["a"], 1)[0] for model in zip(tokens, (3, 4), strict=True)]
+    write_file("old.onnx", tokens[0], 3), write_file("new.onnx", tokens[1], 7)
+    best = [rank(*model, ["a"], 1)[0] for model in zip(tokens, (3, 7), strict=True)]
     assert best[0] != best[1]
     write_clicks("day.inter", [("u", "a", 1), ("u", best[0], 2)])
     flags = ("--histories", "day.inter", "--k", "1", "--html", "report.html")
