@@ -83,7 +83,7 @@ def _files(old: Side, new: Side) -> Table:
     rows += [
         ("items", f"{old.items:,}", f"{new.items:,}"),
         ("clicks on unknown items", _share(old.unknown_clicks), _share(new.unknown_clicks)),
-        ("items in a list at least", _share(old.coverage), _share(new.coverage)),
+        ("catalogue coverage", _share(old.coverage), _share(new.coverage)),
     ]
     return Table("Files", ("", "old", "new"), rows, "")
 
