@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -156,7 +155,7 @@ def compare(
 
 def _side(file: ModelFile, unknown: float, listed: np.ndarray) -> Side:
     coverage = np.count_nonzero(listed) / len(file.tokens)
-    return Side(str(Path(file.path)), file.identity, file.test_metrics, len(file.tokens), unknown, coverage)
+    return Side(file.path, file.identity, file.test_metrics, len(file.tokens), unknown, coverage)
 
 
 def _some(tokens: Iterable[str]) -> Some:
