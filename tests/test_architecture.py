@@ -40,6 +40,7 @@ PLUGIN: dict[str, tuple[str, ...]] = {
 EXPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("errors", "ranking", "target"), ()),
     **dict.fromkeys(("reading", "histories", "console"), ("errors",)),
+    "onnx_session": ("errors", "target"),
     "checkpoint": ("errors", "reading"),
     "nodes": ("errors", "target"),
     "architectures": ("checkpoint", "errors", "nodes", "ranking", "target"),
@@ -48,7 +49,8 @@ EXPORT: dict[str, tuple[str, ...]] = {
     "publish": ("errors", "trained_model"),
     "verification": ("architectures", "errors", "graph", "histories", "ranking", "target", "trained_model"),
     "golden": ("architectures", "graph", "ranking", "target", "trained_model"),
-    "benchmark": ("architectures", "checkpoint", "console", "errors", "histories", "trained_model"),
+    "benchmark": ("architectures", "checkpoint", "console", "errors", "histories", "onnx_session", "trained_model"),
+    "compare": ("console", "errors", "graph", "histories", "onnx_session", "publish"),
     "exporter": ("checkpoint", "errors", "graph", "histories", "publish", "target", "trained_model", "verification"),
     "__init__": ("errors", "exporter"),
     "cli": (
@@ -66,13 +68,14 @@ EXPORT: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
 }
 #: What a room of the exporter may import besides the standard library and the exporter: what reads a checkpoint or ranks
-#: imports torch only, writing adds onnx, verification adds onnxruntime.
+#: imports torch only, writing adds onnx, verification adds onnxruntime. What is done with files alone needs no torch.
 TORCH, ONNX, RUNTIME = ("numpy", "torch"), ("numpy", "torch", "onnx"), ("numpy", "torch", "onnx", "onnxruntime")
 PACKAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("__init__", "__main__", "cli", "console", "errors", "exporter", "target", "trained_model"), ()),
     **dict.fromkeys(("golden", "histories", "ranking", "checkpoint", "nodes", "architectures", "reading"), TORCH),
     **dict.fromkeys(("graph", "publish"), ONNX),
     **dict.fromkeys(("verification", "benchmark"), RUNTIME),
+    **dict.fromkeys(("onnx_session", "compare"), ("numpy", "onnx", "onnxruntime")),
 }
 
 

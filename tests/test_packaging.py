@@ -141,7 +141,7 @@ def test_wheel_trains_recommends_and_exports_from_an_empty_folder(python: Path, 
     assert "equals torch" in out
 
 
-def test_exporter_alone_exports_and_benchmarks(exporter: Path, trained: Path, tmp_path: Path) -> None:
+def test_exporter_alone_exports_benchmarks_and_compares(exporter: Path, trained: Path, tmp_path: Path) -> None:
     for name in FORBIDDEN:
         assert "ModuleNotFoundError" in run(exporter, "-c", f"import {name}", cwd=tmp_path, fails=True)
     commands = exporter.parent
@@ -151,6 +151,11 @@ def test_exporter_alone_exports_and_benchmarks(exporter: Path, trained: Path, tm
     flags = ("--batch-size", "1", "--requests", "1")
     out = run(commands / "multvae-benchmark", "model.onnx", "--checkpoint", checkpoint, *flags, cwd=tmp_path)
     assert "| model.onnx | tokens fp32 | CPU | 1 |" in out
+    clicks = Path(recbole.__file__).parent / "dataset_example" / "ml-100k" / "ml-100k.inter"
+    out = run(
+        commands / "multvae-compare", "model.onnx", "model.onnx", "--histories", clicks, "--min-overlap=1", cwd=tmp_path
+    )
+    assert "model.onnx and model.onnx: 943 histories, top 10" in out
 
 
 def test_exporter_alone_says_that_a_data_set_needs_recbole(exporter: Path, blocks: str, tmp_path: Path) -> None:

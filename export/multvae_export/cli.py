@@ -11,11 +11,11 @@ from multvae_export.console import add_dataset_options, run_command
 from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
 from multvae_export.graph.forms import IO
-from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPSETS, OPTIONS_VERSION
+from multvae_export.graph.onnx_file import OPSETS
 from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.publish import triton
 from multvae_export.reading import newest
-from multvae_export.target import Options
+from multvae_export.target import CONTRACT_VERSION, OPTIONS_VERSION, Options
 
 CHECK = "\N{CHECK MARK}"
 EXAMPLES = """

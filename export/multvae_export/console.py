@@ -21,15 +21,18 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--trust-dataset", action="store_true", help=trust)
 
 
-def run_command(action: Callable[[], None], verbose: bool = False) -> int:
-    """Run a command and return its exit code. An error of this package or of the file system ends it with one sentence."""
+def run_command(action: Callable[[], None], verbose: bool = False, mistake: int = 1) -> int:
+    """Run a command and return its exit code. An error of this package or of the file system ends it with one sentence.
+
+    ``mistake`` is the exit code of such an error.
+    """
     try:
         action()
     except (ExportError, OSError) as error:
         if verbose:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return mistake
     except KeyboardInterrupt:
         print("error: interrupted; nothing was written.", file=sys.stderr)
         return INTERRUPTED

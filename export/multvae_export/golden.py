@@ -20,10 +20,10 @@ import torch
 from multvae_export.architectures import Architecture
 from multvae_export.architectures.auto_encoder import AutoEncoder, usual_activations
 from multvae_export.architectures.base import Posterior
-from multvae_export.graph.onnx_file import CONTRACT_VERSION, OPTIONS_VERSION, to_onnx, write
+from multvae_export.graph.onnx_file import to_onnx, write
 from multvae_export.graph.weights_digest import weights_digest
 from multvae_export.ranking import best, multi_hot
-from multvae_export.target import Options, Target
+from multvae_export.target import CONTRACT_VERSION, OPTIONS_VERSION, Options, Target
 from multvae_export.trained_model import Model
 
 #: The ids that stand for tokens that the model does not know, in the file with ids.

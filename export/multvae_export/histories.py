@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,12 +52,14 @@ class Layout:
         user, item: the names of the two columns, without their type.
         separator: one or more characters between the fields of a line.
         encoding: of the text.
+        time: the name of the column of times; None where they are not read.
     """
 
     user: str = "user_id"
     item: str = "item_id"
     separator: str = "\t"
     encoding: str = "utf-8"
+    time: str | None = None
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Layout:
@@ -69,12 +72,10 @@ class Layout:
 def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[np.ndarray]:
     """The histories in RecBole's atomic file of interactions, one for each user, in order of the file.
 
-    A line is a row. It ends with a line feed, or with a carriage return and a line feed. Blank lines are skipped. Quotes
-    around a field are removed, as in CSV; any other quote is a character of its token. Items that the model does not know
-    are left out.
+    Items that the model does not know are left out.
 
     Args:
-        path: an ``.inter`` file.
+        path: an ``.inter`` file, see :func:`read_rows`.
         tokens: the model's item tokens by id, the padding item's first.
         layout: its columns, separator and encoding.
 
@@ -82,28 +83,40 @@ def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[
         The ids of each user's known items, distinct and sorted, int64 [length] each. Users without any are left out.
 
     Raises:
-        HistoriesError: the file cannot be read or lacks a column, or a line has another number of fields than the header, an
-            empty user or item, or a carriage return or NUL inside.
+        HistoriesError: as :func:`read_rows`.
     """
     ids = {token: n for n, token in enumerate(tokens) if n}
     users: dict[str, set[int]] = {}
+    for user, item, _ in read_rows(path, layout):
+        if item in ids:
+            users.setdefault(user, set()).add(ids[item])
+    return [np.array(sorted(items)) for items in users.values()]
+
+
+def read_rows(path: str | Path, layout: Layout) -> Iterator[tuple[str, str, float | None]]:
+    """The user, the item and the time of each row of RecBole's atomic file of interactions, in order of the file.
+
+    A line is a row. It ends with a line feed, or with a carriage return and a line feed. Blank lines are skipped. Quotes
+    around a field are removed, as in CSV; any other quote is a character of its token. The time is None where the layout
+    names no column of times, or the file does not have it.
+
+    Raises:
+        HistoriesError: the file cannot be read or lacks a column, or a line has another number of fields than the header, an
+            empty user or item, a time that is no number, or a carriage return or NUL inside.
+    """
     try:
         with Path(path).open(encoding=layout.encoding, newline="\n") as file:
-            for user, item in _pairs(file, path, layout):
-                if item in ids:
-                    users.setdefault(user, set()).add(ids[item])
+            yield from _rows(file, path, layout)
     except OSError as error:
         raise HistoriesError(f"cannot read the histories in {path}: {error}") from error
     except (LookupError, ValueError, TypeError) as error:
         raise HistoriesError(
-            f"{path} does not fit the checkpoint's encoding={layout.encoding} and field_separator={layout.separator!r}: "
+            f"{path} is not written with encoding={layout.encoding} and field_separator={layout.separator!r}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    return [np.array(sorted(items)) for items in users.values()]
 
 
-def _pairs(file: Iterable[str], path: str | Path, layout: Layout) -> Iterator[tuple[str, str]]:
-    """The user and the item of each row."""
+def _rows(file: Iterable[str], path: str | Path, layout: Layout) -> Iterator[tuple[str, str, float | None]]:
     lines = _lines(file, path)
     header = split_row(next(lines, "").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), layout.separator)
     columns = [f"{name}:token" for name in (layout.user, layout.item)]
@@ -111,6 +124,7 @@ def _pairs(file: Iterable[str], path: str | Path, layout: Layout) -> Iterator[tu
         first_line = layout.separator.join(header)[:80]
         raise HistoriesError(f"{path} has no column {missing[0]}: expected a RecBole .inter file, found {first_line!r}.")
     width, user_at, item_at = len(header), *map(header.index, columns)
+    time_at = header.index(f"{layout.time}:float") if f"{layout.time}:float" in header else None
     for number, line in enumerate(lines, 2):
         fields = line.split(layout.separator) if '"' not in line else split_row(line, layout.separator, width)
         if len(fields) != width:
@@ -122,7 +136,17 @@ def _pairs(file: Iterable[str], path: str | Path, layout: Layout) -> Iterator[tu
             raise HistoriesError(
                 f"line {number} of {path} has nothing for {columns[bool(user)]}: expected a token in every row."
             )
-        yield user, item
+        yield user, item, None if time_at is None else _time(fields[time_at], f"line {number} of {path}", header[time_at])
+
+
+def _time(text: str, place: str, column: str) -> float:
+    try:
+        time = float(text)
+    except ValueError:
+        time = math.nan
+    if not math.isfinite(time):
+        raise HistoriesError(f"{place} has {text[:80]!r} for {column}: expected a number in every row.")
+    return time
 
 
 def _lines(file: Iterable[str], path: str | Path) -> Iterator[str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+CONTRACT_VERSION = 1
+#: Of a file with options.
+OPTIONS_VERSION = 2
+
 
 @dataclass(frozen=True)
 class Options:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from multvae_export.errors import NotAnExportError, OptionError
+from multvae_export.errors import OptionError
 from multvae_export.histories import padded, random_histories
+from multvae_export.onnx_session import check_metadata, look_up_tokens, open_session
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 DIFFERENT, TOP = 50, 10
@@ -42,18 +42,10 @@ class ServedFile:
         if provider not in onnxruntime.get_available_providers():
             has = ", ".join(onnxruntime.get_available_providers())
             raise OptionError(f"--provider={provider} is not in this onnxruntime: it has {has}.")
-        if not Path(path).is_file():
-            raise NotAnExportError(f"there is no file {path}.")
-        try:
-            self.session = onnxruntime.InferenceSession(path, providers=list(dict.fromkeys([provider, CPU])))
-        except Exception as error:  # onnxruntime raises types of its own.
-            reason = str(error).split("\n")[0]
-            raise NotAnExportError(f"onnxruntime cannot open {path}: {reason}") from error
+        self.session = open_session(path, list(dict.fromkeys([provider, CPU])))
         if self.session.get_providers()[0] != provider:
             raise OptionError(f"--provider={provider} cannot be used on this machine: it lacks the device or its libraries.")
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        if "contract_version" not in metadata:
-            raise NotAnExportError(f"{path} has no contract_version in its metadata: multvae-export did not write it.")
+        metadata = check_metadata(path, self.session.get_modelmeta().custom_metadata_map)
         self.io, self.n_items, self.digest = metadata["io"], int(metadata["n_items"]), metadata["item_tokens_sha256"]
         self.spec, self.precision = json.loads(metadata["model_spec"]), metadata.get("precision", "fp32")
         graph = onnx.load(path, load_external_data=False).graph
@@ -62,8 +54,8 @@ class ServedFile:
         self.among = (None, min(AMONG, self.n_items - 1)) if "filters" in self.options else (None,)
         sizes = self.spec.get("sizes", [])
         self.decoder = (sizes[-2] if len(sizes) > 2 else 0, self.n_items)
-        self.request_tokens = _tokens(graph, "user" if self.io == "users" else "history")
-        self.item_tokens = _tokens(graph, "among")
+        self.request_tokens = look_up_tokens(graph, "user" if self.io == "users" else "history")
+        self.item_tokens = look_up_tokens(graph, "among")
         # Of a table with so many rows, a request reads those of its items or users.
         self.n_rows = len(self.request_tokens) if self.io == "users" else self.n_items
 
@@ -124,13 +116,6 @@ class ServedFile:
         k = np.array([TOP])
         request = self.request_tokens[history] if len(self.request_tokens) else history
         return {"user" if self.io == "users" else "history": request, "k": k}
-
-
-def _tokens(graph: onnx.GraphProto, name: str) -> np.ndarray:
-    """The tokens of an input of tokens; none for any other input, or one that is not there."""
-    look_ups = [node for node in graph.node if node.op_type == "LabelEncoder" and node.input[0] == name]
-    keys = {attribute.name: attribute.strings for node in look_ups for attribute in node.attribute}
-    return np.array(["", *(token.decode() for token in keys["keys_strings"])] if keys else [], dtype=object)
 
 
 def _batches(size: int) -> int:

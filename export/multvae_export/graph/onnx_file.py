@@ -23,12 +23,9 @@ from multvae_export.graph.body import body
 from multvae_export.graph.forms import IO
 from multvae_export.graph.weights_digest import DIGEST, SECOND_FILE, add_bytes, add_digest
 from multvae_export.nodes.quantise import PRECISIONS
-from multvae_export.target import Target
+from multvae_export.target import CONTRACT_VERSION, OPTIONS_VERSION, Target
 from multvae_export.trained_model import Model
 
-CONTRACT_VERSION = 1
-#: Of a file with options.
-OPTIONS_VERSION = 2
 #: 18 has ReduceSum by input axes everywhere and is the newest that the CUDA provider has kernels registered up to.
 OPSETS = (16, 17, 18)
 #: From here on every reduction takes its axes as an input; before, only ReduceSum does.

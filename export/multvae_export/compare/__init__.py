@@ -1,0 +1,1 @@
+"""Two exported files beside each other on the same histories, before the new one replaces the old one. Without torch."""
