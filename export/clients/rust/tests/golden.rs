@@ -257,6 +257,18 @@ fn damaged_file(golden: &Value) -> Outcome {
         ..Config::default()
     };
     Model::<String>::load(DAMAGED, config)?;
+    let older = changed("older.onnx", b"weights_sha256", b"weights_sha512");
+    Model::<String>::load(older, Config::default())?;
+
+    // With one more entry of the metadata, the digest is also of the file that the entry names.
+    let (mut bytes, second) = (fs::read(TOKENS)?, format!("{SCRATCH}/second.onnx"));
+    bytes.extend(b"\x72\x17\x0a\x0cweights_file\x12\x07weights");
+    fs::write(&second, bytes)?;
+    fs::write(format!("{SCRATCH}/weights"), "")?;
+    Model::<String>::load(&second, Config::default())?;
+    fs::write(format!("{SCRATCH}/weights"), "more")?;
+    let refused = Model::<String>::load(&second, Config::default()).unwrap_err();
+    assert!(refused.to_string().contains("second.onnx is damaged"));
     Ok(())
 }
 
