@@ -41,37 +41,40 @@ class Program:
     """A client's programs, run in its folder.
 
     Attributes:
-        source: the client itself.
+        sources: the client itself.
         build: run first.
         recommend: its command line, which a model, items and flags follow.
         bench: its benchmark, which a model and a file of histories follow.
     """
 
-    source: str
+    sources: tuple[str, ...]
     recommend: tuple[str, ...]
     bench: tuple[str, ...]
     build: tuple[tuple[str, ...], ...] = ()
 
 
 PROGRAMS = {
-    "python": Program("recommend.py", (sys.executable, "recommend.py"), (sys.executable, "bench.py")),
+    "python": Program(("recommend.py",), (sys.executable, "recommend.py"), (sys.executable, "bench.py")),
     "java": Program(
-        "src/main/java/multvae/Recommender.java",
+        ("src/main/java/multvae/Recommender.java", "src/main/java/multvae/ModelFile.java"),
         ("java", "-jar", "target/multvae.jar"),
         ("java", "-cp", "target/test-classes:target/multvae.jar", "multvae.Bench"),
         (("mvn", "--quiet", "--batch-mode", "-DskipTests", "package"),),
     ),
     "go": Program(
-        "recommend.go", ("./recommend",), ("./bench",), (("go", "build", "./cmd/recommend"), ("go", "build", "./cmd/bench"))
+        ("recommend.go",),
+        ("./recommend",),
+        ("./bench",),
+        (("go", "build", "./cmd/recommend"), ("go", "build", "./cmd/bench")),
     ),
     "rust": Program(
-        "src/lib.rs",
+        ("src/lib.rs", "src/digest.rs"),
         ("target/release/recommend",),
         ("target/release/examples/bench",),
         (("cargo", "build", "--quiet", "--locked", "--release", "--bins", "--examples"),),
     ),
     "cpp": Program(
-        "recommend.hpp",
+        ("recommend.hpp",),
         ("build/recommend",),
         ("build/bench",),
         (
@@ -80,7 +83,7 @@ PROGRAMS = {
         ),
     ),
     "node": Program(
-        "recommend.mjs",
+        ("recommend.mjs",),
         ("node", "recommend.mjs"),
         ("node", "bench.mjs"),
         (("env", "ONNXRUNTIME_NODE_INSTALL=skip", "npm", "ci", "--no-audit", "--no-fund"),),  # Without the library for CUDA.
@@ -131,7 +134,7 @@ def measure(client: str, root: Path, model: Path, histories: Path) -> list[str]:
         starts.append(time.perf_counter() - begin)
     output = subprocess.check_output([*program.bench, str(model), str(histories)], cwd=folder, env=environment, text=True)
     figures = json.loads(output)
-    lines = len((folder / program.source).read_text("utf-8").splitlines())
+    lines = sum(len((folder / source).read_text("utf-8").splitlines()) for source in program.sources)
     times = [f"{seconds:.2f}" for seconds in (statistics.median(starts), figures["p50_ms"], figures["p99_ms"])]
     names = [figures[name] for name in ("language", "version", "onnxruntime", "provider")]
     names[-1] = names[-1].removesuffix("ExecutionProvider")

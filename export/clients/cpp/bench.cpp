@@ -1,5 +1,5 @@
-// Measures the client and prints one line of JSON: bench MODEL.onnx HISTORIES.txt, a history a line, tokens separated
-// by tabs.
+// Measures the client, with onnxruntime's number of threads, and prints one line of JSON: bench MODEL.onnx HISTORIES.txt,
+// a history a line, tokens separated by tabs.
 
 #include <algorithm>
 #include <chrono>
@@ -39,7 +39,7 @@ double seconds_of(const multvae::Recommender& recommender, const Histories& hist
 }
 
 void run(const char* model, const char* file) {
-  const multvae::Recommender recommender(model);
+  const multvae::Recommender recommender(model, false, 0);
   const auto histories = read(file);
   for (int request = 0; request < 200; ++request) seconds_of(recommender, {histories[0]});
 

@@ -197,24 +197,27 @@ Rows<T> rows_of(OrtValue* value, std::size_t count, std::size_t width) {
 /// A file exported with --io tokens or --io ids. Threads may share it: their requests run in parallel.
 class Recommender {
  public:
-  /// Load a file. With gpu it runs on CUDA if that is available; provider() says where it runs.
+  /// Load a file. With gpu it runs on CUDA if that is available; provider() says where it runs. threads are those of one
+  /// request on the CPU; 0 leaves it to onnxruntime, which takes the machine's cores.
   ///
-  /// Throws Error if the file is missing, no ONNX model, of another form or of an unknown contract version.
-  explicit Recommender(const std::filesystem::path& path, bool gpu = false) {
+  /// Throws Error if the file is missing, no ONNX model, of another form or of an unknown contract version, or threads is
+  /// below 0. A file whose weights are damaged is loaded.
+  explicit Recommender(const std::filesystem::path& path, bool gpu = false, int threads = 1) {
+    if (threads < 0) throw Error("threads is " + std::to_string(threads) + ": expected 0 or more.");
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) {
       throw Error(path.string() + " is missing: expected a model exported with --io tokens or --io ids.");
     }
     if (gpu) {
       try {
-        session_ = open(path, true);
+        session_ = open(path, true, threads);
         on_cuda_ = true;
       } catch (const Error&) {
         // It runs on the CPU instead, and provider() says so.
       }
     }
     try {
-      if (!session_) session_ = open(path, false);
+      if (!session_) session_ = open(path, false, threads);
     } catch (const Error&) {
       const char* const problem = " is no ONNX model that onnxruntime can read: export the model again.";
       std::throw_with_nested(Error(path.string() + problem));
@@ -288,9 +291,10 @@ class Recommender {
     return reasons;
   }
 
-  detail::Session open(const std::filesystem::path& path, bool cuda) const {
+  detail::Session open(const std::filesystem::path& path, bool cuda, int threads) const {
     const auto& api = detail::api();
     const detail::SessionOptions options(detail::get<OrtSessionOptions*>(api.CreateSessionOptions));
+    detail::check(api.SetIntraOpNumThreads(options.get(), threads));
     if (cuda) {
       const detail::CudaOptions defaults(detail::get<OrtCUDAProviderOptionsV2*>(api.CreateCUDAProviderOptions));
       detail::check(api.SessionOptionsAppendExecutionProvider_CUDA_V2(options.get(), defaults.get()));

@@ -148,6 +148,18 @@ TEST(Recommend, ThreadsShareARecommender) {
   for (auto& thread : threads) EXPECT_EQ(thread.get(), 20 * cases.size());
 }
 
+TEST(Recommend, ThreadsOfARequest) {
+  const auto started = [](int threads) {
+    const auto count = [] { return std::distance(fs::directory_iterator("/proc/self/task"), {}); };
+    const auto before = count();
+    const Recommender recommender(model, false, threads);
+    return count() - before;
+  };
+  if (!fs::exists("/proc/self/task")) GTEST_SKIP() << "only Linux tells the threads of a process";
+  EXPECT_EQ(started(1), 0);  // The caller's is one of them.
+  EXPECT_EQ(started(3), 2);
+}
+
 TEST(Recommend, Because) {
   EXPECT_EQ(multvae::because<std::string>({"7", "a b"}, {-1, 2}), "a b");
   EXPECT_EQ(multvae::because<std::int64_t>({5}, {0}), std::nullopt);
@@ -173,6 +185,7 @@ TEST(Recommend, Errors) {
             "the model has no input noise: export it with --posterior.");
   EXPECT_EQ(error_of([&] { (void)Recommender(options_model).recommend<std::string>({{"42"}}, 3, noise); }),
             "noise has a row of 2 numbers: the model takes 3.");
+  EXPECT_EQ(error_of([&] { (void)Recommender(model, false, -1); }), "threads is -1: expected 0 or more.");
   EXPECT_EQ(error_of([&] { (void)tokens.recommend<std::string>({{"42"}}, 0); }), "k is 0: expected 1 or more.");
   EXPECT_EQ(error_of([&] { (void)ids.recommend<std::int64_t>({}, -3); }), "k is -3: expected 1 or more.");
   EXPECT_EQ(error_of([&] { (void)tokens.recommend<std::int64_t>({{42}}, 3); }),

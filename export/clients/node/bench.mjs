@@ -1,4 +1,4 @@
-// Measures the client, from tokens to tokens, and prints one line of JSON.
+// Measures the client, from tokens to tokens, with onnxruntime's number of threads, and prints one line of JSON.
 //
 // node bench.mjs MODEL.onnx HISTORIES.txt [--gpu]       HISTORIES.txt: one history a line, tokens separated by tabs
 
@@ -18,7 +18,7 @@ async function seconds(call) {
 
 const { values, positionals } = parseArgs({ options: { gpu: { type: "boolean" } }, allowPositionals: true });
 const [model, file] = positionals;
-const session = await loadModel(model, { gpu: values.gpu });
+const session = await loadModel(model, { gpu: values.gpu, threads: 0 });
 const histories = readFileSync(file, "utf8").split(/\r?\n/).filter(Boolean).map((line) => line.split("\t"));
 
 for (let request = 0; request < WARM_UP; request++) await recommend(session, [histories[0]], K);

@@ -1,8 +1,11 @@
 // Recommendations from an exported model, with onnxruntime-node.
 //
-// node recommend.mjs MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]
+// node recommend.mjs MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu] [--no-check]
 
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { createReadStream, existsSync, readFileSync, realpathSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import ort from "onnxruntime-node";
@@ -14,12 +17,15 @@ const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior"
 /**
  * Open a file exported with --io tokens or --io ids; any other file is an Error.
  *
- * With `gpu` it runs on CUDA if that is available; `session.provider` says where it runs.
+ * With `gpu` it runs on CUDA if that is available; `session.provider` says where it runs. `threads` are those of one request
+ * on the CPU, by default as many as the process may use cores; 0 leaves it to onnxruntime, which takes the machine's cores.
+ * With `check` a damaged file is an Error too.
  * Requests may share the session.
  */
-export async function loadModel(path, { gpu = false } = {}) {
+export async function loadModel(path, { gpu = false, threads = availableParallelism(), check = true } = {}) {
+  const intraOpNumThreads = countOf("threads", threads, 0);
   if (!existsSync(path)) throw new Error(`${path} is missing: expected a model exported with --io tokens or --io ids.`);
-  const session = await createSession(path, gpu).catch((cause) => {
+  const session = await createSession(path, gpu, { intraOpNumThreads }).catch((cause) => {
     throw new Error(`${path} is no ONNX model that onnxruntime can read: export the model again.`, { cause });
   });
   const inputs = inputsOf(session);
@@ -31,31 +37,46 @@ export async function loadModel(path, { gpu = false } = {}) {
     const expected = "expected history and k; export the model with --io tokens or --io ids, and no --k-default";
     throw new Error(`${path} takes ${types}: ${expected}.`);
   }
-  const version = metadata(readFileSync(path), "contract_version");
-  if (!VERSIONS.includes(version)) {
-    await session.release();
-    throw new Error(`${path} has the contract version ${version}, this client knows ${VERSIONS.join(" and ")}: update it.`);
-  }
-  return session;
+  const problem = await problemOf(path, check);
+  if (!problem) return session;
+  await session.release();
+  throw new Error(`${path} ${problem}`);
 }
 
-async function createSession(path, gpu) {
+/** What is wrong with the contract version or, with `check`, the weights of a file. */
+async function problemOf(path, check) {
+  const bytes = readFileSync(path);
+  const { contract_version: version, weights_sha256: expected, weights_file: second } = metadataOf(bytes);
+  const known = VERSIONS.join(" and ");
+  if (!VERSIONS.includes(version)) return `has the contract version ${version}, this client knows ${known}: update it.`;
+  if (!check || !expected) return undefined; // Files of older exporters have no digest.
+  const found = await weightsDigest(bytes, second && join(dirname(path), second));
+  if (found !== expected) return `is damaged: the SHA-256 of its weights is ${found}, not ${expected}; copy the file again.`;
+}
+
+/** The SHA-256 of a file's graph, field 7 of ModelProto, and then of its second file, if there is one. */
+async function weightsDigest(bytes, second) {
+  const digest = createHash("sha256");
+  for (const [field, graph] of fields(bytes)) if (field === 7) digest.update(graph);
+  if (second) for await (const block of createReadStream(second)) digest.update(block);
+  return digest.digest("hex");
+}
+
+async function createSession(path, gpu, options) {
   if (gpu) {
     // Without this onnxruntime prints many lines if CUDA is missing. The level of the first session holds for all.
     ort.env.logLevel = "fatal";
-    const session = await ort.InferenceSession.create(path, { executionProviders: ["cuda", "cpu"] }).catch(() => undefined);
+    const onCuda = { ...options, executionProviders: ["cuda", "cpu"] };
+    const session = await ort.InferenceSession.create(path, onCuda).catch(() => undefined);
     if (session) return Object.assign(session, { provider: "CUDAExecutionProvider" });
   }
-  return Object.assign(await ort.InferenceSession.create(path), { provider: "CPUExecutionProvider" });
+  return Object.assign(await ort.InferenceSession.create(path, options), { provider: "CPUExecutionProvider" });
 }
 
-/** An entry of an ONNX file's metadata, which this binding does not give: field 14 of ModelProto, a name (1) and a text (2). */
-function metadata(bytes, name) {
-  for (const [field, entry] of fields(bytes)) {
-    if (field !== 14) continue;
-    const parts = new Map([...fields(entry)].map(([part, text]) => [part, new TextDecoder().decode(text)]));
-    if (parts.get(1) === name) return parts.get(2);
-  }
+/** The metadata of an ONNX file, which this binding does not give: field 14 of ModelProto, each a name (1) and a text (2). */
+function metadataOf(bytes) {
+  const entries = [...fields(bytes)].filter(([field]) => field === 14).map(([, entry]) => new Map(fields(entry)));
+  return Object.fromEntries(entries.map((entry) => [1, 2].map((part) => new TextDecoder().decode(entry.get(part)))));
 }
 
 /** The fields of a protobuf message that have a length, with their bytes: all fields of an ONNX file except numbers. */
@@ -90,7 +111,7 @@ const inputsOf = (session) => new Map(session.inputMetadata.map((input) => [inpu
 export async function recommend(session, histories, k, { exclude, among, noise } = {}) {
   const inputs = inputsOf(session);
   const ids = inputs.get("history").type === "int64";
-  const count = new ort.Tensor("int64", [countOf(k)], [1]);
+  const count = new ort.Tensor("int64", [BigInt(countOf("k", k, 1))], [1]);
   histories = listsOf("histories", histories, ids);
   // onnxruntime up to 1.30 ends the process where a batch is empty.
   if (!histories.length) return { items: [], scores: [], ...(session.outputNames.includes("reasons") && { reasons: [] }) };
@@ -114,11 +135,13 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   return ranking;
 }
 
-/** k for a tensor; a larger k is cut to a number that no catalogue reaches. */
-function countOf(k) {
-  const number = typeof k === "bigint" ? Number(k) : k;
-  if (!Number.isInteger(number) || number < 1) throw new Error(`k is ${shown(k)}: expected a whole number of 1 or more.`);
-  return BigInt(Math.min(number, Number.MAX_SAFE_INTEGER));
+/** A whole number of `least` or more; a larger one than any catalogue is cut. */
+function countOf(name, value, least) {
+  const number = typeof value === "bigint" ? Number(value) : value;
+  if (!Number.isInteger(number) || number < least) {
+    throw new Error(`${name} is ${shown(value)}: expected a whole number of ${least} or more.`);
+  }
+  return Math.min(number, Number.MAX_SAFE_INTEGER);
 }
 
 /** The rows as arrays. A text is refused, as its characters are no items. */
@@ -169,12 +192,12 @@ function readId(text) {
 
 async function main() {
   const [text, flag] = [{ type: "string" }, { type: "boolean" }];
-  const options = { k: { ...text, short: "k", default: "10" }, exclude: text, among: text, gpu: flag };
+  const options = { k: { ...text, short: "k", default: "10" }, exclude: text, among: text, gpu: flag, "no-check": flag };
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const [model, ...liked] = positionals;
   if (!model) throw new Error("MODEL.onnx is missing: node recommend.mjs MODEL.onnx ITEM... [-k 10].");
   if (!/^[1-9]\d*$/.test(values.k)) throw new Error(`-k is ${values.k}: expected 1 or more.`);
-  const session = await loadModel(model, { gpu: values.gpu });
+  const session = await loadModel(model, { gpu: values.gpu, check: !values["no-check"] });
   if (values.gpu) console.error(`runs on ${session.provider}`);
   const ids = inputsOf(session).get("history").type === "int64";
   const lists = [[liked], readItems(values.exclude), readItems(values.among)];

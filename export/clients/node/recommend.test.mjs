@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -14,7 +14,7 @@ import { because, loadModel, recommend } from "./recommend.mjs";
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 const golden = JSON.parse(readFileSync(path("../golden.json"), "utf8"));
 const parts = { tokens: golden, options: golden.options, ids: golden.ids };
-const [model, options, ids] = Object.values(parts).map((part) => path(`../${part.model}`));
+const [model, options, ids, damaged] = [...Object.values(parts), golden.damaged].map((part) => path(`../${part.model}`));
 const onGpu = await loadModel(model, { gpu: true }); // First, as the first session sets how much onnxruntime prints.
 const session = await loadModel(model);
 
@@ -126,6 +126,39 @@ test("with gpu, the session says where it runs", async () => {
   for (const each of golden.cases) await check(onGpu, each);
 });
 
+test("a damaged file is refused", async () => {
+  const message = `golden.damaged.onnx is damaged: the SHA-256 of its weights is ${golden.damaged.weights_sha256}, not `;
+  await assert.rejects(loadModel(damaged), (error) => error.message.includes(message));
+  assert.equal((await recommend(await loadModel(damaged, { check: false }), [["42"]], 3)).items[0].length, 3);
+});
+
+test("the digest covers a second file, and an older file has none", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "client-")), graph = readFileSync(model, "latin1");
+  const [older, sealed] = ["older.onnx", "sealed.onnx"].map((name) => join(folder, name));
+  writeFileSync(older, readFileSync(damaged, "latin1").replace("weights_sha256", "weights_sha512"), "latin1");
+  await loadModel(older);
+  writeFileSync(join(folder, "weights"), "more");
+  writeFileSync(sealed, `${graph}\x72\x17\x0a\x0cweights_file\x12\x07weights`, "latin1"); // An entry of the metadata.
+  await assert.rejects(loadModel(sealed), /sealed\.onnx is damaged/);
+  const [, found, expected] = (await loadModel(sealed).catch(({ message }) => message)).match(/ is (\w{64}), not (\w{64})/);
+  writeFileSync(sealed, readFileSync(sealed, "latin1").replace(expected, found), "latin1");
+  await loadModel(sealed);
+});
+
+test("threads of a request", async (t) => {
+  await assert.rejects(loadModel(model, { threads: -1 }), /^Error: threads is -1: expected a whole number of 0 or more\.$/);
+  if (!existsSync("/proc/self/task")) return t.skip("only Linux tells the threads of a process");
+  const code = `import { readdirSync } from "node:fs";
+    const { loadModel } = await import(process.argv[1]);
+    const count = () => readdirSync("/proc/self/task").length;
+    await loadModel(process.argv[2], { threads: 1 });
+    const before = count(), session = await loadModel(process.argv[2], { threads: 3 });
+    console.log(count() - before);`;
+  const client = new URL("recommend.mjs", import.meta.url).href;
+  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", code, client, model], { encoding: "utf8" });
+  assert.equal(stdout, "2\n", stderr); // The calling thread is the third.
+});
+
 const run = (...args) => spawnSync(process.execPath, [path("recommend.mjs"), ...args], { encoding: "utf8" });
 
 test("command line", () => {
@@ -143,6 +176,7 @@ test("command line with options", () => {
   assert.deepEqual(stdout.trim().split("\n").map((line) => line.split("\t")[0]), ["007", "x,y"]);
   assert.equal(run(ids, "2", "-k", "2").stdout, "3\t1.8704\tbecause of 2\n6\t1.3451\n");
   assert.equal(run(ids, "2", "--exclude", "3", "--among", "3,1").stdout.split("\t")[0], "1");
+  assert.equal(run(damaged, "--no-check").status, 0);
 });
 
 test("command line errors", () => {
@@ -161,6 +195,7 @@ test("command line errors", () => {
     [[options, "42", "--among", "nobody"], /Nothing to recommend/],
     [[ids, "café"], /'café' is no item id: the model takes RecBole's item ids\./],
     [[ids, "1", "--exclude", "1.5"], /'1\.5' is no item id/],
+    [[damaged], /is damaged: the SHA-256 of its weights is/],
     [[], /MODEL\.onnx is missing/],
   ]) {
     const { status, stderr } = run(...args);

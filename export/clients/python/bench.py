@@ -1,4 +1,4 @@
-"""Measure the client, from tokens to tokens, and print one line of JSON.
+"""Measure the client, from tokens to tokens, with onnxruntime's number of threads, and print one line of JSON.
 
 python bench.py MODEL.onnx HISTORIES.txt [--gpu]      HISTORIES.txt: one history a line, tokens separated by tabs
 """
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("histories", metavar="HISTORIES.txt")
     parser.add_argument("--gpu", action="store_true")
     args = parser.parse_args()
-    session = load_model(args.model, gpu=args.gpu)
+    session = load_model(args.model, gpu=args.gpu, threads=0)
     histories = [line.split("\t") for line in Path(args.histories).read_text(encoding="utf-8").splitlines()]
     for _ in range(WARM_UP):
         recommend(session, histories[:1], K)

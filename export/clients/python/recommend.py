@@ -39,17 +39,24 @@ class Ranking(NamedTuple):
     reasons: np.ndarray | None
 
 
-def load_model(path: str, *, gpu: bool = False, check: bool = True) -> ort.InferenceSession:
+def load_model(path: str, *, gpu: bool = False, threads: int = 1, check: bool = True) -> ort.InferenceSession:
     """Open a file exported with ``--io tokens`` or ``--io ids``; any other file is a ValueError.
 
-    With ``gpu`` it runs on CUDA if that is available; ``get_providers()[0]`` says where it runs. Threads may share it.
-    With ``check`` a damaged file is a ValueError too: that reads the file once more.
+    Args:
+        path: of the file.
+        gpu: run on CUDA if that is available; ``get_providers()[0]`` says where it runs.
+        threads: of one call on the CPU; 0 leaves it to onnxruntime, which takes the machine's cores. Several threads of the
+            program may share the session: each call has so many.
+        check: refuse a damaged file too, which reads the file once more.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path} is missing: expected a model exported with --io tokens or --io ids.")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = _whole("threads", threads, least=0)
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider") if gpu else ("CPUExecutionProvider",)
+    providers = [name for name in wanted if name in ort.get_available_providers()]
     try:
-        session = ort.InferenceSession(path, providers=[name for name in wanted if name in ort.get_available_providers()])
+        session = ort.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no narrower type.
         raise ValueError(f"{path} is no ONNX model that onnxruntime can read: export the model again.") from error
     inputs = {name: value.type for name, value in _inputs(session).items()}
@@ -128,14 +135,15 @@ def recommend(
 
     Raises:
         ValueError: the file lacks an option that is used, k is no whole number of 1 or more, an argument is not lists of the
-            file's items, or an option has neither one row nor a row for each history.
+            file's items, a token is no Unicode, or an option has neither one row nor a row for each history.
     """
     inputs = _inputs(session)
     ids = inputs["history"].type == IDS
     for name, value in (("exclude", exclude), ("among", among), ("noise", noise)):
         if name not in inputs and value is not None:
             raise ValueError(f"the model has no input {name}: export it with {OPTIONS[name]}.")
-    feed = {"history": _padded("histories", histories, ids), "k": np.array([_count(k)], np.int64)}
+    count = min(_whole("k", k, least=1), LARGEST)
+    feed = {"history": _padded("histories", histories, ids), "k": np.array([count], np.int64)}
     if "exclude" in inputs:
         feed |= {name: _padded(name, rows, ids) for name, rows in (("exclude", exclude), ("among", among))}
     if "noise" in inputs:
@@ -147,18 +155,22 @@ def recommend(
     if not batch:  # onnxruntime up to 1.30 ends the process where a batch is empty.
         items, scores, reasons = recommend(session, [[]], k)
         return Ranking(items[:0], scores[:0], None if reasons is None else reasons[:0])
-    items, scores, *reasons = session.run(None, feed)
+    try:
+        items, scores, *reasons = session.run(None, feed)
+    except UnicodeEncodeError as error:  # Python writes so what it could not read as UTF-8.
+        raise ValueError(f"{error.object!r} is no token: it has half a surrogate pair; read the text as UTF-8.") from error
     return Ranking(items, scores, reasons[0] if reasons else None)
 
 
-def _count(k: Any) -> int:
+def _whole(name: str, value: Any, least: int) -> int:
+    """A whole number of ``least`` or more; a ValueError for anything else."""
     try:
-        count = 0 if isinstance(k, bool) else operator.index(k)
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        count = 0
-    if count < 1:
-        raise ValueError(f"k is {k!r}: expected a whole number of 1 or more.")
-    return min(count, LARGEST)
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{name} is {value!r}: expected a whole number of {least} or more.")
+    return number
 
 
 def _noise(noise: Any, length: int) -> np.ndarray:

@@ -118,6 +118,11 @@ def test_only_lists_of_lists_of_items_are_accepted(name: str, model: str, value:
     assert "\n" not in str(caught.value)
 
 
+def test_a_token_is_unicode() -> None:
+    with pytest.raises(ValueError, match=re.escape("'\\ud800' is no token: it has half a surrogate pair; read")):
+        recommend(load_model(OPTIONS), [["7"]], 3, exclude=[["\ud800"]])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -140,12 +145,25 @@ def test_a_file_has_a_token_a_line_exactly(tmp_path: Path) -> None:
         assert read_items(str(path)) == [tokens]
 
 
-def test_a_damaged_file_is_refused() -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     damaged, found = CLIENTS / GOLDEN["damaged"]["model"], GOLDEN["damaged"]["weights_sha256"]
     with pytest.raises(ValueError, match=f"is damaged: the SHA-256 of its weights is {found}, not"):
         load_model(str(damaged))
     items, *_ = recommend(load_model(str(damaged), check=False), [["42"]], 3)
     assert items.shape == (1, 3)
+    older = tmp_path / "older.onnx"
+    older.write_bytes(damaged.read_bytes().replace(b"weights_sha256", b"weights_sha512"))
+    load_model(str(older))
+
+
+def test_threads() -> None:
+    for threads in (0, 1, 2):
+        session = load_model(MODEL, threads=threads)
+        assert session.get_session_options().intra_op_num_threads == threads
+    assert load_model(MODEL).get_session_options().intra_op_num_threads == 1
+    for wrong in (-1, 1.5, True):
+        with pytest.raises(ValueError, match=re.escape(f"threads is {wrong}: expected a whole number of 0 or more.")):
+            load_model(MODEL, threads=wrong)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -12,10 +12,11 @@ items remain.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -52,6 +53,7 @@ def score(
     exclude: list[str] | list[int] | None = None,
     among: list[str] | list[int] | None = None,
     reasons: bool = False,
+    check: bool = True,
 ) -> DataFrame:
     """Rank items for each row: ``items``, ``scores`` and, if asked for, ``reasons`` take the place of ``history``.
 
@@ -64,11 +66,12 @@ def score(
         exclude: items never to return. For a file with filters.
         among: the only items to rank; None ranks all. For a file with filters.
         reasons: add lists [k][length]: by how much each item of the history raises each score. For a file with reasons.
+        check: refuse a damaged model, on the driver and on the workers.
 
     Raises:
         ValueError: the model or the table is not as expected, or the file lacks an option that is used.
     """
-    return Scorer(histories.sparkSession, model, Request(k, exclude, among, reasons))(histories)
+    return Scorer(histories.sparkSession, model, Request(k, exclude, among, reasons), check)(histories)
 
 
 class Scorer:
@@ -79,16 +82,16 @@ class Scorer:
         takes: the type of the column ``history``.
     """
 
-    def __init__(self, spark: SparkSession, model: str, request: Request) -> None:
+    def __init__(self, spark: SparkSession, model: str, request: Request, check: bool = True) -> None:
         files = snapshot(model)
-        session = open_model(str(files[0]), called=model)
+        session = open_model(str(files[0]), check=check, called=model)
         check_request(session, request)
         for file in files:
             spark.sparkContext.addFile(str(file))
         spark.sparkContext.addPyFile(__file__)
         ids = takes_ids(session)
         self.digest, self.takes = files[0].stem, "array<bigint>" if ids else "array<string>"
-        self._rank = partial(rank_in_task, file=files[0].name, request=request)
+        self._rank = partial(rank_in_task, file=files[0].name, request=request, check=check)
         kinds = {"items": LongType() if ids else StringType(), "scores": FloatType()}
         if request.reasons:
             kinds["reasons"] = ArrayType(FloatType())
@@ -139,8 +142,11 @@ def missing(model: str) -> ValueError:
     return ValueError(f"{model} is missing: expected a model exported with --io tokens or --io ids.")
 
 
-def open_model(path: str, threads: int = 1, called: str | None = None) -> ort.InferenceSession:
-    """Open a file exported with ``--io tokens`` or ``--io ids``; any other is a ValueError, which names it as called."""
+def open_model(path: str, threads: int = 1, check: bool = True, called: str | None = None) -> ort.InferenceSession:
+    """Open a file exported with ``--io tokens`` or ``--io ids``; any other is a ValueError, which names it as called.
+
+    With ``check`` a damaged file is a ValueError too.
+    """
     called = called or path
     if not Path(path).is_file():
         raise missing(called)
@@ -155,17 +161,54 @@ def open_model(path: str, threads: int = 1, called: str | None = None) -> ort.In
     if not known or not inputs.keys() <= {"history", "k", *OPTIONS}:
         types = ", ".join(f"{kind} {name}" for name, kind in inputs.items())
         raise ValueError(f"{called} takes {types}: expected history and k; export the model with --io tokens or --io ids.")
-    version = session.get_modelmeta().custom_metadata_map.get("contract_version")
+    metadata = session.get_modelmeta().custom_metadata_map
+    version = metadata.get("contract_version")
     if version not in VERSIONS:
         known_versions = " and ".join(VERSIONS)
         raise ValueError(f"{called} has the contract version {version}, this client knows {known_versions}: update it.")
+    expected = metadata.get("weights_sha256")  # Files of older exporters have none.
+    if check and expected and (found := weights_digest(path, metadata.get("weights_file"))) != expected:
+        raise ValueError(f"{called} is damaged: the SHA-256 of its weights is {found}, not {expected}; copy the file again.")
     return session
 
 
+def weights_digest(path: str, second: str | None = None) -> str:
+    """The SHA-256 of a file's graph, field 7 of the message ModelProto, and then of its second file, if there is one."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while key := number_of(file):
+            number = number_of(file)
+            if key == 7 << 3 | 2:  # 2: a field of so many bytes.
+                add_bytes(digest, file, number)
+            elif key & 7 == 2:
+                file.seek(number, 1)
+    if second:
+        with Path(path).with_name(second).open("rb") as file:
+            add_bytes(digest, file)
+    return digest.hexdigest()
+
+
+def add_bytes(digest: Any, file: BinaryIO, count: int = sys.maxsize) -> None:
+    while block := file.read(min(count, 2**20)):
+        digest.update(block)
+        count -= len(block)
+
+
+def number_of(file: BinaryIO) -> int:
+    """A number of a message: seven bits a byte, the lowest first; the last byte is below 128. 0 at the end of the file."""
+    number = shift = 0
+    while byte := file.read(1):
+        number |= (byte[0] & 127) << shift
+        shift += 7
+        if byte[0] < 128:
+            break
+    return number
+
+
 @lru_cache(maxsize=1)
-def load_model(path: str, threads: int) -> ort.InferenceSession:
+def load_model(path: str, threads: int, check: bool = True) -> ort.InferenceSession:
     """Open a model in a worker once, as Spark gives many tasks to the same Python process. The path says what it holds."""
-    return open_model(path, threads)
+    return open_model(path, threads, check)
 
 
 def inputs_of(session: ort.InferenceSession) -> dict[str, ort.NodeArg]:
@@ -206,9 +249,9 @@ def check_columns(columns: StructType, takes: str, table: str) -> None:
             raise ValueError(f"{table} has a column {name}, which the result adds: rename it.")
 
 
-def rank_in_task(batches: Iterator[pa.RecordBatch], file: str, request: Request) -> Iterator[pa.RecordBatch]:
+def rank_in_task(batches: Iterator[pa.RecordBatch], file: str, request: Request, check: bool) -> Iterator[pa.RecordBatch]:
     """Run a task of Spark, with as many threads as it has cores: one, unless spark.task.cpus says more."""
-    return rank(batches, load_model(SparkFiles.get(file), TaskContext.get().cpus()), request)
+    return rank(batches, load_model(SparkFiles.get(file), TaskContext.get().cpus(), check), request)
 
 
 def rank(batches: Iterator[pa.RecordBatch], session: ort.InferenceSession, request: Request) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,7 @@
 """Recommendations for millions of histories: Spark runs an exported model on Parquet files.
 
 spark-submit score.py MODEL.onnx HISTORIES.parquet RESULT.parquet [-k 10] [--exclude FILE] [--among FILE] [--reasons]
+    [--no-check]
 
 HISTORIES has a column for the user, of any type, and ``history``, as ``multvae_spark.py`` describes it. That file must lie
 beside this one.
@@ -44,6 +45,7 @@ class Job(NamedTuple):
     among: list[str] | list[int] | None = None
     reasons: bool = False
     partitions: int | None = None
+    check: bool = True
 
 
 def run(spark: SparkSession, job: Job) -> int:
@@ -52,7 +54,7 @@ def run(spark: SparkSession, job: Job) -> int:
     Raises:
         ValueError: the model or the histories are not as expected, or the result was made with other settings.
     """
-    scorer = Scorer(spark, job.model, Request(job.k, job.exclude, job.among, job.reasons))
+    scorer = Scorer(spark, job.model, Request(job.k, job.exclude, job.among, job.reasons), job.check)
     files, columns = read_input(spark, job, scorer.takes)
     shares = share_out(files, min(len(files), 64) if job.partitions is None else job.partitions)
     folder = Folder(spark, job.result)
@@ -197,11 +199,12 @@ def main() -> None:
     parser.add_argument("--among", metavar="FILE", help="recommend only these, likewise")
     parser.add_argument("--reasons", action="store_true", help="add how much each item of the history raises each score")
     parser.add_argument("--partitions", metavar="N", type=int, help="how many parts (default: one a file, 64 at most)")
+    parser.add_argument("--no-check", action="store_false", dest="check", help="do not look for damage of the model")
     job = Job(**vars(parser.parse_args()))
     try:
         if job.k < 1:
             raise ValueError(f"-k is {job.k}: expected 1 or more.")
-        ids = takes_ids(open_model(job.model))
+        ids = takes_ids(open_model(job.model, check=job.check))
         exclude, among = read_items(job.exclude, ids), read_items(job.among, ids)
         if among == []:
             raise ValueError(f"{job.among} has no item: there is nothing to rank.")

@@ -35,7 +35,7 @@ from score import Job
 CLIENTS = Path(__file__).parent.parent
 GOLDEN = json.loads((CLIENTS / "golden.json").read_text(encoding="utf-8"))
 PARTS = (GOLDEN, GOLDEN["options"], GOLDEN["ids"])
-MODEL, OPTIONS, IDS = (str(CLIENTS / part["model"]) for part in PARTS)
+MODEL, OPTIONS, IDS, DAMAGED = (str(CLIENTS / part["model"]) for part in (*PARTS, GOLDEN["damaged"]))
 CASES = [(str(CLIENTS / part["model"]), case) for part in PARTS for case in part["cases"]]
 LISTS = ("exclude", "among")
 TOLERANCE = GOLDEN["tolerance"]
@@ -123,6 +123,13 @@ def other_tokens(path: Path) -> str:
     """Write the golden model with another token for 007."""
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(Path(MODEL).read_bytes().replace(b"007", b"700"))
+    return with_digest(path)
+
+
+def with_digest(path: Path, second: str | None = None) -> str:
+    """Write the digest of its weights into a changed model."""
+    old = multvae_spark.open_model(str(path), check=False).get_modelmeta().custom_metadata_map["weights_sha256"]
+    path.write_bytes(path.read_bytes().replace(old.encode(), multvae_spark.weights_digest(str(path), second).encode()))
     return str(path)
 
 
@@ -161,7 +168,11 @@ def with_weights_beside(folder: Path) -> Path:
     ort.InferenceSession(MODEL, options)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     graph.write_bytes(graph.read_bytes().replace(placeholder.encode(), digest.encode()))
-    return weights.rename(folder / f"model.onnx.{digest}.data")
+    weights = weights.rename(folder / f"model.onnx.{digest}.data")
+    entry = b"".join(bytes([key, len(text), *text]) for key, text in ((10, b"weights_file"), (18, weights.name.encode())))
+    graph.write_bytes(graph.read_bytes() + bytes([14 << 3 | 2, len(entry)]) + entry)  # One more entry of the metadata.
+    with_digest(graph, weights.name)
+    return weights
 
 
 def test_weights_in_a_second_file(spark: SparkSession, tmp_path: Path) -> None:
@@ -171,8 +182,17 @@ def test_weights_in_a_second_file(spark: SparkSession, tmp_path: Path) -> None:
     for _ in range(2):
         assert multvae_spark.score(model, histories, k=2).first()["items"] == ["café", "007"]
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(ValueError, match=r"model\.onnx is damaged: the SHA-256 of its weights is"):
+        multvae_spark.open_model(model)
     with pytest.raises(ValueError, match=f"{weights.name} holds other weights than its name says"):
         multvae_spark.score(model, histories)
+
+
+def test_a_damaged_model_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    histories, found = spark.read.parquet(write(tmp_path / "in.parquet", [["42"]])), GOLDEN["damaged"]["weights_sha256"]
+    with pytest.raises(ValueError, match=f"{DAMAGED} is damaged: the SHA-256 of its weights is {found}, not"):
+        multvae_spark.score(DAMAGED, histories)
+    assert len(multvae_spark.score(DAMAGED, histories, k=2, check=False).first()["items"]) == 2
 
 
 def test_a_table(spark: SparkSession) -> None:
@@ -342,6 +362,8 @@ def test_command_line_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str],
         (["missing.onnx"], "missing.onnx is missing"),
         ([str(tmp_path / "text.onnx")], "text.onnx is no ONNX model"),
         ([str(tmp_path / "new.onnx")], "has the contract version 3, this client knows 1 and 2: update it."),
+        ([DAMAGED], "is damaged: the SHA-256 of its weights is"),
+        ([DAMAGED, "--no-check", "--among", str(tmp_path / "empty.txt")], "empty.txt has no item"),
         ([MODEL, "-k", "0"], "-k is 0: expected 1 or more."),
         ([OPTIONS, "--exclude", "none.txt"], "none.txt cannot be read: expected a file with an item token a line."),
         ([IDS, "--exclude", __file__], "test_score.py cannot be read: expected a file with an item id a line."),

@@ -2,8 +2,6 @@
 
 import * as ort from "./ort.wasm.bundle.min.mjs";
 
-ort.env.wasm.numThreads = 1; // More need a server that sends COOP and COEP headers.
-
 const VERSIONS = ["1", "2"];
 // The optional inputs of a file, each with the option of multvae-export that adds it.
 const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior" };
@@ -11,10 +9,13 @@ const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior"
 /**
  * Open a file exported with --io tokens or --io ids; any other file is an Error.
  *
- * With `gpu` it runs on WebGPU if that is available; `session.provider` says where it runs.
+ * With `gpu` it runs on WebGPU if that is available; `session.provider` says where it runs. `threads` are those of WASM for
+ * all models of the page: the first that is opened sets them. More than one need a page whose server sends the headers COOP
+ * and COEP. With `check` a damaged file is an Error too, where the browser has SHA-256: on https and localhost.
  * Requests may share the session.
  */
-export async function loadModel(url, { gpu = false } = {}) {
+export async function loadModel(url, { gpu = false, threads = 1, check = true } = {}) {
+  ort.env.wasm.numThreads = countOf("threads", threads, 0);
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url} is missing (HTTP ${response.status}): put the exported model beside the page.`);
   const bytes = new Uint8Array(await response.arrayBuffer());
@@ -30,12 +31,27 @@ export async function loadModel(url, { gpu = false } = {}) {
     const expected = "expected history and k; export the model with --io tokens or --io ids, and no --k-default";
     throw new Error(`${url} takes ${types}: ${expected}.`);
   }
-  const version = metadata(bytes, "contract_version");
-  if (!VERSIONS.includes(version)) {
-    await session.release();
-    throw new Error(`${url} has the contract version ${version}, this client knows ${VERSIONS.join(" and ")}: update it.`);
-  }
-  return session;
+  const problem = await problemOf(bytes, check);
+  if (!problem) return session;
+  await session.release();
+  throw new Error(`${url} ${problem}`);
+}
+
+/** What is wrong with the contract version or, with `check`, the weights of a file. */
+async function problemOf(bytes, check) {
+  const { contract_version: version, weights_sha256: expected } = metadataOf(bytes);
+  const known = VERSIONS.join(" and ");
+  if (!VERSIONS.includes(version)) return `has the contract version ${version}, this client knows ${known}: update it.`;
+  if (!check || !expected || !globalThis.crypto?.subtle) return undefined; // Files of older exporters have no digest.
+  const found = await weightsDigest(bytes);
+  if (found !== expected) return `is damaged: the SHA-256 of its weights is ${found}, not ${expected}; copy the file again.`;
+}
+
+/** The SHA-256 of a file's graph, field 7 of ModelProto. */
+async function weightsDigest(bytes) {
+  const [, graph] = [...fields(bytes)].find(([field]) => field === 7);
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", graph));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function createSession(model, gpu) {
@@ -62,13 +78,10 @@ function inTurn(call) {
   return answer;
 }
 
-/** An entry of an ONNX file's metadata, which this binding does not give: field 14 of ModelProto, a name (1) and a text (2). */
-function metadata(bytes, name) {
-  for (const [field, entry] of fields(bytes)) {
-    if (field !== 14) continue;
-    const parts = new Map([...fields(entry)].map(([part, text]) => [part, new TextDecoder().decode(text)]));
-    if (parts.get(1) === name) return parts.get(2);
-  }
+/** The metadata of an ONNX file, which this binding does not give: field 14 of ModelProto, each a name (1) and a text (2). */
+function metadataOf(bytes) {
+  const entries = [...fields(bytes)].filter(([field]) => field === 14).map(([, entry]) => new Map(fields(entry)));
+  return Object.fromEntries(entries.map((entry) => [1, 2].map((part) => new TextDecoder().decode(entry.get(part)))));
 }
 
 /** The fields of a protobuf message that have a length, with their bytes: all fields of an ONNX file except numbers. */
@@ -103,7 +116,7 @@ const inputsOf = (session) => new Map(session.inputMetadata.map((input) => [inpu
 export async function recommend(session, histories, k, { exclude, among, noise } = {}) {
   const inputs = inputsOf(session);
   const ids = inputs.get("history").type === "int64";
-  const count = new ort.Tensor("int64", [countOf(k)], [1]);
+  const count = new ort.Tensor("int64", [BigInt(countOf("k", k, 1))], [1]);
   histories = listsOf("histories", histories, ids);
   // onnxruntime up to 1.30 ends the process where a batch is empty.
   if (!histories.length) return { items: [], scores: [], ...(session.outputNames.includes("reasons") && { reasons: [] }) };
@@ -133,11 +146,13 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   return ranking;
 }
 
-/** k for a tensor; a larger k is cut to a number that no catalogue reaches. */
-function countOf(k) {
-  const number = typeof k === "bigint" ? Number(k) : k;
-  if (!Number.isInteger(number) || number < 1) throw new Error(`k is ${shown(k)}: expected a whole number of 1 or more.`);
-  return BigInt(Math.min(number, Number.MAX_SAFE_INTEGER));
+/** A whole number of `least` or more; a larger one than any catalogue is cut. */
+function countOf(name, value, least) {
+  const number = typeof value === "bigint" ? Number(value) : value;
+  if (!Number.isInteger(number) || number < least) {
+    throw new Error(`${name} is ${shown(value)}: expected a whole number of ${least} or more.`);
+  }
+  return Math.min(number, Number.MAX_SAFE_INTEGER);
 }
 
 /** The rows as arrays. A text is refused, as its characters are no items. */

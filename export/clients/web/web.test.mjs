@@ -32,7 +32,7 @@ before(async () => {
   writeFileSync(items, [["item_id:token", "title:token_seq", "release_year:token"], ...TITLES].map((row) => row.join("\t")).join("\n"));
   assert.equal(build(model, items, site).stderr, "");
   assert.equal(build(model, items, join(site, "gpu"), "--gpu").stderr, "");
-  for (const { model } of Object.values(parts)) for (const at of [site, join(site, "gpu")]) copyFileSync(path(`../${model}`), join(at, model));
+  for (const { model } of [...Object.values(parts), golden.damaged]) for (const at of [site, join(site, "gpu")]) copyFileSync(path(`../${model}`), join(at, model));
   const serve = ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", site];
   server = spawn("python3", serve, { stdio: ["ignore", "pipe", "ignore"] });
   const [greeting] = await once(server.stdout, "data");
@@ -118,6 +118,32 @@ test("a k below 1 and a text for a list are refused", async () => {
   ]) {
     await assert.rejects(ask(page, golden.options.model, false, [request]), message);
   }
+  await page.close();
+});
+
+/** The best items for "42" of a model that a page opens with these options. */
+const best = (page, model, options) => page.evaluate(async ([model, options]) => {
+  const { loadModel, recommend } = await import("./recommend.mjs");
+  return (await recommend(await loadModel(model, options), [["42"]], 2)).items[0];
+}, [model, options]);
+
+test("threads, and damaged files", async () => {
+  const page = await browser.newPage();
+  const headers = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
+  await page.route("**/*", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, headers: { ...response.headers(), ...headers } });
+  });
+  await page.goto(`${origin}/style.css`); // It opens no model.
+  await assert.rejects(best(page, golden.model, { threads: -1 }), /threads is -1: expected a whole number of 0 or more\./);
+  assert.deepEqual(await best(page, golden.model, { threads: 3 }), ["café", "007"]);
+  assert.equal(page.workers().length, 2); // The page's own thread is the third.
+
+  const { model: damaged, weights_sha256: found } = golden.damaged;
+  await assert.rejects(best(page, damaged), new RegExp(`${damaged} is damaged: the SHA-256 of its weights is ${found}, not `));
+  assert.equal((await best(page, damaged, { check: false })).length, 2);
+  await page.evaluate(() => Object.defineProperty(crypto, "subtle", { value: undefined })); // As on plain http.
+  assert.equal((await best(page, damaged)).length, 2);
   await page.close();
 });
 

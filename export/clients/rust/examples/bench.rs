@@ -1,5 +1,5 @@
-//! Times requests of one thread: `bench MODEL.onnx HISTORIES.txt`, a history a line, tokens
-//! separated by tabs. Prints one line of JSON.
+//! Times requests of one thread, with onnxruntime's number of threads: `bench MODEL.onnx
+//! HISTORIES.txt`, a history a line, tokens separated by tabs. Prints one line of JSON.
 
 use std::env;
 use std::error::Error;
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use ort::sys::OrtApiBase;
-use recommend::{Device, Model, Options};
+use recommend::{Config, Model, Options};
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [path, histories] = paths.as_slice() else {
         return Err("expected MODEL.onnx and HISTORIES.txt".into());
     };
-    let model = Model::load(path, Device::Cpu)?;
+    let config = Config {
+        threads: 0,
+        ..Config::default()
+    };
+    let model = Model::load(path, config)?;
     let histories: Vec<Vec<String>> = fs::read_to_string(histories)?
         .lines()
         .map(|line| line.split('\t').map(String::from).collect())

@@ -1,25 +1,28 @@
 //! Recommendations from an exported model, with only onnxruntime.
 //!
 //! ```no_run
-//! use recommend::{Device, Model, Options};
+//! use recommend::{Config, Model, Options};
 //!
-//! let model = Model::<String>::load("model.onnx", Device::Cpu)?;
+//! let model = Model::<String>::load("model.onnx", Config::default())?;
 //! let ranking = model.recommend(&[vec!["42".to_string()]], 10, &Options::default())?;
 //! println!("{}\t{}", ranking.items[0][0], ranking.scores[0][0]);
 //! # Ok::<(), recommend::Error>(())
 //! ```
 
+mod digest;
+
 use std::collections::BTreeMap;
 use std::env::{self, consts};
 use std::marker::PhantomData;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::{error, fmt};
+use std::{error, fmt, thread};
 
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider};
 use ort::logging::LogLevel;
-use ort::session::{Session, SessionOutputs};
+use ort::session::{ModelMetadata, Session, SessionOutputs};
 use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
 
 const VERSIONS: [&str; 2] = ["1", "2"];
@@ -32,9 +35,9 @@ const OPTIONS: [(&str, &str); 3] = [
 
 /// A file exported with `--io tokens`, as `Model<String>`, or with `--io ids`, as `Model<i64>`.
 ///
-/// Threads may share a model. Their requests run one after the other, each on all cores: ort allows
-/// one run of a session at a time, because parts of onnxruntime are not safe for more. For parallel
-/// requests load several models, each with its own memory.
+/// Threads may share a model. Their requests run one after the other, as ort allows one run of a
+/// session at a time, because parts of onnxruntime are not safe for more. For parallel requests load
+/// several models, each with its own memory.
 #[derive(Debug)]
 pub struct Model<T: Item> {
     session: Mutex<Session>,
@@ -43,13 +46,26 @@ pub struct Model<T: Item> {
     items: PhantomData<T>,
 }
 
-/// Where a model is to run.
+/// How a model runs, for example `Config { threads: 1, ..Config::default() }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// The CPU.
-    Cpu,
-    /// CUDA if it is available, else the CPU.
-    Gpu,
+pub struct Config {
+    /// Run on CUDA if it is available, else on the CPU.
+    pub gpu: bool,
+    /// Threads of a request on the CPU. By default as many as the process may use cores, where a
+    /// container's CPU quota counts; 0 leaves it to onnxruntime, which takes the machine's cores.
+    pub threads: usize,
+    /// Refuse a damaged file, which reads the file once more.
+    pub check: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            gpu: false,
+            threads: thread::available_parallelism().map_or(1, NonZero::get),
+            check: true,
+        }
+    }
 }
 
 /// Optional inputs of a request, for a file that has them.
@@ -77,28 +93,29 @@ pub struct Ranking<T: Item> {
 
 impl<T: Item> Model<T> {
     /// Load a file that [`Model`] describes; any other file is an error.
-    pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self, Error> {
+    pub fn load(path: impl AsRef<Path>, config: Config) -> Result<Self, Error> {
         let (path, file) = (path.as_ref(), path.as_ref().display());
         if !path.is_file() {
             let wanted = "expected a model exported with --io tokens or --io ids.";
             return Err(Error::new(format!("{file} is missing: {wanted}"), None));
         }
         let environment = environment()?;
-        let cuda = match device {
-            // The caller accepts the CPU too, so the reason why CUDA fails does not matter.
-            Device::Gpu => open(environment, path, true).ok(),
-            Device::Cpu => None,
-        };
+        let open = |cuda| open(environment, path, cuda, config.threads);
+        // The caller accepts the CPU too, so the reason why CUDA fails does not matter.
+        let cuda = config.gpu.then(|| open(true).ok()).flatten();
         let provider = cuda.as_ref().map_or(ep::CPU::NAME, |_| ep::CUDA::NAME);
-        let opened = cuda.map_or_else(|| open(environment, path, false), Ok);
+        let opened = cuda.map_or_else(|| open(false), Ok);
         let session = opened.map_err(|source| {
             let problem = "is no ONNX model that onnxruntime can read: export the model again.";
             Error::new(format!("{file} {problem}"), Some(source))
         })?;
         let inputs = inputs(&session);
-        let version = session.metadata()?.custom("contract_version");
-        check::<T>(&inputs, version)
+        let metadata = session.metadata()?;
+        check_contract(&inputs, metadata.custom("contract_version"))
+            .and_then(|()| check_weights(path, &metadata, config.check))
+            .and_then(|()| check_items::<T>(&inputs))
             .map_err(|problem| Error::new(format!("{file} {problem}"), None))?;
+        drop(metadata); // It borrows the session.
         Ok(Self {
             session: Mutex::new(session),
             inputs,
@@ -211,8 +228,13 @@ pub fn environment() -> Result<&'static Environment, Error> {
         .map_err(|sentence| Error::new(sentence.clone(), None))
 }
 
-fn open(environment: &Environment, path: &Path, cuda: bool) -> ort::Result<Session> {
-    let mut builder = Session::builder(environment)?;
+fn open(
+    environment: &Environment,
+    path: &Path,
+    cuda: bool,
+    threads: usize,
+) -> ort::Result<Session> {
+    let mut builder = Session::builder(environment)?.with_intra_threads(threads)?;
     if cuda {
         ep::CUDA::default().register(&mut builder)?;
     }
@@ -231,17 +253,22 @@ fn inputs(session: &Session) -> BTreeMap<String, ValueType> {
     inputs
 }
 
-/// What is wrong with a file of another form, contract version or type of items.
-fn check<T: Item>(
+fn type_of(inputs: &BTreeMap<String, ValueType>, name: &str) -> Option<TensorElementType> {
+    inputs.get(name).and_then(ValueType::tensor_type)
+}
+
+/// What is wrong with a file of another form or contract version.
+fn check_contract(
     inputs: &BTreeMap<String, ValueType>,
     version: Option<String>,
 ) -> Result<(), String> {
-    let kind = |name| inputs.get(name).and_then(ValueType::tensor_type);
     let is_option = |name: &String| OPTIONS.iter().any(|(option, _)| option == name);
     let others = inputs.keys().filter(|name| !is_option(name));
-    let (Some(items @ (String::TYPE | i64::TYPE)), Some(i64::TYPE), 2) =
-        (kind("history"), kind("k"), others.count())
-    else {
+    let (Some(String::TYPE | i64::TYPE), Some(i64::TYPE), 2) = (
+        type_of(inputs, "history"),
+        type_of(inputs, "k"),
+        others.count(),
+    ) else {
         let types = inputs.iter().map(|(name, kind)| format!("{kind} {name}"));
         let types = types.collect::<Vec<_>>().join(", ");
         let wanted = "expected history and k; export the model with --io tokens or --io ids.";
@@ -252,11 +279,34 @@ fn check<T: Item>(
         let known = format!("this client knows {}: update it.", VERSIONS.join(" and "));
         return Err(format!("has the contract version {version}, {known}"));
     }
-    if items != T::TYPE {
-        let remedy = format!("load it as Model<{items}>.");
-        return Err(format!("takes items of type {items}: {remedy}"));
+    Ok(())
+}
+
+/// What is wrong with a file whose weights have another digest than its metadata say.
+fn check_weights(path: &Path, metadata: &ModelMetadata, check: bool) -> Result<(), String> {
+    // Files of older exporters have no digest.
+    let Some(expected) = metadata.custom("weights_sha256").filter(|_| check) else {
+        return Ok(());
+    };
+    let second = metadata.custom("weights_file");
+    let second = second.map(|name| path.with_file_name(name));
+    let found = digest::of_weights(path, second.as_deref())
+        .map_err(|error| format!("cannot be read ({error}): export the model again."))?;
+    if found != expected {
+        let sums = format!("the SHA-256 of its weights is {found}, not {expected}");
+        return Err(format!("is damaged: {sums}; copy the file again."));
     }
     Ok(())
+}
+
+/// What is wrong with a file of another type of items.
+fn check_items<T: Item>(inputs: &BTreeMap<String, ValueType>) -> Result<(), String> {
+    match type_of(inputs, "history") {
+        Some(items) if items != T::TYPE => Err(format!(
+            "takes items of type {items}: load it as Model<{items}>."
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The rows as one tensor, padded with "" or 0.
@@ -314,7 +364,10 @@ mod private {
 impl Item for String {
     const TYPE: TensorElementType = TensorElementType::String;
 
-    fn tensor(shape: [usize; 2], items: Vec<Self>) -> ort::Result<DynTensor> {
+    fn tensor(shape: [usize; 2], mut items: Vec<Self>) -> ort::Result<DynTensor> {
+        // onnxruntime takes C strings, which end at a zero byte: no item has such a token.
+        let cut = items.iter_mut().filter(|token| token.contains('\0'));
+        cut.for_each(String::clear);
         Tensor::from_string_array((shape, items.as_slice())).map(Tensor::upcast)
     }
 

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::{env, fs, slice};
 
-use recommend::{Device, Item, Model, Options, because};
+use recommend::{Config, Item, Model, Options, because};
 
-const USAGE: &str =
-    "recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]";
+const USAGE: &str = "recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] \
+    [--gpu] [--no-check]";
 const NOTHING: &str = "Nothing to recommend: every item is in the history or excluded, \
     or --among names none that the model knows.";
 
@@ -22,7 +22,7 @@ struct Arguments {
     k: usize,
     exclude: Option<String>,
     among: Option<String>,
-    device: Device,
+    config: Config,
 }
 
 fn main() -> ExitCode {
@@ -37,16 +37,16 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let arguments = parse(env::args_os().map(|text| text.to_string_lossy().into_owned()))?;
-    let (path, device) = (&arguments.model, arguments.device);
-    match Model::<String>::load(path, device) {
+    let (path, config) = (&arguments.model, arguments.config);
+    match Model::<String>::load(path, config) {
         Ok(model) => show(&model, &arguments),
         // A file of ids loads now. Any other file is refused again, for the same reason.
-        Err(_) => show(&Model::<i64>::load(path, device)?, &arguments),
+        Err(_) => show(&Model::<i64>::load(path, config)?, &arguments),
     }
 }
 
 fn parse(texts: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let (mut k, mut exclude, mut among, mut device) = (10, None, None, Device::Cpu);
+    let (mut k, mut exclude, mut among, mut config) = (10, None, None, Config::default());
     let mut positional = Vec::new();
     let mut texts = texts.skip(1);
     while let Some(text) = texts.next() {
@@ -59,7 +59,8 @@ fn parse(texts: impl Iterator<Item = String>) -> Result<Arguments, String> {
             }
             "--exclude" => exclude = Some(value()?),
             "--among" => among = Some(value()?),
-            "--gpu" => device = Device::Gpu,
+            "--gpu" => config.gpu = true,
+            "--no-check" => config.check = false,
             "--" => positional.extend(texts.by_ref()),
             _ if text.starts_with('-') => return Err(format!("{text} is no option: {USAGE}.")),
             _ => positional.push(text),
@@ -73,7 +74,7 @@ fn parse(texts: impl Iterator<Item = String>) -> Result<Arguments, String> {
         k,
         exclude,
         among,
-        device,
+        config,
     })
 }
 
@@ -82,7 +83,7 @@ fn show<T>(model: &Model<T>, arguments: &Arguments) -> Result<(), Box<dyn Error>
 where
     T: Item + Display + FromStr + PartialEq,
 {
-    if arguments.device == Device::Gpu {
+    if arguments.config.gpu {
         eprintln!("runs on {}", model.provider());
     }
     let history = items(arguments.history.iter().map(String::as_str))?;

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::thread;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use recommend::{Device, Item, Model, Options, Ranking, because};
+use recommend::{Config, Item, Model, Options, Ranking, because};
 use serde_json::Value;
 
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const TOKENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden.onnx");
 const OPTIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden.options.onnx");
 const IDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden.ids.onnx");
+const DAMAGED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden.damaged.onnx");
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 
 type Outcome = Result<(), Failed>;
@@ -31,10 +32,16 @@ fn main() -> ExitCode {
         Trial::test("the item that raised a score most", most_of_all),
         Trial::test("options that a request gets wrong", wrong_options),
         Trial::test("files that are refused", refused_files),
+        Trial::test("threads of a request", threads_of_a_request),
+        Trial::test("a token is not cut at a zero byte", zero_byte),
         Trial::test("the command line", command_line),
         Trial::test("the command line with options", command_line_with_options),
         Trial::test("errors of the command line", command_line_errors),
     ];
+    let shared = golden.clone();
+    tests.push(Trial::test("a damaged file is refused", move || {
+        damaged_file(&shared)
+    }));
     let shared = golden.clone();
     tests.push(Trial::test("threads share a model", move || {
         share_a_model(&shared)
@@ -92,7 +99,11 @@ fn golden_tests<T: GoldenItem>(part: &str, cases: &Value, golden: &Arc<Value>) -
             path.clone(),
         );
         Trial::test(format!("golden: {part}: {name}"), move || {
-            compare(&Model::<T>::load(path, Device::Cpu)?, &case, tolerance)
+            compare(
+                &Model::<T>::load(path, Config::default())?,
+                &case,
+                tolerance,
+            )
         })
     };
     cases.into_iter().map(test).collect()
@@ -152,7 +163,7 @@ fn tokens(row: &[&str]) -> Vec<String> {
 }
 
 fn histories_are_padded() -> Outcome {
-    let model = Model::load(TOKENS, Device::Cpu)?;
+    let model = Model::load(TOKENS, Config::default())?;
     let histories = [tokens(&["42"]), tokens(&["7", "a b", "007"]), tokens(&[])];
     let ranking = model.recommend(&histories, 3, &Options::default())?;
     assert!(ranking.items.iter().all(|row| row[0] == "café"));
@@ -160,10 +171,10 @@ fn histories_are_padded() -> Outcome {
 }
 
 fn empty_rows() -> Outcome {
-    let model = Model::<String>::load(OPTIONS, Device::Cpu)?;
+    let model = Model::<String>::load(OPTIONS, Config::default())?;
     let nobody = model.recommend(&[], 3, &Options::default())?;
     assert!(nobody.items.is_empty() && nobody.scores.is_empty());
-    let ids = Model::<i64>::load(IDS, Device::Cpu)?;
+    let ids = Model::<i64>::load(IDS, Config::default())?;
     assert!(ids.recommend(&[], 3, &Options::default())?.items.is_empty());
     Ok(())
 }
@@ -185,7 +196,7 @@ fn wrong_options() -> Outcome {
         noise: Some(noise),
         ..Options::default()
     };
-    let model = Model::load(TOKENS, Device::Cpu)?;
+    let model = Model::load(TOKENS, Config::default())?;
     for histories in [&history[..], &[]] {
         let none = model.recommend(histories, 0, &Options::default());
         assert_eq!(none.unwrap_err().to_string(), "k is 0: expected 1 or more.");
@@ -193,7 +204,7 @@ fn wrong_options() -> Outcome {
     let plain = model.recommend(&history, 3, &options);
     let message = "the model has no input noise: export it with --posterior.";
     assert_eq!(plain.unwrap_err().to_string(), message);
-    let wrong = Model::load(OPTIONS, Device::Cpu)?
+    let wrong = Model::load(OPTIONS, Config::default())?
         .recommend(&history, 3, &options)
         .unwrap_err();
     assert!(
@@ -223,9 +234,11 @@ fn changed(name: &str, old: &[u8], new: &[u8]) -> String {
 fn refused_files() -> Outcome {
     let other = changed("other.onnx", b"history", b"someone");
     let load = |path: &str| {
-        Model::<String>::load(path, Device::Gpu)
-            .unwrap_err()
-            .to_string()
+        let config = Config {
+            gpu: true,
+            ..Config::default()
+        };
+        Model::<String>::load(path, config).unwrap_err().to_string()
     };
     let message = "takes Tensor<i64>(1) k, Tensor<String>(batch, length) someone: expected";
     assert!(load(&other).contains(message), "{}", load(&other));
@@ -233,8 +246,69 @@ fn refused_files() -> Outcome {
     Ok(())
 }
 
+fn damaged_file(golden: &Value) -> Outcome {
+    let found = golden["damaged"]["weights_sha256"].as_str();
+    let start = "golden.damaged.onnx is damaged: the SHA-256 of its weights is";
+    let message = format!("{start} {}, not ", found.expect("a digest"));
+    let refused = Model::<String>::load(DAMAGED, Config::default()).unwrap_err();
+    assert!(refused.to_string().contains(&message), "{refused}");
+    let config = Config {
+        check: false,
+        ..Config::default()
+    };
+    Model::<String>::load(DAMAGED, config)?;
+    let older = changed("older.onnx", b"weights_sha256", b"weights_sha512");
+    Model::<String>::load(older, Config::default())?;
+
+    // With one more entry of the metadata, the digest is also of the file that the entry names.
+    let (mut bytes, second) = (fs::read(TOKENS)?, format!("{SCRATCH}/second.onnx"));
+    bytes.extend(b"\x72\x17\x0a\x0cweights_file\x12\x07weights");
+    fs::write(&second, bytes)?;
+    fs::write(format!("{SCRATCH}/weights"), "")?;
+    Model::<String>::load(&second, Config::default())?;
+    fs::write(format!("{SCRATCH}/weights"), "more")?;
+    let refused = Model::<String>::load(&second, Config::default()).unwrap_err();
+    assert!(refused.to_string().contains("second.onnx is damaged"));
+    Ok(())
+}
+
+/// onnxruntime's threads have the name of the thread that loads the model, which also counts.
+fn threads_of_a_request() -> Outcome {
+    if !Path::new("/proc/self/task").exists() {
+        return Ok(()); // Only Linux tells the threads of a process.
+    }
+    for threads in [1, 3] {
+        let name = format!("threads-{threads}");
+        let config = Config {
+            threads,
+            ..Config::default()
+        };
+        let counted = name.clone();
+        let count = thread::Builder::new().name(name).spawn(move || {
+            let _model = Model::<String>::load(TOKENS, config).expect("a model");
+            let tasks = fs::read_dir("/proc/self/task").expect("threads");
+            let names = tasks
+                .flatten()
+                .map(|task| fs::read_to_string(task.path().join("comm")));
+            names
+                .flatten()
+                .filter(|name| name.trim() == counted)
+                .count()
+        });
+        assert_eq!(count?.join().expect("a count"), threads);
+    }
+    Ok(())
+}
+
+fn zero_byte() -> Outcome {
+    let model = Model::load(TOKENS, Config::default())?;
+    let ranking = model.recommend(&[tokens(&["42\0x"])], 8, &Options::default())?;
+    assert!(ranking.items[0].contains(&"42".to_string()));
+    Ok(())
+}
+
 fn share_a_model(golden: &Value) -> Outcome {
-    let model = Model::<String>::load(OPTIONS, Device::Cpu)?;
+    let model = Model::<String>::load(OPTIONS, Config::default())?;
     let cases = golden["options"]["cases"]
         .as_array()
         .expect("a list of cases");
@@ -295,6 +369,7 @@ fn command_line_with_options() -> Outcome {
         "3\t1.8704\tbecause of 2\n6\t1.3451\n"
     );
     assert!(printed(&[IDS, "2", "--exclude", "3", "--among", "3,1"]).starts_with("1\t"));
+    assert!(run(&[DAMAGED, "--no-check"]).status.success());
     Ok(())
 }
 
@@ -325,6 +400,7 @@ fn command_line_errors() -> Outcome {
         ),
         (&[IDS, "café"], id),
         (&[&new], version),
+        (&[DAMAGED], "is damaged: the SHA-256 of its weights is "),
         (&[], "MODEL.onnx is missing"),
         (&[TOKENS, "--gpus"], "--gpus is no option"),
         (&[TOKENS, "--among"], "--among has no value"),

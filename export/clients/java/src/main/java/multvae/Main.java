@@ -20,7 +20,7 @@ import java.util.Map;
  */
 public final class Main {
   private static final String USAGE =
-      "expected MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu].";
+      "expected MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu] [--no-check].";
 
   private Main() {}
 
@@ -39,7 +39,9 @@ public final class Main {
       int k = count(options.getOrDefault("-k", "10"));
       boolean gpu = options.containsKey("--gpu");
       Path model = Path.of(words.remove(0));
-      try (Recommender<Object> recommender = Recommender.open(model, Object.class, gpu)) {
+      Recommender.Config config =
+          new Recommender.Config().withGpu(gpu).withCheck(!options.containsKey("--no-check"));
+      try (Recommender<Object> recommender = Recommender.open(model, Object.class, config)) {
         if (gpu) {
           err.println("runs on " + recommender.provider());
         }
@@ -60,7 +62,7 @@ public final class Main {
       String word = rest.next();
       switch (word) {
         case "--" -> rest.forEachRemaining(words::add);
-        case "--gpu" -> options.put(word, "");
+        case "--gpu", "--no-check" -> options.put(word, "");
         case "-k", "--exclude", "--among" -> {
           if (!rest.hasNext()) {
             throw new IllegalArgumentException(word + " has no value: " + USAGE);

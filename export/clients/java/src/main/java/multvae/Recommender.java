@@ -8,9 +8,7 @@ import ai.onnxruntime.OrtException;
 import ai.onnxruntime.OrtProvider;
 import ai.onnxruntime.OrtSession;
 import ai.onnxruntime.TensorInfo;
-import java.io.BufferedInputStream;
 import java.io.IOException;
-import java.io.InputStream;
 import java.nio.LongBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -83,48 +81,87 @@ public final class Recommender<T> implements AutoCloseable {
   }
 
   /**
+   * How a model runs, for example {@code new Config().withThreads(2)}.
+   *
+   * @param gpu run on CUDA if it is available; {@link #provider} says where it runs
+   * @param threads of one call on the CPU, 1 by default; 0 leaves it to onnxruntime, which takes
+   *     the machine's cores
+   * @param check refuse a damaged file, which reads the file once more; true by default
+   */
+  public record Config(boolean gpu, int threads, boolean check) {
+    public Config() {
+      this(false, 1, true);
+    }
+
+    public Config withGpu(boolean gpu) {
+      return new Config(gpu, threads, check);
+    }
+
+    public Config withThreads(int threads) {
+      return new Config(gpu, threads, check);
+    }
+
+    public Config withCheck(boolean check) {
+      return new Config(gpu, threads, check);
+    }
+  }
+
+  /** Loads a file to run on the CPU, with one thread for each call. */
+  public static <T> Recommender<T> open(Path model, Class<T> itemType) {
+    return open(model, itemType, new Config());
+  }
+
+  /**
    * Loads a file exported with {@code --io tokens} or {@code --io ids}.
    *
    * @param itemType {@code String.class} or {@code Long.class}; {@code Object.class} takes both
-   * @param gpu run on CUDA if it is available; {@link #provider} says where it runs
-   * @throws IllegalArgumentException if the file is missing, is of another form, has other items,
-   *     or has tokens with a character above U+FFFF
+   * @throws IllegalArgumentException if the file is missing, is damaged, is of another form, has
+   *     other items, or has tokens with a character above U+FFFF; or if threads is below 0
    */
-  public static <T> Recommender<T> open(Path model, Class<T> itemType, boolean gpu) {
+  public static <T> Recommender<T> open(Path model, Class<T> itemType, Config config) {
+    if (config.threads < 0) {
+      throw new IllegalArgumentException("threads is " + config.threads + ": expected 0 or more.");
+    }
     if (!Files.isRegularFile(model)) {
       throw new IllegalArgumentException(
           model + " is missing: expected a model exported with --io tokens or --io ids.");
     }
-    if (gpu) {
+    if (config.gpu) {
       try {
-        return load(model, itemType, OrtProvider.CUDA);
+        return load(model, itemType, config, OrtProvider.CUDA);
       } catch (OrtException noCuda) {
         // It runs on the CPU instead.
       }
     }
     try {
-      return load(model, itemType, OrtProvider.CPU);
+      return load(model, itemType, config, OrtProvider.CPU);
     } catch (OrtException error) {
       throw new IllegalArgumentException(
           model + " is no ONNX model that onnxruntime can read: export the model again.", error);
     }
   }
 
-  private static <T> Recommender<T> load(Path model, Class<T> itemType, OrtProvider provider)
-      throws OrtException {
+  private static <T> Recommender<T> load(
+      Path model, Class<T> itemType, Config config, OrtProvider provider) throws OrtException {
     OrtSession session;
     // The session has its own copy of the options, so they can be closed at once.
     try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
       if (provider == OrtProvider.CUDA) {
         options.addCUDA();
       }
+      options.setIntraOpNumThreads(config.threads);
       session = ORT.createSession(model.toString(), options);
     }
     try {
-      return new Recommender<>(model, itemType, provider, session);
+      Recommender<T> recommender = new Recommender<>(model, itemType, provider, session);
+      recommender.checkContent(model, config.check);
+      return recommender;
     } catch (OrtException | RuntimeException error) {
       session.close();
       throw error;
+    } catch (IOException error) {
+      session.close();
+      throw new IllegalArgumentException(model + " cannot be read: export the model again.", error);
     }
   }
 
@@ -151,19 +188,6 @@ public final class Recommender<T> implements AutoCloseable {
                   + "export the model with --io tokens or --io ids, and no --k-default.")
               .formatted(model, types));
     }
-    Map<String, String> metadata = session.getMetadata().getCustomMetadata();
-    String version = metadata.getOrDefault("contract_version", "none");
-    if (!VERSIONS.contains(version)) {
-      throw new IllegalArgumentException(
-          "%s has the contract version %s, this client knows 1 and 2: update it."
-              .formatted(model, version));
-    }
-    if (!ids && hasTokensAboveFfff(model)) {
-      throw new IllegalArgumentException(
-          model
-              + " has item tokens with characters above U+FFFF, such as emoji,"
-              + " which onnxruntime for Java cannot pass: export the model with --io ids.");
-    }
     Class<?> fileType = ids ? Long.class : String.class;
     if (!itemType.isAssignableFrom(fileType)) {
       throw new IllegalArgumentException(
@@ -172,55 +196,29 @@ public final class Recommender<T> implements AutoCloseable {
     }
   }
 
-  private static boolean hasTokensAboveFfff(Path model) {
-    try (InputStream file = new BufferedInputStream(Files.newInputStream(model))) {
-      // ModelProto.graph.initializer.string_data of ONNX.
-      return hasTextAboveFfff(file, Files.size(model), 7, 5, 6);
-    } catch (IOException error) {
-      throw new IllegalArgumentException(model + " cannot be read: export the model again.", error);
+  private void checkContent(Path model, boolean check) throws IOException, OrtException {
+    Map<String, String> metadata = session.getMetadata().getCustomMetadata();
+    String version = metadata.getOrDefault("contract_version", "none");
+    if (!VERSIONS.contains(version)) {
+      throw new IllegalArgumentException(
+          "%s has the contract version %s, this client knows 1 and 2: update it."
+              .formatted(model, version));
     }
-  }
-
-  /** Reads a protobuf message, and in it the texts of the field that the numbers lead to. */
-  private static boolean hasTextAboveFfff(InputStream file, long size, int... numbers)
-      throws IOException {
-    boolean found = false;
-    if (numbers.length == 0) {
-      for (byte part : file.readNBytes((int) size)) {
-        found |= Byte.toUnsignedInt(part) >= 0xF0; // The first byte of such a character in UTF-8.
-      }
-      return found;
-    }
-    for (long left = size; left > 0; ) {
-      long tag = varint(file);
-      int type = (int) tag & 7; // 0: a number, 1: 8 bytes, 2: a length and as many bytes, 5: 4 bytes
-      boolean sized = type == 2;
-      long number = sized || type == 0 ? varint(file) : 0;
-      long length = sized ? number : type == 1 ? 8 : type == 5 ? 4 : 0;
-      left -= bytes(tag) + (sized || type == 0 ? bytes(number) : 0) + length;
-      if (sized && tag >>> 3 == numbers[0]) {
-        found |= hasTextAboveFfff(file, length, Arrays.copyOfRange(numbers, 1, numbers.length));
-      } else {
-        file.skipNBytes(length);
+    String expected = metadata.get("weights_sha256"); // Files of older exporters have none.
+    if (check && expected != null) {
+      String found = ModelFile.weightsDigest(model, metadata.get("weights_file"));
+      if (!found.equals(expected)) {
+        throw new IllegalArgumentException(
+            "%s is damaged: the SHA-256 of its weights is %s, not %s; copy the file again."
+                .formatted(model, found, expected));
       }
     }
-    return found;
-  }
-
-  /** Reads a number of protobuf: seven bits a byte, the lowest first. */
-  private static long varint(InputStream file) throws IOException {
-    long number = 0;
-    for (int shift = 0; ; shift += 7) {
-      int part = file.read();
-      number |= (part & 0x7FL) << shift;
-      if (part < 0x80) {
-        return number;
-      }
+    if (!ids && ModelFile.hasTokensAboveFfff(model)) {
+      throw new IllegalArgumentException(
+          model
+              + " has item tokens with characters above U+FFFF, such as emoji,"
+              + " which onnxruntime for Java cannot pass: export the model with --io ids.");
     }
-  }
-
-  private static int bytes(long varint) {
-    return (70 - Long.numberOfLeadingZeros(varint | 1)) / 7;
   }
 
   private static OnnxJavaType type(NodeInfo input) {

@@ -10,7 +10,7 @@ import java.util.List;
 import java.util.Locale;
 
 /**
- * Measures the client with the default session options and one calling thread.
+ * Measures the client with onnxruntime's number of threads and one calling thread.
  *
  * <p>{@code MODEL.onnx HISTORIES.txt [--gpu]}, where HISTORIES.txt has a history a line, tokens
  * separated by tabs.
@@ -27,7 +27,8 @@ final class Bench {
             .map(line -> List.of(line.split("\t")))
             .toList();
     boolean gpu = args.length > 2 && args[2].equals("--gpu");
-    try (Recommender<String> recommender = Recommender.open(Path.of(args[0]), String.class, gpu)) {
+    Recommender.Config config = new Recommender.Config().withGpu(gpu).withThreads(0);
+    try (Recommender<String> recommender = Recommender.open(Path.of(args[0]), String.class, config)) {
       for (int i = 0; i < 200; i++) {
         recommender.recommend(histories.subList(0, 1), K);
       }

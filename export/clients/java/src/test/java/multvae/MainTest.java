@@ -20,6 +20,7 @@ class MainTest {
   private static final String MODEL = "../golden.onnx";
   private static final String OPTIONS = "../golden.options.onnx";
   private static final String IDS = "../golden.ids.onnx";
+  private static final String DAMAGED = "../golden.damaged.onnx";
 
   @TempDir private Path folder;
 
@@ -60,6 +61,7 @@ class MainTest {
     assertEquals(List.of("3\t1.8704\tbecause of 2", "6\t1.3451"), run(IDS, "2", "-k", "2").out);
     assertEquals(List.of("1"), items(IDS, "2", "--exclude", "3", "--among", "3,1"));
     assertEquals(items(MODEL, "42"), items("--", MODEL, "42"));
+    assertEquals(0, run(DAMAGED, "--no-check").code);
     assertLinesMatch(List.of("runs on (CUDA|CPU)ExecutionProvider"), run(MODEL, "42", "--gpu").err);
   }
 
@@ -78,6 +80,7 @@ class MainTest {
     fails("'café' is no item id: the model takes RecBole's item ids.", IDS, "café");
     fails("has the contract version 3, this client knows 1 and 2: update it.", newer);
     fails("other.onnx takes string visitor, int64 k: expected history and k;", other);
+    fails("is damaged: the SHA-256 of its weights is ", DAMAGED);
     fails("MODEL.onnx is missing");
     fails("--cpu is no option", MODEL, "--cpu");
     fails("-k has no value", MODEL, "-k");

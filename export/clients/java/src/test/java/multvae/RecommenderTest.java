@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import ai.onnxruntime.OrtException;
 import com.google.gson.JsonElement;
@@ -14,14 +15,18 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.MessageDigest;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.FutureTask;
 import java.util.function.Function;
 import java.util.stream.Stream;
+import multvae.Recommender.Config;
 import multvae.Recommender.Options;
 import multvae.Recommender.Ranking;
 import org.junit.jupiter.api.DisplayName;
@@ -37,6 +42,9 @@ class RecommenderTest {
   private static final String MODEL = model(GOLDEN);
   private static final String OPTIONS = model(GOLDEN.getAsJsonObject("options"));
   private static final String IDS = model(GOLDEN.getAsJsonObject("ids"));
+  private static final String DAMAGED = model(GOLDEN.getAsJsonObject("damaged"));
+  private static final Path TASKS = Path.of("/proc/self/task");
+  private static final Config UNCHECKED = new Config().withCheck(false);
 
   private static JsonObject golden() {
     try {
@@ -110,7 +118,7 @@ class RecommenderTest {
 
   private static void check(String model, JsonObject golden) throws OrtException {
     Ranking<Object> ranking;
-    try (Recommender<Object> recommender = Recommender.open(Path.of(model), Object.class, false)) {
+    try (Recommender<Object> recommender = Recommender.open(Path.of(model), Object.class)) {
       ranking = recommend(recommender, golden);
     }
     assertEquals(rows(golden, "items"), ranking.items());
@@ -128,7 +136,7 @@ class RecommenderTest {
 
   @Test
   void historiesArePadded() throws OrtException {
-    try (Recommender<String> recommender = Recommender.open(Path.of(MODEL), String.class, false)) {
+    try (Recommender<String> recommender = Recommender.open(Path.of(MODEL), String.class)) {
       List<List<String>> histories = List.of(List.of("42"), List.of("7", "a b", "007"), List.of());
       Ranking<String> ranking = recommender.recommend(histories, 3);
       assertEquals(
@@ -140,17 +148,17 @@ class RecommenderTest {
 
   @Test
   void itemsHaveTheTypeOfTheFile() throws OrtException {
-    try (Recommender<Long> recommender = Recommender.open(Path.of(IDS), Long.class, false)) {
+    try (Recommender<Long> recommender = Recommender.open(Path.of(IDS), Long.class)) {
       assertEquals(List.of(List.of(3L)), recommender.recommend(List.of(List.of(2L)), 1).items());
     }
-    String message = message(() -> Recommender.open(Path.of(IDS), String.class, false));
+    String message = message(() -> Recommender.open(Path.of(IDS), String.class));
     assertTrue(
         message.endsWith("has items of type Long, not String: open it with Long.class."), message);
   }
 
   @Test
   void requestsThatCannotBeMetAreRefused() throws OrtException {
-    try (Recommender<String> recommender = Recommender.open(Path.of(MODEL), String.class, false)) {
+    try (Recommender<String> recommender = Recommender.open(Path.of(MODEL), String.class)) {
       List<List<String>> rows = List.of(List.of("42"));
       Options<String> noise = new Options<String>().withNoise(new float[1][3]);
       assertEquals(
@@ -168,11 +176,70 @@ class RecommenderTest {
       String changed = bytes.replace(latin("日本"), latin(token));
       Files.writeString(model, changed, StandardCharsets.ISO_8859_1);
       if (token.equals("日本")) {
-        Recommender.open(model, String.class, false).close();
+        Recommender.open(model, String.class).close();
       } else {
-        String message = message(() -> Recommender.open(model, String.class, false));
+        String message = message(() -> Recommender.open(model, String.class, UNCHECKED));
         assertTrue(message.startsWith(model + " has item tokens with characters above"), message);
       }
+    }
+  }
+
+  @Test
+  void damagedFilesAreRefused(@TempDir Path folder) throws Exception {
+    String found = GOLDEN.getAsJsonObject("damaged").get("weights_sha256").getAsString();
+    String message = message(() -> Recommender.open(Path.of(DAMAGED), String.class));
+    String expected = DAMAGED + " is damaged: the SHA-256 of its weights is " + found + ", not ";
+    assertTrue(message.startsWith(expected), message);
+    assertTrue(message.endsWith("; copy the file again."), message);
+    Recommender.open(Path.of(DAMAGED), String.class, UNCHECKED).close();
+    String older = Files.readString(Path.of(DAMAGED), StandardCharsets.ISO_8859_1);
+    Path model = folder.resolve("older.onnx");
+    Files.writeString(
+        model, older.replace("weights_sha256", "weights_sha512"), StandardCharsets.ISO_8859_1);
+    Recommender.open(model, String.class).close();
+  }
+
+  @Test
+  void theDigestCoversASecondFile(@TempDir Path folder) throws Exception {
+    Path model = Files.write(folder.resolve("model.onnx"), new byte[] {7 << 3 | 2, 2, 'a', 'b'});
+    Files.writeString(folder.resolve("weights"), "c");
+    byte[] digest = MessageDigest.getInstance("SHA-256").digest("abc".getBytes());
+    assertEquals(HexFormat.of().formatHex(digest), ModelFile.weightsDigest(model, "weights"));
+  }
+
+  @Test
+  void threadsCanBeChosen() throws Exception {
+    Config wrong = new Config().withThreads(-1);
+    assertEquals(
+        "threads is -1: expected 0 or more.",
+        message(() -> Recommender.open(Path.of(MODEL), String.class, wrong)));
+    assumeTrue(Files.exists(TASKS), "only Linux tells the threads of a process");
+    assertEquals(1, threadsOf(new Config()));
+    assertEquals(3, threadsOf(new Config().withThreads(3)));
+  }
+
+  /** onnxruntime's threads have the name of the thread that opens the model, which also counts. */
+  private static long threadsOf(Config config) throws Exception {
+    String name = "threads-" + config.threads();
+    FutureTask<Long> counted =
+        new FutureTask<>(
+            () -> {
+              Recommender<String> open = Recommender.open(Path.of(MODEL), String.class, config);
+              try (Stream<Path> tasks = Files.list(TASKS)) {
+                return tasks.filter(task -> nameOf(task).equals(name)).count();
+              } finally {
+                open.close();
+              }
+            });
+    new Thread(counted, name).start();
+    return counted.get();
+  }
+
+  private static String nameOf(Path task) {
+    try {
+      return Files.readString(task.resolve("comm")).strip();
+    } catch (IOException ended) {
+      return "";
     }
   }
 
@@ -189,7 +256,7 @@ class RecommenderTest {
   void threadsShareARecommender() throws Exception {
     ExecutorService pool = Executors.newFixedThreadPool(8);
     try (Recommender<Object> recommender =
-        Recommender.open(Path.of(OPTIONS), Object.class, false)) {
+        Recommender.open(Path.of(OPTIONS), Object.class)) {
       List<JsonObject> cases =
           Collections.nCopies(100, cases(GOLDEN.getAsJsonObject("options"))).stream()
               .flatMap(List::stream)
