@@ -4,10 +4,16 @@
 package recommend
 
 import (
+	"bufio"
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -38,6 +44,9 @@ type InputError string
 
 func (e InputError) Error() string { return string(e) }
 
+// ErrClosed says that a model was closed before it was asked.
+var ErrClosed = errors.New("the model is closed")
+
 func inputError(format string, values ...any) error {
 	return InputError(fmt.Sprintf(format, values...))
 }
@@ -50,16 +59,22 @@ type Config struct {
 	Threads int
 	// Give the memory of a call back when the call ends. Otherwise onnxruntime keeps the most that calls have taken at once.
 	ReturnMemory bool
+	Unchecked    bool // Do not compare the digest of the weights, for which the file is read once more.
 }
 
-// Model is a loaded file. Goroutines may share it.
+// Model is a loaded file. Goroutines may share it. To put another in its place while they run, share an
+// atomic.Pointer[Model]: swap the pointer, close the former model, and where a call says ErrClosed, load the pointer and call again.
 type Model struct {
+	Version  int64  // The file's model_version: the time of the training in seconds since 1970, or 1.
 	Provider string // What it runs on: "CUDAExecutionProvider" or "CPUExecutionProvider".
 	IDs      bool   // Its items are ids, of type int64; otherwise they are tokens, of type string.
 	inputs   []string
 	outputs  []string
 	noise    int64 // K, the length of a row of noise.
 	session  *ort.DynamicAdvancedSession
+	metadata map[string]string
+	calls    sync.RWMutex // Those that run hold it for reading, Close for writing.
+	closed   bool
 }
 
 var versions = []string{"1", "2"}
@@ -95,27 +110,100 @@ func Load(path string, config Config) (*Model, error) {
 	if err := m.open(path, config, settings); err != nil {
 		return nil, fmt.Errorf("%s cannot be opened: %w", path, err)
 	}
-	if version := m.Metadata("contract_version"); !slices.Contains(versions, version) {
+	if err := m.check(path, config); err != nil {
 		m.Close()
-		return nil, fmt.Errorf("%s has the contract version %s, this client knows %s: update it",
-			path, cmp.Or(version, "none"), strings.Join(versions, " and "))
+		return nil, fmt.Errorf("%s %w", path, err)
 	}
 	return m, nil
 }
 
-// Metadata returns an entry of the file's metadata, or "" if the file does not have it.
-func (m *Model) Metadata(key string) string {
-	metadata, err := m.session.GetModelMetadata()
-	if err != nil {
-		return ""
+// check returns an error if this client does not know the contract of a file, or the file is damaged.
+func (m *Model) check(path string, config Config) error {
+	if err := m.read(); err != nil {
+		return fmt.Errorf("has no metadata: %w", err)
 	}
-	defer release(metadata)
-	value, _, _ := metadata.LookupCustomMetadataMap(key)
-	return value
+	if version := m.Metadata("contract_version"); !slices.Contains(versions, version) {
+		return fmt.Errorf("has the contract version %s, this client knows %s: update it", cmp.Or(version, "none"), strings.Join(versions, " and "))
+	}
+	expected := m.Metadata("weights_sha256") // Files of older exporters have none.
+	if config.Unchecked || expected == "" {
+		return nil
+	}
+	if found, err := weightsDigest(path, m.Metadata("weights_file")); err != nil || found != expected {
+		return fmt.Errorf("is damaged: the SHA-256 of its weights is %s, not %s; copy the file again", cmp.Or(found, "unknown"), expected)
+	}
+	return nil
 }
 
-// Close releases the model. No call of Recommend may be running, and none may follow.
-func (m *Model) Close() { release(m.session) }
+// weightsDigest returns the SHA-256 of a file's graph, field 7 of the message ModelProto, and then of its second file, if there
+// is one.
+func weightsDigest(path, second string) (string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	digest, fields := sha256.New(), bufio.NewReaderSize(file, 1<<20)
+	for {
+		key, err := binary.ReadUvarint(fields)
+		if err == io.EOF {
+			break
+		}
+		length, lengthErr := binary.ReadUvarint(fields) // Of a field of another kind, its value.
+		if err = errors.Join(err, lengthErr); err == nil && key == 7<<3|2 {
+			_, err = io.CopyN(digest, fields, int64(length))
+		} else if err == nil && key&7 == 2 {
+			_, err = io.CopyN(io.Discard, fields, int64(length))
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	if second != "" {
+		weights, err := os.Open(filepath.Join(filepath.Dir(path), second))
+		if err != nil {
+			return "", err
+		}
+		defer weights.Close()
+		if _, err := io.Copy(digest, weights); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+// read keeps the metadata of the file.
+func (m *Model) read() error {
+	metadata, err := m.session.GetModelMetadata()
+	if err != nil {
+		return err
+	}
+	defer release(metadata)
+	keys, err := metadata.GetCustomMetadataMapKeys()
+	m.metadata = make(map[string]string, len(keys))
+	for _, key := range keys {
+		value, _, failed := metadata.LookupCustomMetadataMap(key)
+		m.metadata[key] = value
+		err = errors.Join(err, failed)
+	}
+	version, failed := metadata.GetVersion()
+	m.Version = version
+	return errors.Join(err, failed)
+}
+
+// Metadata returns an entry of the file's metadata, or "" if the file does not have it.
+func (m *Model) Metadata(key string) string { return m.metadata[key] }
+
+// Close releases the model once the calls that run have ended. Later calls are told ErrClosed.
+func (m *Model) Close() {
+	m.calls.Lock()
+	defer m.calls.Unlock()
+	if m.closed {
+		return
+	}
+	m.closed = true
+	release(m.session)
+}
 
 // isFile returns an error if a path is not that of a file.
 func isFile(path string) error {
@@ -233,10 +321,15 @@ func (m *Model) onCUDA(path string, config Config) (*ort.DynamicAdvancedSession,
 
 // Recommend returns the k best items for each history, of tokens or, where the model has IDs, of ids.
 //
-// An error is an InputError if the arguments are wrong; any other is onnxruntime's.
+// An error is an InputError if the arguments are wrong, or ErrClosed; any other is onnxruntime's.
 func Recommend[T Item](m *Model, histories [][]T, k int, options Options[T]) (*Ranking[T], error) {
-	if err := check(m, len(histories), k, options); err != nil {
+	if err := Check(m, histories, k, options); err != nil {
 		return nil, err
+	}
+	m.calls.RLock()
+	defer m.calls.RUnlock()
+	if m.closed {
+		return nil, ErrClosed
 	}
 	inputs, outputs := make([]ort.Value, len(m.inputs)), make([]ort.Value, len(m.outputs))
 	defer release(inputs...)
@@ -267,8 +360,8 @@ func Recommend[T Item](m *Model, histories [][]T, k int, options Options[T]) (*R
 	return ranking[T](outputs)
 }
 
-// check returns an InputError for arguments that do not fit the model or each other.
-func check[T Item](m *Model, batch, k int, options Options[T]) error {
+// Check returns an InputError for arguments of Recommend that do not fit the model or each other.
+func Check[T Item](m *Model, histories [][]T, k int, options Options[T]) error {
 	if _, ids := any(options).(Options[int64]); ids != m.IDs {
 		return inputError("the model takes histories of %s", map[bool]string{true: "item ids, int64", false: "tokens, string"}[m.IDs])
 	}
@@ -282,8 +375,8 @@ func check[T Item](m *Model, batch, k int, options Options[T]) error {
 		if option.rows > 0 && !slices.Contains(m.inputs, option.name) {
 			return inputError("the model has no input %s: export it with %s", option.name, exportedBy[option.name])
 		}
-		if option.rows > 1 && option.rows != batch {
-			return inputError("%s has %d rows: expected one, or one for each of %d histories", option.name, option.rows, batch)
+		if option.rows > 1 && option.rows != len(histories) {
+			return inputError("%s has %d rows: expected one, or one for each of %d histories", option.name, option.rows, len(histories))
 		}
 	}
 	for _, row := range options.Noise {

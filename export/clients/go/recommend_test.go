@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"recbole-multvae/recommend"
@@ -40,6 +41,10 @@ var golden struct {
 	Tolerance float64
 	Options   part[string]
 	IDs       part[int64]
+	Damaged   struct {
+		Model  string
+		Digest string `json:"weights_sha256"`
+	}
 }
 
 var command string
@@ -74,7 +79,12 @@ func path(model string) string { return filepath.Join("..", model) }
 // load loads a model, and closes it at the end of the test.
 func load(t *testing.T, path string) *recommend.Model {
 	t.Helper()
-	model, err := recommend.Load(path, recommend.Config{})
+	return loadAs(t, path, recommend.Config{})
+}
+
+func loadAs(t *testing.T, path string, config recommend.Config) *recommend.Model {
+	t.Helper()
+	model, err := recommend.Load(path, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,6 +267,45 @@ func write(t *testing.T, name string, change func(model []byte) []byte) string {
 	return changed
 }
 
+func TestADamagedFileIsRefused(t *testing.T) {
+	_, err := recommend.Load(path(golden.Damaged.Model), recommend.Config{})
+	expected := " is damaged: the SHA-256 of its weights is " + golden.Damaged.Digest + ", not "
+	if err == nil || !strings.Contains(err.Error(), expected) {
+		t.Errorf("%v, not %q", err, expected)
+	}
+	loadAs(t, path(golden.Damaged.Model), recommend.Config{Unchecked: true})
+}
+
+func TestAModelIsClosedAfterItsCalls(t *testing.T) {
+	var current atomic.Pointer[recommend.Model]
+	current.Store(load(t, path(golden.Model)))
+	var wait sync.WaitGroup
+	var done atomic.Bool
+	for range 4 {
+		wait.Go(func() {
+			for !done.Load() {
+				_, err := recommend.Recommend(current.Load(), [][]string{{"42"}}, 3, recommend.Options[string]{})
+				if err != nil && err != recommend.ErrClosed {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 20 {
+		current.Swap(load(t, path(golden.Model))).Close()
+	}
+	done.Store(true)
+	wait.Wait()
+	closed := current.Load()
+	closed.Close()
+	if _, err := recommend.Recommend(closed, [][]string{{"42"}}, 3, recommend.Options[string]{}); err != recommend.ErrClosed {
+		t.Error(err)
+	}
+	if closed.Metadata("contract_version") != "1" || closed.Version != 1 {
+		t.Errorf("%q, %d", closed.Metadata("contract_version"), closed.Version)
+	}
+}
+
 func TestKMayHaveADefault(t *testing.T) {
 	changed := write(t, "default.onnx", func(model []byte) []byte {
 		// Bytes appended to a protobuf message are merged into it: here the initializer k, int64 [1], into the graph.
@@ -266,7 +315,7 @@ func TestKMayHaveADefault(t *testing.T) {
 		return append(append(model, 0x3a, byte(len(graph))), graph...)
 	})
 	c := golden.Cases[0]
-	if got, err := c.rank(load(t, changed)); err != nil || !slices.EqualFunc(got.Items, c.Items, slices.Equal) {
+	if got, err := c.rank(loadAs(t, changed, recommend.Config{Unchecked: true})); err != nil || !slices.EqualFunc(got.Items, c.Items, slices.Equal) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -307,6 +356,9 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("%q: %q, %q, %d", c.arguments, stdout, stderr, code)
 		}
 	}
+	if stdout, stderr, code := run(t, path(golden.Damaged.Model), "42", "--no-check"); stdout == "" || stderr != "" || code != 0 {
+		t.Errorf("%q, %q, %d", stdout, stderr, code)
+	}
 	if _, stderr, code := run(t, plain, "42", "--gpu"); !regexp.MustCompile("^runs on (CUDA|CPU)ExecutionProvider\n$").MatchString(stderr) || code != 0 {
 		t.Errorf("--gpu: %q, %d", stderr, code)
 	}
@@ -334,6 +386,7 @@ func TestCommandLineErrors(t *testing.T) {
 		{[]string{options, "42", "--among", "nobody"}, "nothing to recommend"},
 		{[]string{path(golden.IDs.Model), "café"}, "'café' is no item id: the model takes RecBole's item ids."},
 		{[]string{newer}, "has the contract version 3, this client knows 1 and 2: update it."},
+		{[]string{path(golden.Damaged.Model), "42"}, "golden.damaged.onnx is damaged: the SHA-256 of its weights is"},
 		{[]string{other}, "other.onnx takes string persons, int64 k: expected history and k; export the model with --io tokens or --io ids."},
 	} {
 		stdout, stderr, code := run(t, c.arguments...)

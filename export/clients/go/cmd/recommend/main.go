@@ -14,9 +14,9 @@ import (
 	"recbole-multvae/recommend"
 )
 
-const usage = `recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]
+const usage = `recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu] [--no-check]
 
-Recommend items to someone who liked these. ITEMS is a file with an item a line, or items separated by commas.
+Recommend items to someone who liked these. ITEMS is a file with an item a line, or items separated by commas. --no-check opens a file with damaged weights too.
 `
 
 func main() {
@@ -33,6 +33,7 @@ func run(arguments []string) error {
 	flags.SetOutput(io.Discard) // An error is one line, without the usage.
 	k := flags.Int("k", 10, "")
 	gpu := flags.Bool("gpu", false, "")
+	unchecked := flags.Bool("no-check", false, "")
 	var exclude, among []string
 	flags.Func("exclude", "", func(text string) (err error) { exclude, err = readItems(text); return err })
 	flags.Func("among", "", func(text string) (err error) { among, err = readItems(text); return err })
@@ -46,7 +47,7 @@ func run(arguments []string) error {
 	if *k < 1 {
 		return fmt.Errorf("-k is %d: expected 1 or more", *k)
 	}
-	model, err := recommend.Load(positional[0], recommend.Config{GPU: *gpu})
+	model, err := recommend.Load(positional[0], recommend.Config{GPU: *gpu, Unchecked: *unchecked})
 	if err != nil {
 		return err
 	}
