@@ -36,7 +36,8 @@ def main() -> None:
         command = [f"{folder}/serve", str(model), "-addr", "127.0.0.1:0", "-metrics-addr", "127.0.0.1:0"]
         service = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert service.stderr is not None
-        address = re.search(r"msg=ready addr=(\S+) metrics=(\S+)", service.stderr.readline())
+        log = service.stderr.readline() + service.stderr.readline()  # The model, and that the service is ready.
+        address = re.search(r"msg=ready addr=(\S+) metrics=(\S+)", log)
         assert address is not None
         command = [f"{folder}/loadtest", f"http://{address[1]}", str(histories), "-metrics", f"http://{address[2]}/metrics"]
         command += ["-connections", args.connections, "-requests", str(args.requests)]

@@ -32,8 +32,9 @@ class Service:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
-        ready = re.search(r"msg=ready addr=(\S+)", first := process.stderr.readline())
-        assert ready, first
+        opened = process.stderr.readline() + process.stderr.readline()  # The model, and that it is ready.
+        ready = re.search(r"msg=ready addr=(\S+)", opened)
+        assert ready, opened
         self.address, self.folder = ready[1], Path(f"/proc/{process.pid}")
         (self.folder / "clear_refs").write_text("5")  # The peak starts anew.
 

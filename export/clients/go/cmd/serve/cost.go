@@ -1,11 +1,9 @@
-// What a request takes in memory, and how requests share what there is.
+// What a request takes in memory, and the bytes that requests share.
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync/atomic"
 
@@ -102,48 +100,3 @@ func (p *part) take(bytes int) bool {
 }
 
 func (p *part) giveBack() { p.of.left.Add(p.bytes) }
-
-// places are what requests are ranked in: each has an equal share of the memory, and a request may need several.
-type places struct {
-	share int64         // Bytes of one place.
-	taken chan struct{} // Its capacity is the number of places.
-	turn  chan struct{} // Held by the request that takes places, so that two never wait for each other.
-}
-
-func newPlaces(count int, bytes int64) *places {
-	return &places{bytes / int64(count), make(chan struct{}, count), make(chan struct{}, 1)}
-}
-
-// needed returns how many places have so many bytes; an error if there are not as many.
-func (p *places) needed(bytes int64) (int, error) {
-	count := (bytes + p.share - 1) / p.share
-	if most := int64(cap(p.taken)); count > most {
-		return 0, fmt.Errorf("about %d MiB of memory: expected %d MiB at most", inMiB(bytes), most*p.share/mib)
-	}
-	return int(count), nil
-}
-
-// take waits for places, in the order of the calls.
-func (p *places) take(ctx context.Context, count int) error {
-	select {
-	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	for taken := range count {
-		select {
-		case p.taken <- struct{}{}:
-		case <-ctx.Done():
-			p.giveBack(taken)
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-func (p *places) giveBack(count int) {
-	for range count {
-		<-p.taken
-	}
-}

@@ -2,16 +2,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 )
 
 func TestTheWidthOfAModel(t *testing.T) {
@@ -26,44 +22,6 @@ func TestTheWidthOfAModel(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &described); err != nil || described.width() != width {
 			t.Errorf("%s: %v, %d", text, err, described.width())
 		}
-	}
-}
-
-func TestPlacesAreNeverTakenTwice(t *testing.T) {
-	shared := newPlaces(3, 3*mib)
-	for bytes, expected := range map[int64]int{1: 1, mib: 1, mib + 1: 2, 3 * mib: 3} {
-		if count, err := shared.needed(bytes); err != nil || count != expected {
-			t.Errorf("%d bytes: %d, %v", bytes, count, err)
-		}
-	}
-	if _, err := shared.needed(3*mib + 1); err == nil || err.Error() != "about 4 MiB of memory: expected 3 MiB at most" {
-		t.Error(err)
-	}
-	var taken atomic.Int32
-	var wait sync.WaitGroup
-	for n := range 60 {
-		wait.Go(func() {
-			count := n%3 + 1
-			if err := shared.take(t.Context(), count); err != nil {
-				t.Error(err)
-				return
-			}
-			if now := taken.Add(int32(count)); now > 3 {
-				t.Errorf("%d places are taken", now)
-			}
-			time.Sleep(time.Millisecond)
-			taken.Add(-int32(count))
-			shared.giveBack(count)
-		})
-	}
-	wait.Wait()
-	if err := shared.take(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	late, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if err := shared.take(late, 3); err == nil || len(shared.taken) != 1 { // It gives back the two that it had.
-		t.Errorf("%v, %d are taken", err, len(shared.taken))
 	}
 }
 

@@ -5,23 +5,26 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"recbole-multvae/recommend"
 )
 
 // limits bound what a request, and all of them together, may cost.
 type limits struct {
-	body    positive // Bytes of a body.
-	history positive // Items of a history.
-	list    positive // Items of a list exclude or among.
-	batch   positive // Histories of a request.
-	padded  positive // Number of histories times the length of the longest; lists likewise.
-	k       positive // Items of a ranking.
-	answer  positive // Numbers of an answer: histories times k; with reasons, times the longest history.
-	memory  positive // MiB that all requests may take.
-	working positive // Requests that are ranked at once.
-	waiting positive // Requests that wait to be ranked.
-	wait    span
+	body     positive      // Bytes of a body.
+	history  positive      // Items of a history.
+	list     positive      // Items of a list exclude or among.
+	batch    positive      // Histories of a request.
+	padded   positive      // Number of histories times the length of the longest; lists likewise.
+	k        positive      // Items of a ranking.
+	answer   positive      // Numbers of an answer: histories times k; with reasons, times the longest history.
+	together positive      // Histories that are ranked at once, if they come in several requests.
+	pause    time.Duration // How long requests wait for others that are ranked with them.
+	memory   positive      // MiB that all requests may take.
+	working  positive      // Batches of requests that are ranked at once.
+	waiting  positive      // Requests that wait to be ranked.
+	wait     span
 }
 
 // query is a parsed request.
@@ -29,7 +32,9 @@ type query[T recommend.Item] struct {
 	histories [][]T
 	k         int
 	options   recommend.Options[T]
-	one       bool // The request, and so the answer, is for one person.
+	one       bool  // The request, and so the answer, is for one person.
+	named     bool  // The answer names the unknown items.
+	unknown   [][]T // Those of each history.
 }
 
 // parse reads a body, which must be a JSON object with known fields of the right types.
@@ -72,8 +77,11 @@ func parseQuery[T recommend.Item](body []byte) (query[T], error) {
 		case "noise":
 			q.options.Noise, understood = lists[float32](raw)
 			expected = "a list of numbers, or one for each history"
+		case "unknown":
+			understood = string(raw) != "null" && json.Unmarshal(raw, &q.named) == nil
+			expected = "true or false"
 		default:
-			return q, bad("the field %.40q is unknown: expected history or histories, k, exclude, among, noise", name)
+			return q, bad("the field %.40q is unknown: expected history or histories, k, exclude, among, noise, unknown", name)
 		}
 		if !understood {
 			return q, bad("%s is not understood: expected %s", name, expected)
@@ -117,47 +125,41 @@ func lists[T any](raw json.RawMessage) ([][]T, bool) {
 	return listOfLists[T](raw)
 }
 
-// check returns what a query takes in memory; an error if it exceeds a limit. The client refuses what does not fit the model.
-func (m *ranker[T]) check(q query[T], most limits) (bytes int64, err error) {
-	batch := len(q.histories)
-	if batch < 1 || batch > int(most.batch) {
-		return 0, bad("there are %d histories: expected 1 to %d", batch, most.batch)
+// check returns the size of a query; an error if it exceeds a limit. The client refuses what does not fit the model.
+func (m *ranker[T]) check(q query[T], most limits) (size size, err error) {
+	size.k = q.k
+	if size.histories = len(q.histories); size.histories < 1 || size.histories > int(most.batch) {
+		return size, bad("there are %d histories: expected 1 to %d", size.histories, most.batch)
 	}
 	if q.k < 1 || q.k > int(most.k) {
-		return 0, bad("k is %d: expected 1 to %d", q.k, most.k)
+		return size, bad("k is %d: expected 1 to %d", q.k, most.k)
 	}
-	longest, padded, err := size("history", q.histories, most.history, most.padded)
-	if err != nil {
-		return 0, err
+	if size.longest, err = longest("history", q.histories, most.history, most.padded); err != nil {
+		return size, err
 	}
-	_, excluded, err := size("exclude", q.options.Exclude, most.list, most.padded)
-	if err != nil {
-		return 0, err
+	size.exclude.count, size.among.count = len(q.options.Exclude), len(q.options.Among)
+	if size.exclude.longest, err = longest("exclude", q.options.Exclude, most.list, most.padded); err != nil {
+		return size, err
 	}
-	_, among, err := size("among", q.options.Among, most.list, most.padded)
-	if err != nil {
-		return 0, err
+	if size.among.longest, err = longest("among", q.options.Among, most.list, most.padded); err != nil {
+		return size, err
 	}
-	numbers := batch * q.k
-	if m.reasons {
-		numbers *= max(longest, 1)
+	if numbers := m.numbers(size); numbers > int(most.answer) {
+		return size, bad("the answer has up to %d numbers: expected %d at most, of fewer histories or a smaller k", numbers, most.answer)
 	}
-	if numbers > int(most.answer) {
-		return 0, bad("the answer has up to %d numbers: expected %d at most, of fewer histories or a smaller k", numbers, most.answer)
-	}
-	return int64(batch)*m.costs.history + int64(padded+excluded+among)*m.costs.item + int64(numbers)*bytesOfNumber, nil
+	return size, nil
 }
 
-// size returns the length of the longest row, and of all rows padded to it; an error if either is too large.
-func size[T any](name string, rows [][]T, most, mostPadded positive) (longest, padded int, err error) {
+// longest returns the length of the longest row; an error if it, or all rows padded to it, are too large.
+func longest[T any](name string, rows [][]T, most, mostPadded positive) (length int, err error) {
 	for _, row := range rows {
-		longest = max(longest, len(row))
+		length = max(length, len(row))
 	}
-	if longest > int(most) {
-		return 0, 0, bad("%s has %d items: expected %d at most", name, longest, most)
+	if length > int(most) {
+		return length, bad("%s has %d items: expected %d at most", name, length, most)
 	}
-	if padded = len(rows) * longest; padded > int(mostPadded) {
-		return 0, 0, bad("%s has %d lists, the longest of %d items: expected %d at most as their product", name, len(rows), longest, mostPadded)
+	if len(rows)*length > int(mostPadded) {
+		return length, bad("%s has %d lists, the longest of %d items: expected %d at most as their product", name, len(rows), length, mostPadded)
 	}
-	return longest, padded, nil
+	return length, nil
 }

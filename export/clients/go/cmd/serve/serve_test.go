@@ -22,39 +22,48 @@ import (
 
 var small = limits{
 	body: 1 << 16, history: 10, list: 20, batch: 4, padded: 30, k: 50, answer: 100,
-	memory: 4, working: 2, waiting: 2, wait: span(50 * time.Millisecond),
+	memory: 4, working: 2, waiting: 2, wait: span(50 * time.Millisecond), together: 1,
 }
 
 func model(name string) string { return filepath.Join("..", "..", "..", name) }
 
-// load makes the service of a model with small limits.
-func load(t *testing.T, name string) *service {
+// open makes the service of a path, with small limits or those that are changed.
+func open(t *testing.T, path, blocked string, change func(*limits)) *service {
 	t.Helper()
-	opened, err := recommend.Load(model(name), recommend.Config{})
+	most := small
+	if change != nil {
+		change(&most)
+	}
+	s, err := newService(newVersions(path, blocked, recommend.Config{}), most, nil)
+	if err == nil {
+		s.versions.accept = s.accept
+		err = s.versions.start()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(opened.Close)
-	ranker, err := newLoaded(opened)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := newService(ranker, small)
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { s.versions.current.Load().Close() })
 	return s
 }
 
-type rank = func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error)
+func load(t *testing.T, name string) *service {
+	t.Helper()
+	return open(t, model(name), "", nil)
+}
 
 // with makes a service that ranks as a function does, which is given the model's own.
 func with(t *testing.T, change func(own rank) rank) *service {
 	t.Helper()
 	s := load(t, "golden.onnx")
-	model := (*s.model.Load()).(*ranker[string])
-	model.rank = change(model.rank)
+	replace(s, change)
 	return s
+}
+
+type rank = func([][]string, int, recommend.Options[string]) (*recommend.Ranking[string], error)
+
+func replace(s *service, change func(own rank) rank) {
+	model := s.versions.current.Load().loaded.(*ranker[string])
+	model.rank = change(model.rank)
 }
 
 func ask(handler http.Handler, method, path, body string) *httptest.ResponseRecorder {

@@ -36,42 +36,50 @@ func bad(format string, values ...any) error {
 
 func busy(message string) failure { return failure{http.StatusServiceUnavailable, message} }
 
-// service answers requests with a model.
+// service answers requests with the model that its versions have.
 type service struct {
-	model    atomic.Pointer[loaded] // A request takes it once, so that another model can take its place.
+	versions *versions
 	limits   limits
+	checks   checks
 	text     allowance // For bodies and answers.
 	admitted chan struct{}
-	places   *places
+	queue    *queue
+	log      *requestLog // nil if there is none.
 	stopping atomic.Bool // Requests are still answered, but others should no longer be sent.
 	registry *prometheus.Registry
 	counted  http.Handler // What answers /recommend, with its metrics.
 	requests *prometheus.CounterVec
 }
 
-// newService makes the service of a model. Half of the memory is for ranking, a quarter for bodies and answers; the rest is
-// what the allocators of Go and C keep between requests.
-func newService(model loaded, limits limits) (*service, error) {
+// newService makes the service of models. Half of the memory is for ranking, a quarter for bodies and answers; the rest is what
+// the allocators of Go and C keep between requests.
+func newService(versions *versions, limits limits, log *requestLog) (*service, error) {
 	memory := int64(limits.memory) * mib
 	s := &service{
+		versions: versions,
 		limits:   limits,
 		admitted: make(chan struct{}, limits.working+limits.waiting),
-		places:   newPlaces(int(limits.working), memory/2),
+		queue:    newQueue(limits, memory/2),
+		log:      log,
 	}
 	s.text.left.Store(memory / 4 / bytesOfByte)
 	if least := int64(limits.body) * bytesOfByte * 4; memory < least {
 		return nil, fmt.Errorf("-max-memory is %d: a body of -max-body, %d bytes, needs %d or more", limits.memory, limits.body, inMiB(least))
 	}
-	one, err := model.prepare([]byte(`{"history": [], "k": 1}`), limits)
-	if err != nil {
-		return nil, err
-	}
-	if least := one.bytes * 2; memory < least {
-		return nil, fmt.Errorf("-max-memory is %d: to rank this catalogue needs %d or more", limits.memory, inMiB(least))
-	}
-	s.model.Store(&model)
 	s.measure()
 	return s, nil
+}
+
+// accept refuses a model of which one history needs more memory than there is, or that fails a check.
+func (s *service) accept(next, former *version) error {
+	one, err := next.prepare([]byte(`{"history": [], "k": 1}`), s.limits)
+	if err != nil {
+		return err
+	}
+	if memory, least := int64(s.limits.memory)*mib, one.bytes*2; memory < least {
+		return fmt.Errorf("-max-memory is %d: to rank this catalogue needs %d or more", s.limits.memory, inMiB(least))
+	}
+	return s.checks.accept(next, former, s.limits)
 }
 
 // measure makes the metrics.
@@ -86,9 +94,18 @@ func (s *service) measure() {
 	inFlight := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "recommend_requests_in_flight", Help: "Requests being read, waiting, at work or being answered.",
 	})
+	together := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "recommend_batch_histories", Help: "Histories that were ranked at once.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 9),
+	})
+	s.queue.ranked = func(histories int) { together.Observe(float64(histories)) }
 	s.registry = prometheus.NewRegistry()
-	s.registry.MustRegister(s.requests, duration, inFlight, collectors.NewGoCollector(),
+	s.registry.MustRegister(s.requests, duration, inFlight, together, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.registry.MustRegister(s.versions.metrics()...)
+	if s.log != nil {
+		s.registry.MustRegister(s.log.dropped)
+	}
 	timed := promhttp.InstrumentHandlerDuration(duration, only(http.MethodPost, s.recommend))
 	s.counted = promhttp.InstrumentHandlerInFlight(inFlight, promhttp.InstrumentHandlerCounter(s.requests, timed))
 }
@@ -194,15 +211,22 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, held *part) ([]
 	default:
 		return nil, busy("too many requests are waiting")
 	}
-	job, err := (*s.model.Load()).prepare(body, s.limits)
+	version, release := s.versions.hold()
+	defer release()
+	w.Header().Set("X-Model-Version", version.name)
+	job, err := version.prepare(body, s.limits)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.work(r.Context(), job)
-	if err == nil && !held.take(len(answer)) {
+	s.versions.counts.add(job.seen)
+	if err := s.work(r.Context(), job); err != nil {
+		return nil, err
+	}
+	if !held.take(len(job.answer)) {
 		return nil, busy("too many answers are being sent")
 	}
-	return answer, err
+	s.log.add(entry{time.Now(), w.Header().Get("X-Request-Id"), version.name, body, job.answer})
+	return job.answer, nil
 }
 
 // metered is a body that takes its bytes from an allowance as they arrive.
@@ -238,20 +262,17 @@ func (s *service) read(w http.ResponseWriter, r *http.Request, held *part) ([]by
 }
 
 // work does a job as soon as there is a place for it.
-func (s *service) work(ctx context.Context, job job) ([]byte, error) {
-	places, err := s.places.needed(job.bytes)
-	if err != nil {
-		return nil, failure{http.StatusRequestEntityTooLarge, "the request needs " + err.Error() + ", of fewer or shorter histories or a smaller k"}
-	}
+func (s *service) work(ctx context.Context, job *job) error {
 	waiting, cancel := context.WithTimeout(ctx, time.Duration(s.limits.wait))
 	defer cancel()
-	if err := s.places.take(waiting, places); errors.Is(err, context.DeadlineExceeded) {
-		return nil, busy("too many requests are at work")
-	} else if err != nil { // The client is gone and reads no answer.
-		return nil, busy("the request was cancelled")
+	err := s.queue.do(waiting, job)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return busy("too many requests are at work")
+	case errors.Is(err, context.Canceled): // The client is gone and reads no answer.
+		return busy("the request was cancelled")
 	}
-	defer s.places.giveBack(places)
-	return job.work()
+	return err
 }
 
 func respond(w http.ResponseWriter, status int, body []byte) {
