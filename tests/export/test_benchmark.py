@@ -123,6 +123,7 @@ def test_histories_are_seeded_and_of_about_fifty_items() -> None:
     ("flags", "message"),
     [
         (["missing.onnx"], "there is no file missing.onnx"),
+        (["."], ". is a folder: name a file of multvae-export."),
         (["text.onnx"], "onnxruntime cannot open text.onnx: "),
         (["foreign.onnx"], "foreign.onnx has no contract_version in its metadata: multvae-export did not write it"),
         (["model.onnx", "--batch-size", "0"], "--batch-size=0 is not allowed: expected 1 or more"),

@@ -203,7 +203,8 @@ class Recommender {
   explicit Recommender(const std::filesystem::path& path, bool gpu = false) {
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) {
-      throw Error(path.string() + " is missing: expected a model exported with --io tokens or --io ids.");
+      const std::string found = std::filesystem::is_directory(path, ignored) ? " is a folder" : " is missing";
+      throw Error(path.string() + found + ": expected a model exported with --io tokens or --io ids.");
     }
     if (gpu) {
       try {

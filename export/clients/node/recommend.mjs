@@ -2,7 +2,7 @@
 //
 // node recommend.mjs MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]
 
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import ort from "onnxruntime-node";
@@ -18,7 +18,11 @@ const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior"
  * Requests may share the session.
  */
 export async function loadModel(path, { gpu = false } = {}) {
-  if (!existsSync(path)) throw new Error(`${path} is missing: expected a model exported with --io tokens or --io ids.`);
+  const file = statSync(path, { throwIfNoEntry: false });
+  if (!file?.isFile()) {
+    const found = file?.isDirectory() ? "a folder" : "missing";
+    throw new Error(`${path} is ${found}: expected a model exported with --io tokens or --io ids.`);
+  }
   const session = await createSession(path, gpu).catch((cause) => {
     throw new Error(`${path} is no ONNX model that onnxruntime can read: export the model again.`, { cause });
   });
@@ -158,7 +162,7 @@ export function because(history, reasons) {
 /** One list for all rows: the items of a file, one a line, or of a text, separated by commas. */
 function readItems(text) {
   if (text === undefined) return undefined;
-  const items = existsSync(text) ? readFileSync(text, "utf8").split(/\r?\n/) : text.split(",");
+  const items = statSync(text, { throwIfNoEntry: false })?.isFile() ? readFileSync(text, "utf8").split(/\r?\n/) : text.split(",");
   return [items.filter(Boolean)];
 }
 

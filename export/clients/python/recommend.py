@@ -46,7 +46,8 @@ def load_model(path: str, *, gpu: bool = False, check: bool = True) -> ort.Infer
     With ``check`` a damaged file is a ValueError too: that reads the file once more.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{path} is missing: expected a model exported with --io tokens or --io ids.")
+        found = "a folder" if Path(path).is_dir() else "missing"
+        raise ValueError(f"{path} is {found}: expected a model exported with --io tokens or --io ids.")
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider") if gpu else ("CPUExecutionProvider",)
     try:
         session = ort.InferenceSession(path, providers=[name for name in wanted if name in ort.get_available_providers()])

@@ -42,6 +42,8 @@ class ServedFile:
         if provider not in onnxruntime.get_available_providers():
             has = ", ".join(onnxruntime.get_available_providers())
             raise OptionError(f"--provider={provider} is not in this onnxruntime: it has {has}.")
+        if Path(path).is_dir():
+            raise NotAnExportError(f"{path} is a folder: name a file of multvae-export.")
         if not Path(path).is_file():
             raise NotAnExportError(f"there is no file {path}.")
         try:

@@ -92,8 +92,9 @@ public final class Recommender<T> implements AutoCloseable {
    */
   public static <T> Recommender<T> open(Path model, Class<T> itemType, boolean gpu) {
     if (!Files.isRegularFile(model)) {
+      String found = Files.isDirectory(model) ? " is a folder" : " is missing";
       throw new IllegalArgumentException(
-          model + " is missing: expected a model exported with --io tokens or --io ids.");
+          model + found + ": expected a model exported with --io tokens or --io ids.");
     }
     if (gpu) {
       try {
