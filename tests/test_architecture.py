@@ -48,7 +48,7 @@ EXPORT: dict[str, tuple[str, ...]] = {
     "publish": ("errors", "trained_model"),
     "verification": ("architectures", "errors", "graph", "histories", "ranking", "target", "trained_model"),
     "golden": ("architectures", "graph", "ranking", "target", "trained_model"),
-    "benchmark": ("architectures", "checkpoint", "console", "errors", "histories", "trained_model"),
+    "benchmark": ("architectures", "checkpoint", "console", "errors", "histories", "nodes", "target", "trained_model"),
     "exporter": ("checkpoint", "errors", "graph", "histories", "publish", "target", "trained_model", "verification"),
     "__init__": ("errors", "exporter"),
     "cli": (

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from multvae_export.benchmark import command as benchmark
-from multvae_export.benchmark import measure, session
+from multvae_export.benchmark import last_layer, measure, session
 from multvae_export.checkpoint.contents import load
 from multvae_export.exporter import export
 from multvae_export.ranking import best
@@ -100,6 +100,28 @@ def test_floor_reads_the_rows_of_the_history_and_every_other_weight(checkpoint: 
     assert bytes_of["ids"] == bytes_of["tokens"]
     assert bytes_of["ids"] == pytest.approx(4 * (weights - unread), rel=0.5)
     assert bytes_of["dense"] > bytes_of["ids"] + 4 * (unread - 6)
+
+
+def test_floor_is_the_fastest_read_or_last_layer(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(checkpoint, "a.onnx", io="ids")
+    export(checkpoint, "b.onnx", io="ids", precision="int8", min_overlap=0)
+    known = {"a.onnx": [9, 8, 7], "b.onnx": [5, 5, 5], "read a.onnx": [9, 2, 8], "read b.onnx": [7, 1, 9]}
+    known |= {"last layer fp32": [640, 64, 100], "last layer int8": [70, 64, 100]}
+    monkeypatch.setattr(
+        measure, "take_turns", lambda calls, n: {name: np.array(known[name.removesuffix(" None")]) for name in calls}
+    )
+    files = [session.ServedFile(name, CPU) for name in ("a.onnx", "b.onnx")]
+    floors = [[row[9:] for row in measure.measure(files, None, batch, 1)] for batch in (2, 8)]
+    assert floors == [[["2.00", "4.00"], ["1.00", "5.00"]], [["4.00", "2.00"], ["4.00", "1.25"]]]  # 64 ms for 128 rows.
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
+def test_last_layer_is_a_part_of_the_catalogue_s(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_layer, "ITEMS", 48)
+    for items, share in ((40, 1 / 128), (480, 10 / 128)):
+        call, one_row = last_layer.last_layer(33, items, precision, CPU)
+        (scores,) = call(0)
+        assert scores.shape == (128, min(items, 48)) and one_row == share
 
 
 def test_turns_alternate_and_their_warm_up_does_not_count() -> None:

@@ -5,9 +5,10 @@ first 50 ms of a turn do not count, as threads of the turn before may still be s
 different ones each time. On CUDA the input is copied to the GPU and the output stays there, by IO binding; item tokens,
 which IO binding does not take, go through the CPU.
 
-The lower bound, the floor of a request, is the larger of two times, measured in the same run with torch: one read of the
-file's weights, of the table only the rows of the histories' items; and the arithmetic of the decoder's last layer at the
-speed of a large float32 product.
+The lower bound, the floor of a request, is the larger of two times, which take turns with the files: one read of the file's
+weights by torch, of the table only the rows of the histories' items; and the last layer alone, in the file's precision and
+at the speed that onnxruntime reaches with many rows. Of both the fastest counts, and of requests the median: another program
+on the machine slows all, but hardly every read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from multvae_export.architectures import Architecture
+from multvae_export.benchmark.last_layer import last_layer
 from multvae_export.benchmark.session import CUDA, TOP, Call, ServedFile
 
 #: Every competitor has TURNS turns. A large batch gets fewer requests, but at least LEAST.
@@ -63,18 +65,6 @@ def read_once(count: int, device: str) -> Call:
     return summed
 
 
-def product_seconds(units: int, items: int, device: str, rows: int = 512) -> float:
-    """Seconds for one row of a large float32 product [rows, units] x [units, items]: the best of five."""
-    left, right = torch.ones(rows, units, device=device), torch.ones(units, items, device=device)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        left @ right
-        _wait(device)
-        times.append(time.perf_counter() - start)
-    return min(times[1:]) / rows
-
-
 def take_turns(calls: dict[str, Call], requests: int) -> dict[str, np.ndarray]:
     """Milliseconds of ``requests`` requests, rounded up to whole turns, by competitor; those of the warm-up do not count."""
     length = -(-requests // TURNS)
@@ -104,12 +94,15 @@ def measure(files: list[ServedFile], model: Architecture | None, batch: int, req
     if model:
         eager = Eager(model, device)
         calls["torch eager"] = lambda n: eager(batches[n % len(batches)])
+    shares = {}
+    for precision in dict.fromkeys(file.precision for file in files) if first.decoder[0] else ():
+        calls[f"last layer {precision}"], shares[precision] = last_layer(*first.decoder, precision, first.provider)
     times = take_turns(calls, max(LEAST, requests // batch))
-    arithmetic = 1000 * batch * product_seconds(*first.decoder, device)
     place, plain = first.provider.removesuffix("ExecutionProvider"), float(np.median(next(iter(times.values()))))
     for name, (file, among) in competitors.items():
+        arithmetic = batch * shares[file.precision] * times[f"last layer {file.precision}"].min() if shares else 0
         # For some items only, not all weights are read.
-        floor = None if among else max(float(np.median(times[f"read {file.path}"])), arithmetic)
+        floor = None if among else max(float(times[f"read {file.path}"].min()), arithmetic)
         form = [f"{file.io} {file.precision}", *file.options, *([f"among {among}"] if among else [])]
         yield [Path(file.path).name, " ".join(form), place, str(batch), *_figures(times[name], batch, plain, floor)]
     if model:
