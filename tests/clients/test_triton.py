@@ -16,7 +16,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -245,6 +245,24 @@ def statistics(server: Server) -> np.ndarray:
     return np.array([model.inference_count, model.execution_count])
 
 
+@contextmanager
+def asked(server: Server, histories: list[list[str]]) -> Iterator[list[Any]]:
+    """The answers to one request after the other, until the block ends."""
+    answers, done = list[Any](), threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            answers.append(ask(server, histories))
+
+    asking = threading.Thread(target=run)
+    asking.start()
+    try:
+        yield answers
+    finally:
+        done.set()
+        asking.join()
+
+
 def test_a_new_version_is_loaded_once_and_no_request_is_lost(
     server: Server, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,14 +278,11 @@ def test_a_new_version_is_loaded_once_and_no_request_is_lost(
         return verify(*arguments)
 
     monkeypatch.setattr(exporter, "_verify", slowly)
-    before, done, answers, history = server.lines("LOADED"), threading.Event(), list[Any](), [["i1", "i2"]]
-    asking = threading.Thread(target=lambda: [answers.append(ask(server, history)) for _ in iter(done.is_set, True)])
-    asking.start()
-    export(checkpoints[1], server.repository)
-    until(lambda: not asking.is_alive() or answers[-1][0] == "2")
-    time.sleep(2.5)  # Further polls.
-    done.set()
-    asking.join()
+    before, history = server.lines("LOADED"), [["i1", "i2"]]
+    with asked(server, history) as answers:
+        export(checkpoints[1], server.repository)
+        until(lambda: answers[-1][0] == "2")
+        time.sleep(2.5)  # Further polls.
     assert server.lines("LOADED") == [*before, f"{NAME} 2"]
     versions = [version for version, _ in answers]
     assert sorted(versions) == versions and set(versions) == {"1", "2"} and versions[-1] == "2"
