@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from multvae_export.benchmark import command as benchmark
-from multvae_export.benchmark import last_layer, measure, session
+from multvae_export.benchmark import floor, measure, session
 from multvae_export.checkpoint.contents import load
 from multvae_export.exporter import export
 from multvae_export.ranking import best
@@ -107,6 +107,7 @@ def test_floor_is_the_fastest_read_or_last_layer(checkpoint: Path, monkeypatch: 
     export(checkpoint, "b.onnx", io="ids", precision="int8", min_overlap=0)
     known = {"a.onnx": [9, 8, 7], "b.onnx": [5, 5, 5], "read a.onnx": [9, 2, 8], "read b.onnx": [7, 1, 9]}
     known |= {"last layer fp32": [640, 64, 100], "last layer int8": [70, 64, 100]}
+    monkeypatch.setattr(measure, "read", lambda count, provider: (None, 1))
     monkeypatch.setattr(
         measure, "take_turns", lambda calls, n: {name: np.array(known[name.removesuffix(" None")]) for name in calls}
     )
@@ -116,12 +117,16 @@ def test_floor_is_the_fastest_read_or_last_layer(checkpoint: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
-def test_last_layer_is_a_part_of_the_catalogue_s(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(last_layer, "ITEMS", 48)
-    for items, share in ((40, 1 / 128), (480, 10 / 128)):
-        call, one_row = last_layer.last_layer(33, items, precision, CPU)
+def test_large_parts_of_the_floor_are_done_in_part(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(floor, "ITEMS", 48)
+    monkeypatch.setattr(floor, "BYTES", 100 * 4 * floor.UNITS)
+    for items in (40, 480):
+        call, one_row = floor.last_layer(33, items, precision, CPU)
         (scores,) = call(0)
-        assert scores.shape == (128, min(items, 48)) and one_row == share
+        assert scores.size * one_row == items
+        call, factor = floor.read(items * 4 * floor.UNITS, CPU)
+        (scores,) = call(0)
+        assert scores.size * factor == items and scores.size <= 100
 
 
 def test_turns_alternate_and_their_warm_up_does_not_count() -> None:
