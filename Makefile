@@ -30,7 +30,7 @@ test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 # The clients in all languages that this machine has the tools for, and which those are. `make test` does it too, but for Spark's,
-# which installs 900 MB and takes three minutes.
+# which installs 900 MB and takes three minutes, NVIDIA Triton's server, and the lines of the Dockerfile.
 test-clients: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/clients tests/leaderboard/test_ray.py
 

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import multvae_export
 import pytest
 import recbole
 
@@ -123,8 +124,27 @@ def test_distributions_agree_on_what_they_share(wheels: Path) -> None:
     assert set(alone["project"]["dependencies"]) == shared
     assert alone["project"]["scripts"].items() <= both["project"]["scripts"].items()
     assert alone["build-system"] == both["build-system"]
-    version = recbole_multvae.__version__
-    assert {wheel.name.split("-")[1] for wheel in wheels.glob("*.whl")} == {version}
+    assert {wheel.name.split("-")[1] for wheel in wheels.glob("*.whl")} == {recbole_multvae.__version__}
+
+
+#: Where a release has its version, besides the wheels, and where in the file.
+VERSIONED = {
+    "CHANGELOG.md": r"^## ([\w.]+)",
+    "export/clients/node/package.json": r'"version": "(.+)"',
+    "export/clients/node/package-lock.json": r'"version": "(.+)"',
+    "export/clients/web/package.json": r'"version": "(.+)"',
+    "export/clients/web/package-lock.json": r'"version": "(.+)"',
+    "export/clients/rust/Cargo.toml": r'^version = "(.+)"',
+    "export/clients/rust/Cargo.lock": r'^name = "recommend"\nversion = "(.+)"',
+    "export/clients/java/pom.xml": r"^  <version>(.+)</version>",
+    "export/clients/go/deploy/recommend.yaml": r"^ +image: .*:(.+)",
+}
+
+
+@pytest.mark.parametrize("name", VERSIONED)
+def test_a_release_has_one_version(name: str) -> None:
+    first = re.search(VERSIONED[name], (ROOT / name).read_text("utf-8"), re.MULTILINE)
+    assert first and first[1] == recbole_multvae.__version__ == multvae_export.__version__
 
 
 def test_wheel_trains_recommends_and_exports_from_an_empty_folder(python: Path, trained: Path) -> None:

@@ -32,6 +32,8 @@ def open_session(
 
 def check_file(path: str) -> None:
     """Refuse a path that is no file, with NotAnExportError."""
+    if Path(path).is_dir():
+        raise NotAnExportError(f"{path} is a folder: name a file of multvae-export.")
     if not Path(path).is_file():
         raise NotAnExportError(f"there is no file {path}.")
 

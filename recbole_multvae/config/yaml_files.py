@@ -29,10 +29,12 @@ def read_keys(file: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]
         ConfigurationError: there is no such file, it is not YAML of keys and values, or it names a key twice.
     """
     path = Path(file)
-    if not path.exists():
+    if not path.exists() or path.is_dir():
         path = shipped.configurations().get(str(file).removesuffix(".yaml"), path)
     try:
         keys = parse(path.read_text("utf-8"), loader)
+    except IsADirectoryError:
+        raise ConfigurationError(f"--config_files names the folder {str(file)!r}: name a YAML file in it.") from None
     except OSError:
         raise ConfigurationError(
             f"--config_files names {str(file)!r}, but there is no such file, and the files that come with this package are "

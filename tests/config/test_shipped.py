@@ -81,9 +81,11 @@ def test_a_file_is_found_by_its_name(name: str, model: str) -> None:
     assert config["val_interval"] == {"rating": "[4,inf)"}
 
 
-def test_a_file_of_the_user_s_goes_before(tmp_path: Path) -> None:
+def test_a_file_of_the_user_s_goes_before_and_a_folder_does_not(tmp_path: Path) -> None:
     Path("ml-1m-strong").write_text("epochs: 3\n")
-    assert make_config("MultVAE", "ml-1m", ["ml-1m-strong"], QUIET, {})["epochs"] == 3
+    Path("paper").mkdir()
+    config = make_config("MultVAE", "ml-1m", ["ml-1m-strong", "paper"], QUIET, {})
+    assert (config["epochs"], config["train_batch_size"]) == (3, 500)
 
 
 def test_an_unknown_name_is_an_error_that_lists_them() -> None:

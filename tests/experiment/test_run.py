@@ -80,6 +80,7 @@ def test_more_items_than_memory_holds(
         (["--model=lightgcn"], "did you mean LightGCN?"),
         (["--model=Nonsense"], "expected one of ADMMSLIM, "),
         (["--config_files=none.yaml"], "--config_files names 'none.yaml', but there is no such file, and the files that"),
+        (["--config_files=."], "--config_files names the folder '.': name a YAML file in it."),
         (["--dataset=none"], "Cannot read the data set none in dataset/none: Neither [dataset/none] exists"),
         (["--anneal_capp=0.1"], "anneal_capp=0.1 is not a configuration key: did you mean anneal_cap?"),
         (["anneal_cap=0.1"], "The argument 'anneal_cap=0.1' is not understood: write --key=value."),

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from multvae_export.benchmark import command as benchmark
-from multvae_export.benchmark import measure, session
+from multvae_export.benchmark import floor, measure, session
 from multvae_export.checkpoint.contents import load
 from multvae_export.exporter import export
 from multvae_export.ranking import best
@@ -102,6 +102,33 @@ def test_floor_reads_the_rows_of_the_history_and_every_other_weight(checkpoint: 
     assert bytes_of["dense"] > bytes_of["ids"] + 4 * (unread - 6)
 
 
+def test_floor_is_the_fastest_read_or_last_layer(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export(checkpoint, "a.onnx", io="ids")
+    export(checkpoint, "b.onnx", io="ids", precision="int8", min_overlap=0)
+    known = {"a.onnx": [9, 8, 7], "b.onnx": [5, 5, 5], "read a.onnx": [9, 2, 8], "read b.onnx": [7, 1, 9]}
+    known |= {"last layer fp32": [640, 64, 100], "last layer int8": [70, 64, 100]}
+    monkeypatch.setattr(measure, "read", lambda count, provider: (None, 1))
+    monkeypatch.setattr(
+        measure, "take_turns", lambda calls, n: {name: np.array(known[name.removesuffix(" None")]) for name in calls}
+    )
+    files = [session.ServedFile(name, CPU) for name in ("a.onnx", "b.onnx")]
+    floors = [[row[9:] for row in measure.measure(files, None, batch, 1)] for batch in (2, 8)]
+    assert floors == [[["2.00", "4.00"], ["1.00", "5.00"]], [["4.00", "2.00"], ["4.00", "1.25"]]]  # 64 ms for 128 rows.
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
+def test_large_parts_of_the_floor_are_done_in_part(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(floor, "ITEMS", 48)
+    monkeypatch.setattr(floor, "BYTES", 100 * 4 * floor.UNITS)
+    for items in (40, 480):
+        call, one_row = floor.last_layer(33, items, precision, CPU)
+        (scores,) = call(0)
+        assert scores.size * one_row == items
+        call, factor = floor.read(items * 4 * floor.UNITS, CPU)
+        (scores,) = call(0)
+        assert scores.size * factor == items and scores.size <= 100
+
+
 def test_turns_alternate_and_their_warm_up_does_not_count() -> None:
     order: list[str] = []
     calls = {"a": lambda n: order.append("a"), "b": lambda n: order.append("b")}
@@ -123,6 +150,7 @@ def test_histories_are_seeded_and_of_about_fifty_items() -> None:
     ("flags", "message"),
     [
         (["missing.onnx"], "there is no file missing.onnx"),
+        (["."], ". is a folder: name a file of multvae-export."),
         (["text.onnx"], "onnxruntime cannot open text.onnx: "),
         (["foreign.onnx"], "foreign.onnx has no contract_version in its metadata: multvae-export did not write it"),
         (["model.onnx", "--batch-size", "0"], "--batch-size=0 is not allowed: expected 1 or more"),

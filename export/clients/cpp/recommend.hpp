@@ -206,7 +206,8 @@ class Recommender {
     if (threads < 0) throw Error("threads is " + std::to_string(threads) + ": expected 0 or more.");
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) {
-      throw Error(path.string() + " is missing: expected a model exported with --io tokens or --io ids.");
+      const std::string found = std::filesystem::is_directory(path, ignored) ? " is a folder" : " is missing";
+      throw Error(path.string() + found + ": expected a model exported with --io tokens or --io ids.");
     }
     if (gpu) {
       try {

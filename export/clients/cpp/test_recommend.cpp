@@ -268,6 +268,7 @@ TEST_F(CommandLine, Errors) {
   const auto other = file("other.onnx", replaced(bytes, "history", "visitor"));
   const std::vector<std::pair<std::vector<std::string>, std::string>> failures{
       {{"missing.onnx", "42"}, "missing.onnx is missing: expected a model exported with --io tokens or --io ids."},
+      {{".", "42"}, ". is a folder: expected a model exported with --io tokens or --io ids."},
       {{text}, "text.onnx is no ONNX model that onnxruntime can read: export the model again."},
       {{later}, "has the contract version 3, this client knows 1 and 2: update it."},
       {{other}, "other.onnx takes int64 k, string visitor: expected history and k; "},

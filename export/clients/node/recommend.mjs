@@ -3,7 +3,7 @@
 // node recommend.mjs MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu] [--no-check]
 
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, readFileSync, realpathSync } from "node:fs";
+import { createReadStream, readFileSync, realpathSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,7 +24,11 @@ const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior"
  */
 export async function loadModel(path, { gpu = false, threads = availableParallelism(), check = true } = {}) {
   const intraOpNumThreads = countOf("threads", threads, 0);
-  if (!existsSync(path)) throw new Error(`${path} is missing: expected a model exported with --io tokens or --io ids.`);
+  const file = statSync(path, { throwIfNoEntry: false });
+  if (!file?.isFile()) {
+    const found = file?.isDirectory() ? "a folder" : "missing";
+    throw new Error(`${path} is ${found}: expected a model exported with --io tokens or --io ids.`);
+  }
   const session = await createSession(path, gpu, { intraOpNumThreads }).catch((cause) => {
     throw new Error(`${path} is no ONNX model that onnxruntime can read: export the model again.`, { cause });
   });
@@ -181,7 +185,7 @@ export function because(history, reasons) {
 /** One list for all rows: the items of a file, one a line, or of a text, separated by commas. */
 function readItems(text) {
   if (text === undefined) return undefined;
-  const items = existsSync(text) ? readFileSync(text, "utf8").split(/\r?\n/) : text.split(",");
+  const items = statSync(text, { throwIfNoEntry: false })?.isFile() ? readFileSync(text, "utf8").split(/\r?\n/) : text.split(",");
   return [items.filter(Boolean)];
 }
 

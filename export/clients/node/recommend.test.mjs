@@ -187,6 +187,7 @@ test("command line errors", () => {
   writeFileSync(newer, readFileSync(model, "latin1").replace("contract_version\x12\x011", "contract_version\x12\x013"), "latin1");
   for (const [args, message] of [
     [["missing.onnx", "42"], /missing\.onnx is missing: expected a model exported with --io tokens or --io ids\./],
+    [[folder, "42"], /is a folder: expected a model exported with --io tokens or --io ids\./],
     [[text], /text\.onnx is no ONNX model/],
     [[other], /other\.onnx takes string visitor, int64 k: expected history and k; export the model with --io tokens or --io ids/],
     [[newer], /newer\.onnx has the contract version 3, this client knows 1 and 2: update it\./],

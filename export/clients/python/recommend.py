@@ -50,7 +50,8 @@ def load_model(path: str, *, gpu: bool = False, threads: int = 1, check: bool = 
         check: refuse a damaged file too, which reads the file once more.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{path} is missing: expected a model exported with --io tokens or --io ids.")
+        found = "a folder" if Path(path).is_dir() else "missing"
+        raise ValueError(f"{path} is {found}: expected a model exported with --io tokens or --io ids.")
     options = ort.SessionOptions()
     options.intra_op_num_threads = _whole("threads", threads, least=0)
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider") if gpu else ("CPUExecutionProvider",)

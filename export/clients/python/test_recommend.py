@@ -193,6 +193,7 @@ def test_command_line_errors(tmp_path: Path) -> None:
     (tmp_path / "new.onnx").write_bytes(Path(MODEL).read_bytes().replace(version + b"1", version + b"3"))
     for arguments, message in [
         (["missing.onnx", "42"], "missing.onnx is missing"),
+        ([str(CLIENTS), "42"], f"{CLIENTS} is a folder: expected a model exported with --io tokens or --io ids."),
         ([str(tmp_path / "text.onnx")], "text.onnx is no ONNX model"),
         ([MODEL, "-k", "0"], "-k is 0"),
         ([MODEL, "42", "--among", "7"], "the model has no input among: export it with --filters."),

@@ -111,7 +111,7 @@ def snapshot(model: str) -> list[Path]:
     graph is named by its digest. The weights of an export over 2 GB are in a second file, which has a digest in its name.
     """
     if not Path(model).is_file():
-        raise missing(model)
+        raise no_file(model)
     copy, digest = copied(Path(model))
     graph = copy.replace(copy.with_name(f"{digest}.onnx"))
     beside = list(Path(model).parent.glob("*.data"))
@@ -138,8 +138,9 @@ def copied(file: Path) -> tuple[Path, str]:
     return copy, digest.hexdigest()
 
 
-def missing(model: str) -> ValueError:
-    return ValueError(f"{model} is missing: expected a model exported with --io tokens or --io ids.")
+def no_file(model: str) -> ValueError:
+    found = "a folder" if Path(model).is_dir() else "missing"
+    return ValueError(f"{model} is {found}: expected a model exported with --io tokens or --io ids.")
 
 
 def open_model(path: str, threads: int = 1, check: bool = True, called: str | None = None) -> ort.InferenceSession:
@@ -149,7 +150,7 @@ def open_model(path: str, threads: int = 1, check: bool = True, called: str | No
     """
     called = called or path
     if not Path(path).is_file():
-        raise missing(called)
+        raise no_file(called)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     try:

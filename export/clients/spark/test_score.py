@@ -360,6 +360,7 @@ def test_command_line_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     (tmp_path / "new.onnx").write_bytes(Path(MODEL).read_bytes().replace(version + b"1", version + b"3"))
     for arguments, message in [
         (["missing.onnx"], "missing.onnx is missing"),
+        ([str(tmp_path)], f"{tmp_path} is a folder: expected a model"),
         ([str(tmp_path / "text.onnx")], "text.onnx is no ONNX model"),
         ([str(tmp_path / "new.onnx")], "has the contract version 3, this client knows 1 and 2: update it."),
         ([DAMAGED], "is damaged: the SHA-256 of its weights is"),

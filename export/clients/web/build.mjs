@@ -4,7 +4,7 @@
 //
 // With --gpu the page runs on WebGPU where the browser has it. 28 MB more are copied, which only such browsers fetch.
 
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -49,7 +49,8 @@ function readGroups(path) {
 }
 
 function requireFile(path, hint) {
-  if (!existsSync(path)) throw new Error(`${path} is missing: ${hint}.`);
+  const file = statSync(path, { throwIfNoEntry: false });
+  if (!file?.isFile()) throw new Error(`${path} is ${file?.isDirectory() ? "a folder" : "missing"}: ${hint}.`);
 }
 
 function build() {
@@ -58,7 +59,7 @@ function build() {
   if (!out) throw new Error("An argument is missing: node build.mjs MODEL.onnx ITEMFILE OUTFOLDER [--gpu].");
   requireFile(model, "expected a model exported with --io tokens");
   requireFile(items, "expected the data set's .item file");
-  requireFile(ort, `run npm ci in ${here}`);
+  requireFile(join(ort, runtime[0]), `run npm ci in ${here}`);
   const titles = readTitles(items), groups = readGroups(items);
   mkdirSync(out, { recursive: true });
   for (const name of page) copyFileSync(join(here, name), join(out, name));

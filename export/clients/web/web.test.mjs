@@ -319,6 +319,7 @@ test("build errors", () => {
   for (const [args, message] of [
     [["missing.onnx", items, site], /missing\.onnx is missing/],
     [[model, "missing.item", site], /missing\.item is missing/],
+    [[folder, items, site], /is a folder: expected a model exported with --io tokens\./],
     [[model, untitled, site], /untitled\.item has the columns/],
     [[model, items], /An argument is missing/],
     [[model, items, site, "--fast"], /Unknown option '--fast'/],

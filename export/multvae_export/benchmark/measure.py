@@ -5,9 +5,9 @@ first 50 ms of a turn do not count, as threads of the turn before may still be s
 different ones each time. On CUDA the input is copied to the GPU and the output stays there, by IO binding; item tokens,
 which IO binding does not take, go through the CPU.
 
-The lower bound, the floor of a request, is the larger of two times, measured in the same run with torch: one read of the
-file's weights, of the table only the rows of the histories' items; and the arithmetic of the decoder's last layer at the
-speed of a large float32 product.
+The lower bound, the floor of a request, is the larger of two times, which take turns with the files: one read of the file's
+weights, of the table only the rows of the histories' items; and the last layer alone, in the file's precision and at the
+speed that it has with many rows. Of both the fastest counts, of requests the median.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from multvae_export.architectures import Architecture
+from multvae_export.benchmark.floor import last_layer, read
 from multvae_export.benchmark.session import CUDA, TOP, Call, ServedFile
 
 #: Every competitor has TURNS turns. A large batch gets fewer requests, but at least LEAST.
@@ -52,29 +53,6 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def read_once(count: int, device: str) -> Call:
-    """A function that reads so many bytes with all threads, or the whole GPU: it sums them as float32."""
-    values = torch.ones(max(1, count // 4), device=device)
-
-    def summed(n: int) -> None:
-        values.sum()
-        _wait(device)
-
-    return summed
-
-
-def product_seconds(units: int, items: int, device: str, rows: int = 512) -> float:
-    """Seconds for one row of a large float32 product [rows, units] x [units, items]: the best of five."""
-    left, right = torch.ones(rows, units, device=device), torch.ones(units, items, device=device)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        left @ right
-        _wait(device)
-        times.append(time.perf_counter() - start)
-    return min(times[1:]) / rows
-
-
 def take_turns(calls: dict[str, Call], requests: int) -> dict[str, np.ndarray]:
     """Milliseconds of ``requests`` requests, rounded up to whole turns, by competitor; those of the warm-up do not count."""
     length = -(-requests // TURNS)
@@ -91,6 +69,15 @@ def take_turns(calls: dict[str, Call], requests: int) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in times.items()}
 
 
+def _parts(file: ServedFile, items: float, batch: int) -> dict[str, tuple[Call, float]]:
+    """What the floor of a request is made of, each with the factor of its time: a read, and the last layer of several."""
+    parts = {f"read {file.path}": read(file.bytes_read(items), file.provider)}
+    if file.decoder[0]:
+        call, one_row = last_layer(*file.decoder, file.precision, file.provider)
+        parts[f"last layer {file.precision}"] = call, batch * one_row
+    return parts
+
+
 def measure(files: list[ServedFile], model: Architecture | None, batch: int, requests: int) -> Iterator[list[str]]:
     """The rows of a provider's table at a batch size."""
     first = files[0]
@@ -99,17 +86,17 @@ def measure(files: list[ServedFile], model: Architecture | None, batch: int, req
     items = float(np.mean([(rows > 0).sum() for rows in batches]))
     competitors = {f"{file.path} {among}": (file, among) for file in files for among in file.among}
     calls: dict[str, Call] = {name: file.call(batches, among) for name, (file, among) in competitors.items()}
-    for file in files:
-        calls[f"read {file.path}"] = read_once(file.bytes_read(items), device)
     if model:
         eager = Eager(model, device)
         calls["torch eager"] = lambda n: eager(batches[n % len(batches)])
+    parts = {file.path: _parts(file, items, batch) for file in files}
+    calls |= {name: call for of_file in parts.values() for name, (call, _) in of_file.items()}
     times = take_turns(calls, max(LEAST, requests // batch))
-    arithmetic = 1000 * batch * product_seconds(*first.decoder, device)
     place, plain = first.provider.removesuffix("ExecutionProvider"), float(np.median(next(iter(times.values()))))
     for name, (file, among) in competitors.items():
         # For some items only, not all weights are read.
-        floor = None if among else max(float(np.median(times[f"read {file.path}"])), arithmetic)
+        least = [] if among else [factor * float(times[part].min()) for part, (_, factor) in parts[file.path].items()]
+        floor = max(least, default=None)
         form = [f"{file.io} {file.precision}", *file.options, *([f"among {among}"] if among else [])]
         yield [Path(file.path).name, " ".join(form), place, str(batch), *_figures(times[name], batch, plain, floor)]
     if model:

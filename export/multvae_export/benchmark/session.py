@@ -81,19 +81,7 @@ class ServedFile:
         ``among``: how many candidates, for a file with filters; None for all items. Noise is 0, and nothing is excluded.
         """
         feeds = [self._request_inputs(batch) | self._option_inputs(batch, among) for batch in batches]
-        if self.provider != CUDA or len(self.request_tokens):
-            return lambda n: self.session.run(None, feeds[n % len(feeds)])
-
-        def bound(n: int) -> None:
-            binding = self.session.io_binding()
-            for name, value in feeds[n % len(feeds)].items():
-                binding.bind_cpu_input(name, value)
-            for output in self.session.get_outputs():
-                binding.bind_output(output.name, "cuda")
-            self.session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
-
-        return bound
+        return caller(self.session, feeds, bound=self.provider == CUDA and not len(self.request_tokens))
 
     def _option_inputs(self, request: np.ndarray, among: int | None) -> dict[str, np.ndarray]:
         feed: dict[str, np.ndarray] = {}
@@ -116,6 +104,23 @@ class ServedFile:
         k = np.array([TOP])
         request = self.request_tokens[history] if len(self.request_tokens) else history
         return {"user" if self.io == "users" else "history": request, "k": k}
+
+
+def caller(session: onnxruntime.InferenceSession, feeds: list[dict[str, np.ndarray]], bound: bool) -> Call:
+    """The function that runs a session with the n-th inputs; if ``bound``, the outputs stay on the GPU."""
+    if not bound:
+        return lambda n: session.run(None, feeds[n % len(feeds)])
+
+    def run(n: int) -> None:
+        binding = session.io_binding()
+        for name, value in feeds[n % len(feeds)].items():
+            binding.bind_cpu_input(name, value)
+        for output in session.get_outputs():
+            binding.bind_output(output.name, "cuda")
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return run
 
 
 def _batches(size: int) -> int:

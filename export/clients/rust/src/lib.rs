@@ -97,7 +97,8 @@ impl<T: Item> Model<T> {
         let (path, file) = (path.as_ref(), path.as_ref().display());
         if !path.is_file() {
             let wanted = "expected a model exported with --io tokens or --io ids.";
-            return Err(Error::new(format!("{file} is missing: {wanted}"), None));
+            let found = if path.is_dir() { "a folder" } else { "missing" };
+            return Err(Error::new(format!("{file} is {found}: {wanted}"), None));
         }
         let environment = environment()?;
         let open = |cuda| open(environment, path, cuda, config.threads);

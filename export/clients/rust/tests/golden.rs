@@ -388,6 +388,7 @@ fn command_line_errors() -> Outcome {
             &["missing.onnx", "42"] as &[&str],
             "missing.onnx is missing",
         ),
+        (&[SCRATCH, "42"], "is a folder: expected a model"),
         (&[&text], "text.onnx is no ONNX model"),
         (&[TOKENS, "-k", "0"], "-k is 0"),
         (

@@ -52,7 +52,7 @@ func main() {
 }
 
 func parse(arguments []string) (load, error) {
-	test := load{connections: []int{1, 8, 32}}
+	test, k := load{connections: []int{1, 8, 32}, requests: 100_000}, 10
 	flags := flag.NewFlagSet("loadtest", flag.ExitOnError)
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "loadtest URL HISTORIES.txt [flags]\n\nHISTORIES.txt has a history a line, items separated by tabs.")
@@ -63,8 +63,14 @@ func parse(arguments []string) (load, error) {
 		return err
 	})
 	flags.StringVar(&test.metrics, "metrics", "", "`URL` of the service's metrics, such as http://localhost:9080/metrics, to measure its memory")
-	flags.IntVar(&test.requests, "requests", 100_000, "requests of each stage")
-	k := flags.Int("k", 10, "items of a ranking")
+	flags.Func("requests", "`number` of requests of each stage (default 100000)", func(text string) (err error) {
+		test.requests, err = count(text)
+		return err
+	})
+	flags.Func("k", "`items` of a ranking (default 10)", func(text string) (err error) {
+		k, err = count(text)
+		return err
+	})
 	ids := flags.Bool("ids", false, "the items are ids")
 	var positional []string
 	for rest := arguments; len(rest) > 0; {
@@ -73,26 +79,34 @@ func parse(arguments []string) (load, error) {
 			positional, rest = append(positional, rest[0]), rest[1:]
 		}
 	}
-	if len(positional) != 2 || test.requests < 1 {
+	if len(positional) != 2 {
 		flags.Usage()
 		os.Exit(2)
 	}
 	test.url = strings.TrimRight(positional[0], "/")
 	var err error
-	test.bodies, err = readBodies(positional[1], *k, *ids)
+	test.bodies, err = readBodies(positional[1], k, *ids)
 	return test, err
 }
 
 func counts(text string) ([]int, error) {
 	var numbers []int
 	for part := range strings.SplitSeq(text, ",") {
-		count, err := strconv.Atoi(part)
-		if err != nil || count < 1 {
+		number, err := count(part)
+		if err != nil {
 			return nil, errors.New("expected whole numbers of 1 or more, separated by commas")
 		}
-		numbers = append(numbers, count)
+		numbers = append(numbers, number)
 	}
 	return numbers, nil
+}
+
+func count(text string) (int, error) {
+	number, err := strconv.Atoi(text)
+	if err != nil || number < 1 {
+		return 0, errors.New("expected a whole number of 1 or more")
+	}
+	return number, nil
 }
 
 // readBodies returns a request for each line of a file.

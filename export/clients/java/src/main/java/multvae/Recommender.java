@@ -123,8 +123,9 @@ public final class Recommender<T> implements AutoCloseable {
       throw new IllegalArgumentException("threads is " + config.threads + ": expected 0 or more.");
     }
     if (!Files.isRegularFile(model)) {
+      String found = Files.isDirectory(model) ? " is a folder" : " is missing";
       throw new IllegalArgumentException(
-          model + " is missing: expected a model exported with --io tokens or --io ids.");
+          model + found + ": expected a model exported with --io tokens or --io ids.");
     }
     if (config.gpu) {
       try {

@@ -73,6 +73,7 @@ class MainTest {
     String other = changed("other.onnx", "history", "visitor");
 
     fails("missing.onnx is missing", "missing.onnx", "42");
+    fails(folder + " is a folder: expected a model", folder.toString(), "42");
     fails("text.onnx is no ONNX model", text);
     fails("-k is 0", MODEL, "-k", "0");
     fails("the model has no input among: export it with --filters.", MODEL, "42", "--among", "7");
