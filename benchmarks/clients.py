@@ -107,15 +107,15 @@ def main() -> None:
                 print(f"| {' | '.join(measure(client, Path(folder), model, histories))} |", flush=True)
 
 
-def write_inputs(model: Path, histories: Path) -> str:
+def write_inputs(model: Path, histories: Path, precision: str = "fp32") -> str:
     """Write the model, and the histories one a line with tabs between tokens. Returns a description of both."""
-    write(to_onnx(made(ITEMS, HIDDEN, LATENT), Target()), model)
+    write(to_onnx(made(ITEMS, HIDDEN, LATENT), Target(precision=precision)), model)
     owners, clicked = clicks(HISTORIES, ITEMS)
     rows = np.split(clicked, np.flatnonzero(np.diff(owners)) + 1)
     histories.write_text("".join("\t".join(f"i{item}" for item in row) + "\n" for row in rows), "utf-8")
     lengths = [len(row) for row in rows]
     lengths_text = f"{HISTORIES} histories of {np.mean(lengths):.0f} items on average, {max(lengths)} at most"
-    return f"{ITEMS} items, {HIDDEN}-{LATENT}-{HIDDEN}, fp32; {lengths_text}"
+    return f"{ITEMS} items, {HIDDEN}-{LATENT}-{HIDDEN}, {precision}; {lengths_text}"
 
 
 def measure(client: str, root: Path, model: Path, histories: Path) -> list[str]:

@@ -201,9 +201,12 @@ class Recommender {
   /// request on the CPU; 0 leaves it to onnxruntime, which takes the machine's cores.
   ///
   /// Throws Error if the file is missing, no ONNX model, of another form or of an unknown contract version, or threads is
-  /// below 0. A file whose weights are damaged is loaded.
+  /// not 0 to 1024. A file whose weights are damaged is loaded.
   explicit Recommender(const std::filesystem::path& path, bool gpu = false, int threads = 1) {
-    if (threads < 0) throw Error("threads is " + std::to_string(threads) + ": expected 0 or more.");
+    constexpr int most_threads = 1024;
+    if (threads < 0 || threads > most_threads) {
+      throw Error("threads is " + std::to_string(threads) + ": expected 0 to " + std::to_string(most_threads) + '.');
+    }
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored)) {
       const std::string found = std::filesystem::is_directory(path, ignored) ? " is a folder" : " is missing";

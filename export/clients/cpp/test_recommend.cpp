@@ -185,7 +185,8 @@ TEST(Recommend, Errors) {
             "the model has no input noise: export it with --posterior.");
   EXPECT_EQ(error_of([&] { (void)Recommender(options_model).recommend<std::string>({{"42"}}, 3, noise); }),
             "noise has a row of 2 numbers: the model takes 3.");
-  EXPECT_EQ(error_of([&] { (void)Recommender(model, false, -1); }), "threads is -1: expected 0 or more.");
+  EXPECT_EQ(error_of([&] { (void)Recommender(model, false, -1); }), "threads is -1: expected 0 to 1024.");
+  EXPECT_EQ(error_of([&] { (void)Recommender(model, false, 1025); }), "threads is 1025: expected 0 to 1024.");
   EXPECT_EQ(error_of([&] { (void)tokens.recommend<std::string>({{"42"}}, 0); }), "k is 0: expected 1 or more.");
   EXPECT_EQ(error_of([&] { (void)ids.recommend<std::int64_t>({}, -3); }), "k is -3: expected 1 or more.");
   EXPECT_EQ(error_of([&] { (void)tokens.recommend<std::int64_t>({{42}}, 3); }),

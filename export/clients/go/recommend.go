@@ -79,6 +79,9 @@ type Model struct {
 
 var versions = []string{"1", "2"}
 
+// mostThreads are the threads that a call may have: more than a machine has cores.
+const mostThreads = 1024
+
 // exportedBy maps an input to the option of multvae-export that adds it.
 var exportedBy = map[string]string{"exclude": "--filters", "among": "--filters", "noise": "--posterior"}
 
@@ -89,6 +92,9 @@ var environment sync.Mutex
 func Load(path string, config Config) (*Model, error) {
 	if err := isFile(path); err != nil {
 		return nil, err
+	}
+	if config.Threads < 0 || config.Threads > mostThreads {
+		return nil, fmt.Errorf("threads is %d: expected 0 to %d", config.Threads, mostThreads)
 	}
 	if err := start(); err != nil {
 		return nil, err

@@ -276,6 +276,15 @@ func TestADamagedFileIsRefused(t *testing.T) {
 	loadAs(t, path(golden.Damaged.Model), recommend.Config{Unchecked: true})
 }
 
+func TestThreadsAreLimited(t *testing.T) {
+	for _, threads := range []int{-1, 1025} {
+		_, err := recommend.Load(path(golden.Model), recommend.Config{Threads: threads})
+		if expected := fmt.Sprintf("threads is %d: expected 0 to 1024", threads); err == nil || err.Error() != expected {
+			t.Errorf("%v, not %q", err, expected)
+		}
+	}
+}
+
 func TestAModelIsClosedAfterItsCalls(t *testing.T) {
 	var current atomic.Pointer[recommend.Model]
 	current.Store(load(t, path(golden.Model)))

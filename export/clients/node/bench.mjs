@@ -16,31 +16,45 @@ async function seconds(call) {
   return Number(process.hrtime.bigint() - start) / 1e9;
 }
 
-const { values, positionals } = parseArgs({ options: { gpu: { type: "boolean" } }, allowPositionals: true });
-const [model, file] = positionals;
-const session = await loadModel(model, { gpu: values.gpu, threads: 0 });
-const histories = readFileSync(file, "utf8").split(/\r?\n/).filter(Boolean).map((line) => line.split("\t"));
+function read(file) {
+  const histories = readFileSync(file, "utf8").split(/\r?\n/).filter(Boolean).map((line) => line.split("\t"));
+  if (!histories.length) throw new Error(`${file} has no histories: expected one a line.`);
+  return histories;
+}
 
-for (let request = 0; request < WARM_UP; request++) await recommend(session, [histories[0]], K);
+async function main() {
+  const { values, positionals } = parseArgs({ options: { gpu: { type: "boolean" } }, allowPositionals: true });
+  const [model, file] = positionals;
+  if (!file) throw new Error("expected MODEL.onnx HISTORIES.txt [--gpu].");
+  const histories = read(file);
+  const session = await loadModel(model, { gpu: values.gpu, threads: 0 });
 
-const times = [];
-for (const history of histories) times.push(await seconds(() => recommend(session, [history], K)));
-times.sort((a, b) => a - b);
-const percentile = (part) => 1000 * times[Math.ceil(part * times.length) - 1];
+  for (let request = 0; request < WARM_UP; request++) await recommend(session, [histories[0]], K);
 
-const rounds = [];
-for (let round = 0; round < ROUNDS; round++) {
-  rounds.push(await seconds(async () => {
-    for (let at = 0; at < histories.length; at += BATCH) await recommend(session, histories.slice(at, at + BATCH), K);
+  const times = [];
+  for (const history of histories) times.push(await seconds(() => recommend(session, [history], K)));
+  times.sort((a, b) => a - b);
+  const percentile = (part) => 1000 * times[Math.ceil(part * times.length) - 1];
+
+  const rounds = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    rounds.push(await seconds(async () => {
+      for (let at = 0; at < histories.length; at += BATCH) await recommend(session, histories.slice(at, at + BATCH), K);
+    }));
+  }
+
+  console.log(JSON.stringify({
+    language: "Node.js",
+    version: process.version,
+    onnxruntime: ort.env.versions.node,
+    provider: session.provider,
+    p50_ms: Number(percentile(0.5).toFixed(3)),
+    p99_ms: Number(percentile(0.99).toFixed(3)),
+    per_second: Math.round(histories.length / Math.min(...rounds)),
   }));
 }
 
-console.log(JSON.stringify({
-  language: "Node.js",
-  version: process.version,
-  onnxruntime: ort.env.versions.node,
-  provider: session.provider,
-  p50_ms: Number(percentile(0.5).toFixed(3)),
-  p99_ms: Number(percentile(0.99).toFixed(3)),
-  per_second: Math.round(histories.length / Math.min(...rounds)),
-}));
+await main().catch((error) => {
+  console.error(error.message);
+  process.exitCode = 1;
+});

@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import ort from "onnxruntime-node";
 
 const VERSIONS = ["1", "2"];
+const MOST_THREADS = 1024;
 // The optional inputs of a file, each with the option of multvae-export that adds it.
 const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior" };
 
@@ -22,8 +23,8 @@ const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior"
  * With `check` a damaged file is an Error too.
  * Requests may share the session.
  */
-export async function loadModel(path, { gpu = false, threads = availableParallelism(), check = true } = {}) {
-  const intraOpNumThreads = countOf("threads", threads, 0);
+export async function loadModel(path, { gpu = false, threads = Math.min(availableParallelism(), MOST_THREADS), check = true } = {}) {
+  const intraOpNumThreads = countOf("threads", threads, 0, MOST_THREADS);
   const file = statSync(path, { throwIfNoEntry: false });
   if (!file?.isFile()) {
     const found = file?.isDirectory() ? "a folder" : "missing";
@@ -139,11 +140,12 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   return ranking;
 }
 
-/** A whole number of `least` or more; a larger one than any catalogue is cut. */
-function countOf(name, value, least) {
+/** A whole number of `least` to `most`; one that is larger than any catalogue is cut. */
+function countOf(name, value, least, most = Infinity) {
   const number = typeof value === "bigint" ? Number(value) : value;
-  if (!Number.isInteger(number) || number < least) {
-    throw new Error(`${name} is ${shown(value)}: expected a whole number of ${least} or more.`);
+  if (!Number.isInteger(number) || number < least || number > most) {
+    const range = most === Infinity ? `of ${least} or more` : `from ${least} to ${most}`;
+    throw new Error(`${name} is ${shown(value)}: expected a whole number ${range}.`);
   }
   return Math.min(number, Number.MAX_SAFE_INTEGER);
 }

@@ -146,7 +146,9 @@ test("the digest covers a second file, and an older file has none", async () => 
 });
 
 test("threads of a request", async (t) => {
-  await assert.rejects(loadModel(model, { threads: -1 }), /^Error: threads is -1: expected a whole number of 0 or more\.$/);
+  for (const threads of [-1, 1025, 2 ** 40]) {
+    await assert.rejects(loadModel(model, { threads }), { message: `threads is ${threads}: expected a whole number from 0 to 1024.` });
+  }
   if (!existsSync("/proc/self/task")) return t.skip("only Linux tells the threads of a process");
   const code = `import { readdirSync } from "node:fs";
     const { loadModel } = await import(process.argv[1]);
@@ -204,4 +206,8 @@ test("command line errors", () => {
     assert.match(stderr, message);
     assert.equal(stderr.trim().split("\n").length, 1);
   }
+  const empty = join(folder, "empty.txt");
+  writeFileSync(empty, "");
+  const { status, stderr } = spawnSync(process.execPath, [path("bench.mjs"), model, empty], { encoding: "utf8" });
+  assert.deepEqual([status, stderr], [1, `${empty} has no histories: expected one a line.\n`]);
 });

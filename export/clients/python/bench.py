@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,22 +27,25 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", metavar="MODEL.onnx")
-    parser.add_argument("histories", metavar="HISTORIES.txt")
-    parser.add_argument("--gpu", action="store_true")
-    args = parser.parse_args()
+def read(path: str) -> list[list[str]]:
+    """A history for each line of a file; a ValueError if there is none."""
+    histories = [line.split("\t") for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    if not histories:
+        raise ValueError(f"{path} has no histories: expected one a line.")
+    return histories
+
+
+def figures(args: argparse.Namespace) -> dict[str, str | float]:
+    """What the client takes for histories one at a time, and in batches."""
+    histories = read(args.histories)
     session = load_model(args.model, gpu=args.gpu, threads=0)
-    histories = [line.split("\t") for line in Path(args.histories).read_text(encoding="utf-8").splitlines()]
     for _ in range(WARM_UP):
         recommend(session, histories[:1], K)
     alone = [seconds(lambda row=row: recommend(session, [row], K)) for row in histories]
     batches = [histories[at : at + BATCH] for at in range(0, len(histories), BATCH)]
     rounds = [sum(seconds(lambda rows=rows: recommend(session, rows, K)) for rows in batches) for _ in range(ROUNDS)]
     p50, p99 = 1000 * np.quantile(alone, [0.5, 0.99])
-    figures = {
+    return {
         "language": "Python",
         "version": platform.python_version(),
         "onnxruntime": ort.__version__,
@@ -50,7 +54,18 @@ def main() -> None:
         "p99_ms": round(p99, 3),
         "per_second": round(len(histories) / min(rounds)),
     }
-    print(json.dumps(figures))
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="MODEL.onnx")
+    parser.add_argument("histories", metavar="HISTORIES.txt")
+    parser.add_argument("--gpu", action="store_true")
+    try:
+        print(json.dumps(figures(parser.parse_args())))
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

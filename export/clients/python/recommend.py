@@ -24,6 +24,7 @@ OPTIONS = {"exclude": "--filters", "among": "--filters", "noise": "--posterior"}
 Item = TypeVar("Item", str, int)
 #: Lists of items, one for each row; tuples, sets, arrays and generators are taken too.
 Rows = Iterable[Iterable[str]] | Iterable[Iterable[int]]
+MOST_THREADS = 1024
 #: A larger k is cut to this number, which no catalogue reaches.
 LARGEST = int(np.iinfo(np.int64).max)
 
@@ -53,7 +54,7 @@ def load_model(path: str, *, gpu: bool = False, threads: int = 1, check: bool = 
         found = "a folder" if Path(path).is_dir() else "missing"
         raise ValueError(f"{path} is {found}: expected a model exported with --io tokens or --io ids.")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = _whole("threads", threads, least=0)
+    options.intra_op_num_threads = _whole("threads", threads, least=0, most=MOST_THREADS)
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider") if gpu else ("CPUExecutionProvider",)
     providers = [name for name in wanted if name in ort.get_available_providers()]
     try:
@@ -163,14 +164,15 @@ def recommend(
     return Ranking(items, scores, reasons[0] if reasons else None)
 
 
-def _whole(name: str, value: Any, least: int) -> int:
-    """A whole number of ``least`` or more; a ValueError for anything else."""
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number of ``least`` to ``most``; a ValueError for anything else."""
     try:
         number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = least - 1
-    if number < least:
-        raise ValueError(f"{name} is {value!r}: expected a whole number of {least} or more.")
+    if number < least or (most is not None and number > most):
+        wanted = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} is {value!r}: expected a whole number {wanted}.")
     return number
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import bench
 import numpy as np
 import pytest
 from recommend import because, load_model, read_items, recommend
@@ -161,14 +162,21 @@ def test_threads() -> None:
         session = load_model(MODEL, threads=threads)
         assert session.get_session_options().intra_op_num_threads == threads
     assert load_model(MODEL).get_session_options().intra_op_num_threads == 1
-    for wrong in (-1, 1.5, True):
-        with pytest.raises(ValueError, match=re.escape(f"threads is {wrong}: expected a whole number of 0 or more.")):
+    for wrong in (-1, 1.5, True, 1025, 2**40):
+        with pytest.raises(ValueError, match=re.escape(f"threads is {wrong}: expected a whole number from 0 to 1024.")):
             load_model(MODEL, threads=wrong)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     script = Path(__file__).with_name("recommend.py")
     return subprocess.run([sys.executable, "-X", "utf8", script, *arguments], capture_output=True, encoding="utf-8")
+
+
+def test_the_benchmark_needs_histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (empty := tmp_path / "empty.txt").touch()
+    monkeypatch.setattr(sys, "argv", ["bench.py", MODEL, str(empty)])
+    with pytest.raises(SystemExit, match=re.escape(f"{empty} has no histories: expected one a line.")):
+        bench.main()
 
 
 def test_command_line() -> None:

@@ -96,11 +96,15 @@ def with_spark(job: Job) -> tuple[float, float]:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, str | int | float]:
-    """The figures to print."""
+    """The figures to print; a ValueError if there is no token, or no history to make."""
+    if args.histories < 1:
+        raise ValueError(f"--histories is {args.histories}: expected 1 or more.")
+    tokens = Path(args.tokens).read_text(encoding="utf-8").splitlines()
+    if not tokens:
+        raise ValueError(f"{args.tokens} has no tokens: expected one a line.")
     histories, plain, spark = (folder / name for name in ("histories", "plain", "spark"))
     histories.mkdir()
     plain.mkdir()
-    tokens = Path(args.tokens).read_text(encoding="utf-8").splitlines()
     mean_length = make_input(histories, tokens, args.histories, args.seed)
     job = Job(args.model, str(histories), str(plain))
     numbers = {"plain": without_spark(job), "spark": with_spark(job._replace(result=str(spark)))}
@@ -127,8 +131,11 @@ def main() -> None:
     parser.add_argument("--histories", metavar="N", type=int, default=1_000_000, help="how many (default: 1000000)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        print(json.dumps(measure(args, Path(folder))))
+    try:
+        with TemporaryDirectory() as folder:
+            print(json.dumps(measure(args, Path(folder))))
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import * as ort from "./ort.wasm.bundle.min.mjs";
 
 const VERSIONS = ["1", "2"];
+const MOST_THREADS = 1024;
 // The optional inputs of a file, each with the option of multvae-export that adds it.
 const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior" };
 
@@ -15,7 +16,7 @@ const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior"
  * Requests may share the session.
  */
 export async function loadModel(url, { gpu = false, threads = 1, check = true } = {}) {
-  ort.env.wasm.numThreads = countOf("threads", threads, 0);
+  ort.env.wasm.numThreads = countOf("threads", threads, 0, MOST_THREADS);
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url} is missing (HTTP ${response.status}): put the exported model beside the page.`);
   const bytes = new Uint8Array(await response.arrayBuffer());
@@ -146,11 +147,12 @@ export async function recommend(session, histories, k, { exclude, among, noise }
   return ranking;
 }
 
-/** A whole number of `least` or more; a larger one than any catalogue is cut. */
-function countOf(name, value, least) {
+/** A whole number of `least` to `most`; one that is larger than any catalogue is cut. */
+function countOf(name, value, least, most = Infinity) {
   const number = typeof value === "bigint" ? Number(value) : value;
-  if (!Number.isInteger(number) || number < least) {
-    throw new Error(`${name} is ${shown(value)}: expected a whole number of ${least} or more.`);
+  if (!Number.isInteger(number) || number < least || number > most) {
+    const range = most === Infinity ? `of ${least} or more` : `from ${least} to ${most}`;
+    throw new Error(`${name} is ${shown(value)}: expected a whole number ${range}.`);
   }
   return Math.min(number, Number.MAX_SAFE_INTEGER);
 }

@@ -135,7 +135,7 @@ test("threads, and damaged files", async () => {
     await route.fulfill({ response, headers: { ...response.headers(), ...headers } });
   });
   await page.goto(`${origin}/style.css`); // It opens no model.
-  await assert.rejects(best(page, golden.model, { threads: -1 }), /threads is -1: expected a whole number of 0 or more\./);
+  await assert.rejects(best(page, golden.model, { threads: 1025 }), /threads is 1025: expected a whole number from 0 to 1024\./);
   assert.deepEqual(await best(page, golden.model, { threads: 3 }), ["café", "007"]);
   assert.equal(page.workers().length, 2); // The page's own thread is the third.
 

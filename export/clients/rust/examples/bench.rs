@@ -6,27 +6,41 @@ use std::error::Error;
 use std::ffi::CStr;
 use std::fs;
 use std::hint::black_box;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use ort::sys::OrtApiBase;
 use recommend::{Config, Model, Options};
 use serde_json::json;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let paths: Vec<String> = env::args().skip(1).collect();
-    let [path, histories] = paths.as_slice() else {
-        return Err("expected MODEL.onnx and HISTORIES.txt".into());
+    let [path, file] = paths.as_slice() else {
+        return Err("expected two arguments: bench MODEL.onnx HISTORIES.txt.".into());
     };
     let config = Config {
         threads: 0,
         ..Config::default()
     };
     let model = Model::load(path, config)?;
-    let histories: Vec<Vec<String>> = fs::read_to_string(histories)?
+    let histories: Vec<Vec<String>> = fs::read_to_string(file)
+        .map_err(|error| format!("{file} cannot be read ({error}): expected a history a line."))?
         .lines()
         .map(|line| line.split('\t').map(String::from).collect())
         .collect();
+    if histories.is_empty() {
+        return Err(format!("{file} has no histories: expected one a line.").into());
+    }
     let recommend = |rows: &[Vec<String>]| -> Result<f64, recommend::Error> {
         let start = Instant::now();
         black_box(model.recommend(rows, 10, &Options::default())?);

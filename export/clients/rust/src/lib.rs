@@ -14,7 +14,6 @@ mod digest;
 use std::collections::BTreeMap;
 use std::env::{self, consts};
 use std::marker::PhantomData;
-use std::num::NonZero;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::{error, fmt, thread};
@@ -26,6 +25,7 @@ use ort::session::{ModelMetadata, Session, SessionOutputs};
 use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
 
 const VERSIONS: [&str; 2] = ["1", "2"];
+const MOST_THREADS: usize = 1024;
 /// The optional inputs of a file, each with the option of multvae-export that adds it.
 const OPTIONS: [(&str, &str); 3] = [
     ("exclude", "--filters"),
@@ -51,8 +51,9 @@ pub struct Model<T: Item> {
 pub struct Config {
     /// Run on CUDA if it is available, else on the CPU.
     pub gpu: bool,
-    /// Threads of a request on the CPU. By default as many as the process may use cores, where a
-    /// container's CPU quota counts; 0 leaves it to onnxruntime, which takes the machine's cores.
+    /// Threads of a request on the CPU, at most 1024. By default as many as the process may use
+    /// cores, where a container's CPU quota counts; 0 leaves it to onnxruntime, which takes the
+    /// machine's cores.
     pub threads: usize,
     /// Refuse a damaged file, which reads the file once more.
     pub check: bool,
@@ -62,7 +63,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             gpu: false,
-            threads: thread::available_parallelism().map_or(1, NonZero::get),
+            threads: thread::available_parallelism()
+                .map_or(1, |cores| cores.get().min(MOST_THREADS)),
             check: true,
         }
     }
@@ -99,6 +101,11 @@ impl<T: Item> Model<T> {
             let wanted = "expected a model exported with --io tokens or --io ids.";
             let found = if path.is_dir() { "a folder" } else { "missing" };
             return Err(Error::new(format!("{file} is {found}: {wanted}"), None));
+        }
+        if config.threads > MOST_THREADS {
+            let threads = config.threads;
+            let problem = format!("threads is {threads}: expected 0 to {MOST_THREADS}.");
+            return Err(Error::new(problem, None));
         }
         let environment = environment()?;
         let open = |cuda| open(environment, path, cuda, config.threads);

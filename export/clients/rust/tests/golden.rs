@@ -274,6 +274,12 @@ fn damaged_file(golden: &Value) -> Outcome {
 
 /// onnxruntime's threads have the name of the thread that loads the model, which also counts.
 fn threads_of_a_request() -> Outcome {
+    let config = Config {
+        threads: 1025,
+        ..Config::default()
+    };
+    let refused = Model::<String>::load(TOKENS, config).unwrap_err();
+    assert_eq!(refused.to_string(), "threads is 1025: expected 0 to 1024.");
     if !Path::new("/proc/self/task").exists() {
         return Ok(()); // Only Linux tells the threads of a process.
     }

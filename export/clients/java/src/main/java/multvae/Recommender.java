@@ -20,13 +20,17 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
  * Recommendations from an exported model, with only onnxruntime.
  *
- * <p>Threads may share a recommender. Close it after the last call has returned.
+ * <p>Threads may share a recommender. To put another in its place while they run, share an {@link
+ * java.util.concurrent.atomic.AtomicReference}: set the reference, close the former recommender, and
+ * where a call throws {@link ClosedException}, get the reference and call again.
  *
  * <p>onnxruntime for Java cannot pass characters above U+FFFF, such as emoji. A file with such
  * tokens is refused: export the model with {@code --io ids}.
@@ -37,8 +41,13 @@ public final class Recommender<T> implements AutoCloseable {
   private static final OrtEnvironment ORT = OrtEnvironment.getEnvironment();
   private static final Set<String> VERSIONS = Set.of("1", "2");
   private static final Set<String> INPUTS = Set.of("history", "k", "exclude", "among", "noise");
+  private static final int MOST_THREADS = 1024;
 
-  private final OrtSession session;
+  /** Calls that run hold it for reading, close for writing. */
+  private final ReadWriteLock calls = new ReentrantReadWriteLock();
+
+  private boolean closed;
+  final OrtSession session; // The tests ask whether it is closed.
   private final OrtProvider provider;
   private final Map<String, NodeInfo> inputs;
   private final Class<T> itemType;
@@ -84,8 +93,8 @@ public final class Recommender<T> implements AutoCloseable {
    * How a model runs, for example {@code new Config().withThreads(2)}.
    *
    * @param gpu run on CUDA if it is available; {@link #provider} says where it runs
-   * @param threads of one call on the CPU, 1 by default; 0 leaves it to onnxruntime, which takes
-   *     the machine's cores
+   * @param threads of one call on the CPU, 1 by default and 1024 at most; 0 leaves it to
+   *     onnxruntime, which takes the machine's cores
    * @param check refuse a damaged file, which reads the file once more; true by default
    */
   public record Config(boolean gpu, int threads, boolean check) {
@@ -106,6 +115,15 @@ public final class Recommender<T> implements AutoCloseable {
     }
   }
 
+  /** Says that a recommender was closed before it was asked. */
+  public static final class ClosedException extends IllegalStateException {
+    private static final long serialVersionUID = 1;
+
+    ClosedException() {
+      super("the model is closed.");
+    }
+  }
+
   /** Loads a file to run on the CPU, with one thread for each call. */
   public static <T> Recommender<T> open(Path model, Class<T> itemType) {
     return open(model, itemType, new Config());
@@ -116,11 +134,12 @@ public final class Recommender<T> implements AutoCloseable {
    *
    * @param itemType {@code String.class} or {@code Long.class}; {@code Object.class} takes both
    * @throws IllegalArgumentException if the file is missing, is damaged, is of another form, has
-   *     other items, or has tokens with a character above U+FFFF; or if threads is below 0
+   *     other items, or has tokens with a character above U+FFFF; or if threads is not 0 to 1024
    */
   public static <T> Recommender<T> open(Path model, Class<T> itemType, Config config) {
-    if (config.threads < 0) {
-      throw new IllegalArgumentException("threads is " + config.threads + ": expected 0 or more.");
+    if (config.threads < 0 || config.threads > MOST_THREADS) {
+      throw new IllegalArgumentException(
+          "threads is %d: expected 0 to %d.".formatted(config.threads, MOST_THREADS));
     }
     if (!Files.isRegularFile(model)) {
       String found = Files.isDirectory(model) ? " is a folder" : " is missing";
@@ -246,6 +265,7 @@ public final class Recommender<T> implements AutoCloseable {
   /**
    * Ranks the k best items for each history; the histories may differ in length.
    *
+   * @throws ClosedException if the recommender is closed
    * @throws IllegalArgumentException if the file lacks an option that is used, or k is below 1
    * @throws OrtException if an option has neither one row nor a row for each history
    */
@@ -257,6 +277,18 @@ public final class Recommender<T> implements AutoCloseable {
     if (k < 1) {
       throw new IllegalArgumentException("k is " + k + ": expected 1 or more.");
     }
+    calls.readLock().lock();
+    try {
+      if (closed) {
+        throw new ClosedException();
+      }
+      return rank(histories, k, options);
+    } finally {
+      calls.readLock().unlock();
+    }
+  }
+
+  private Ranking<T> rank(List<List<T>> histories, int k, Options<T> options) throws OrtException {
     boolean reasons = session.getOutputNames().contains("reasons");
     if (histories.isEmpty()) {
       // onnxruntime 1.29 ends the whole process if a batch has no rows.
@@ -333,9 +365,17 @@ public final class Recommender<T> implements AutoCloseable {
     return item;
   }
 
-  /** Releases the model. */
+  /** Releases the model once the calls that run have ended. Later calls throw ClosedException. */
   @Override
   public void close() throws OrtException {
-    session.close();
+    calls.writeLock().lock();
+    try {
+      if (!closed) {
+        closed = true;
+        session.close();
+      }
+    } finally {
+      calls.writeLock().unlock();
+    }
   }
 }

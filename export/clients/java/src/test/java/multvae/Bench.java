@@ -21,11 +21,34 @@ final class Bench {
 
   private Bench() {}
 
-  public static void main(String[] args) throws IOException, OrtException {
-    List<List<String>> histories =
-        Files.readAllLines(Path.of(args[1])).stream()
-            .map(line -> List.of(line.split("\t")))
-            .toList();
+  public static void main(String[] args) throws OrtException {
+    try {
+      run(args);
+    } catch (IllegalArgumentException error) {
+      System.err.println(error.getMessage());
+      System.exit(1);
+    }
+  }
+
+  private static List<List<String>> read(Path file) {
+    try {
+      List<String> lines = Files.readAllLines(file);
+      if (!lines.isEmpty()) {
+        return lines.stream().map(line -> List.of(line.split("\t"))).toList();
+      }
+    } catch (IOException unreadable) {
+      throw new IllegalArgumentException(
+          file + " cannot be read: expected UTF-8 text with a history a line.", unreadable);
+    }
+    throw new IllegalArgumentException(file + " has no histories: expected one a line.");
+  }
+
+  static void run(String[] args) throws OrtException {
+    if (args.length < 2) {
+      throw new IllegalArgumentException(
+          "expected MODEL.onnx HISTORIES.txt [--gpu], found %d words.".formatted(args.length));
+    }
+    List<List<String>> histories = read(Path.of(args[1]));
     boolean gpu = args.length > 2 && args[2].equals("--gpu");
     Recommender.Config config = new Recommender.Config().withGpu(gpu).withThreads(0);
     try (Recommender<String> recommender = Recommender.open(Path.of(args[0]), String.class, config)) {

@@ -2,6 +2,7 @@ package multvae;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertLinesMatch;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import ai.onnxruntime.OrtException;
@@ -85,6 +86,11 @@ class MainTest {
     fails("MODEL.onnx is missing");
     fails("--cpu is no option", MODEL, "--cpu");
     fails("-k has no value", MODEL, "-k");
+    String empty = Files.writeString(folder.resolve("empty.txt"), "").toString();
+    String message =
+        assertThrows(IllegalArgumentException.class, () -> Bench.run(new String[] {MODEL, empty}))
+            .getMessage();
+    assertEquals(empty + " has no histories: expected one a line.", message);
   }
 
   /** A model with other bytes of the same length. */

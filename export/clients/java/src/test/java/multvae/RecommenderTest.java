@@ -23,9 +23,13 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.FutureTask;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Function;
 import java.util.stream.Stream;
+import multvae.Recommender.ClosedException;
 import multvae.Recommender.Config;
 import multvae.Recommender.Options;
 import multvae.Recommender.Ranking;
@@ -209,10 +213,12 @@ class RecommenderTest {
 
   @Test
   void threadsCanBeChosen() throws Exception {
-    Config wrong = new Config().withThreads(-1);
-    assertEquals(
-        "threads is -1: expected 0 or more.",
-        message(() -> Recommender.open(Path.of(MODEL), String.class, wrong)));
+    for (int threads : new int[] {-1, 1025}) {
+      Config wrong = new Config().withThreads(threads);
+      assertEquals(
+          "threads is " + threads + ": expected 0 to 1024.",
+          message(() -> Recommender.open(Path.of(MODEL), String.class, wrong)));
+    }
     assumeTrue(Files.exists(TASKS), "only Linux tells the threads of a process");
     assertEquals(1, threadsOf(new Config()));
     assertEquals(3, threadsOf(new Config().withThreads(3)));
@@ -269,6 +275,56 @@ class RecommenderTest {
       }
     } finally {
       pool.shutdown();
+    }
+  }
+
+  @Test
+  void anotherModelTakesItsPlaceWhileCallsRun() throws Exception {
+    AtomicReference<Recommender<Object>> current = new AtomicReference<>(open(OPTIONS));
+    AtomicBoolean swapped = new AtomicBoolean();
+    ExecutorService pool = Executors.newFixedThreadPool(3);
+    try {
+      Callable<Void> caller =
+          () -> {
+            while (!swapped.get()) {
+              for (JsonObject golden : cases(GOLDEN.getAsJsonObject("options"))) {
+                assertEquals(rows(golden, "items"), recommend(current, golden).items());
+              }
+            }
+            return null;
+          };
+      List<Future<Void>> callers = Stream.generate(() -> pool.submit(caller)).limit(3).toList();
+      for (int swap = 0; swap < 15; swap++) {
+        Recommender<Object> former = current.getAndSet(open(OPTIONS));
+        former.close();
+        assertThrows(ClosedException.class, () -> former.recommend(List.of(), 1));
+        assertThrows(IllegalStateException.class, () -> former.session.getOutputNames());
+        former.close(); // It does nothing.
+      }
+      swapped.set(true);
+      for (Future<Void> each : callers) {
+        each.get();
+      }
+      current.get().close();
+    } finally {
+      swapped.set(true);
+      pool.shutdown();
+    }
+  }
+
+  private static Recommender<Object> open(String model) {
+    return Recommender.open(Path.of(model), Object.class);
+  }
+
+  /** Asks the current model; if that was closed meanwhile, the one that has its place. */
+  private static Ranking<Object> recommend(
+      AtomicReference<Recommender<Object>> current, JsonObject golden) throws OrtException {
+    while (true) {
+      try {
+        return recommend(current.get(), golden);
+      } catch (ClosedException replaced) {
+        // It is not the current one any more.
+      }
     }
   }
 }
