@@ -117,6 +117,7 @@ def check_same(one: str, two: str) -> None:
             assert ours["reg_weight"] == theirs["reg_weight"]
 
 
+@slow
 @needs_ray
 def test_the_report_is_the_same(cluster: str, blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -190,7 +190,7 @@ func (v *versions) refresh() error {
 	return err
 }
 
-// open opens and tries a model.
+// open opens and tries a model. One of a lower number than the former's is what one goes back to: it may be worse.
 func (v *versions) open(next candidate, former *version) (*version, error) {
 	model, err := recommend.Load(next.path, v.config)
 	if err != nil {
@@ -204,7 +204,9 @@ func (v *versions) open(next candidate, former *version) (*version, error) {
 	if err == nil {
 		_, err = opened.block(v.blocked)
 	}
-	if err == nil {
+	if err == nil && former != nil && next.number < former.number {
+		err = v.accept(opened, nil)
+	} else if err == nil {
 		err = v.accept(opened, former)
 	}
 	if err != nil {
@@ -214,7 +216,7 @@ func (v *versions) open(next candidate, former *version) (*version, error) {
 	return opened, nil
 }
 
-// replaces returns an error if requests that the former model answers would be refused.
+// replaces returns an error if requests that the former model answers would be refused, or understood in another way.
 func (v *version) replaces(former *version) error {
 	if former == nil {
 		return nil
@@ -222,8 +224,11 @@ func (v *version) replaces(former *version) error {
 	if v.IDs != former.IDs {
 		return errors.New("one of this model and the one in service has ids, the other tokens: export it with the same --io")
 	}
+	if key := "item_tokens_sha256"; v.IDs && v.Metadata(key) != former.Metadata(key) {
+		return errors.New("its ids stand for other items than those of the model in service: export it with --io tokens, or start the service again")
+	}
 	for _, option := range former.options() {
-		if !slices.Contains(v.options(), option) {
+		if !slices.Contains(v.options(), option) && v.number >= former.number {
 			return fmt.Errorf("it lacks %s, which the model in service has: export it with --%s", option, option)
 		}
 	}

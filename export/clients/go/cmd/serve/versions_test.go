@@ -161,7 +161,9 @@ func TestTheNewestGoodVersionIsServed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	served("12", "it lacks filters")
+	served("10", "") // It may lack an option.
+	put(t, folder, 12, "golden.options.onnx")
+	served("12", "")
 	s.versions.accept = func(_, _ *version) error { return errors.New("not good enough") }
 	put(t, folder, 14, "golden.options.onnx")
 	served("12", "14/model.onnx: not good enough")
@@ -169,6 +171,28 @@ func TestTheNewestGoodVersionIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	served("12", "is missing")
+}
+
+func TestIDsKeepTheirItems(t *testing.T) {
+	folder := t.TempDir()
+	put(t, folder, 1, "golden.ids.onnx")
+	s := open(t, folder, "", nil)
+	put(t, folder, 2, "golden.ids.onnx")
+	if err := s.versions.refresh(); err != nil {
+		t.Error(err)
+	}
+	text, err := os.ReadFile(model("golden.ids.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := []byte(s.versions.current.Load().Metadata("item_tokens_sha256"))
+	if err := os.Mkdir(filepath.Join(folder, "3"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	written(t, filepath.Join(folder, "3", "model.onnx"), string(bytes.ReplaceAll(text, digest, bytes.Repeat([]byte("0"), 64))))
+	if err := s.versions.refresh(); err == nil || !strings.Contains(err.Error(), "3/model.onnx: its ids stand for other items than those") {
+		t.Error(err)
+	}
 }
 
 func TestAFileThatIsReplacedIsServed(t *testing.T) {
