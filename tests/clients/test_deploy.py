@@ -165,18 +165,21 @@ def copy(source: Path, names: list[str], target: Path) -> None:
 
 
 class Pod:
-    """A process with the arguments of the Deployment, on free ports of loopback and with one model."""
+    """A process with the arguments of the Deployment, on free ports of loopback, and with a folder of one version."""
 
     def __init__(self, image: Path, stack: ExitStack) -> None:
         _, *arguments = container(manifests("recommend.yaml")[0])["args"]
         own = ["-addr=127.0.0.1:0", "-metrics-addr=127.0.0.1:0"]
-        command = [str(image / "serve"), str(FOLDER / "golden.onnx"), *arguments, *own]
+        (version := image / "models/12").mkdir(parents=True, exist_ok=True)
+        shutil.copy(FOLDER / "golden.onnx", version / "model.onnx")
+        command = [str(image / "serve"), str(image / "models"), *arguments, *own]
         environment = {"ONNXRUNTIME_LIB": str(image / "libonnxruntime.so")}
         self.process = stack.enter_context(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
         stack.callback(self.process.kill)
         assert self.process.stderr is not None
-        ready = re.search(r"msg=ready addr=(\S+)", first := self.process.stderr.readline())
-        assert ready, first
+        log = self.process.stderr.readline() + self.process.stderr.readline()  # The model, and that it is ready.
+        ready = re.search(r"msg=ready addr=(\S+)", log)
+        assert ready, log
         self.address = ready[1]
 
 

@@ -1,6 +1,6 @@
 """The service in Go beside NVIDIA Triton with the same file, over HTTP, by the number of connections.
 
-    python benchmarks/triton.py --triton FOLDER [--requests 4000]
+    python benchmarks/triton_server.py --triton FOLDER [--requests 4000]
 
 FOLDER has the package of Triton (``pip install --no-deps --target FOLDER nvidia-pytriton==0.7.0``), whose server lacks the
 backend for onnxruntime: as in tests/clients/test_triton.py one in Python takes its place, which costs Triton time. One
