@@ -37,8 +37,8 @@ def _report(done: Update, day: Path) -> str:
     )
     return (
         f"{day}: {new:,} of {amount(all_of_day, 'click')} are new, with {users} and {items}.\n"
-        f"The model learned from {amount(done.after.matrix.nnz, 'click')} of {amount(len(done.after.users) - 1, 'user')} on "
-        f"{amount(len(done.after.items) - 1, 'item')}."
+        f"The model is computed from {amount(done.after.matrix.nnz, 'click')}, and knows "
+        f"{amount(len(done.after.users) - 1, 'user')} and {amount(len(done.after.items) - 1, 'item')}."
     )
 
 
