@@ -28,7 +28,7 @@ PLUGIN: dict[str, tuple[str, ...]] = {
     "registration": ("checkpoint", "config", "data", "errors", "evaluation", "likelihoods", "models", "sums", "training"),
     "tracking": ("data", "errors"),
     "experiment": (*GROUND, "compatibility", "config", "data", "evaluation", "models", "sums", "tracking", "training"),
-    "rebuild": ("checkpoint", "data", "errors", "evaluation", "experiment", "models"),
+    "rebuild": ("checkpoint", "clicks", "data", "errors", "evaluation", "experiment", "files", "models"),
     "leaderboard": (*GROUND, "checkpoint", "compatibility", "config", "data", "evaluation", "experiment", "sums", "times",
                     "tracking"),
     "commands": ("checkpoint", "compatibility", "config", "data", "errors", "evaluation", "experiment", "importing",

@@ -197,15 +197,23 @@ class ClickRecommender(GeneralRecommender):
         Raises:
             TrainingError: the matrices of all pairs of items do not fit in memory.
         """
-        n_items = self.n_items - 1
-        needed = self.dense_bytes(self.n_users - 1, n_items, len(self.training_clicks.columns))
-        if needed and not self.update:
-            check_memory(type(self).__name__, n_items, needed)
+        if not self.update:
+            self.check_memory()
         self.updates_per_epoch = len(train_data)
         self._order = train_data.generator
         if self._saved_order is not None:
             self._order.set_state(self._saved_order)
             self._saved_order = None
+
+    def check_memory(self) -> None:
+        """Refuse a training for which there is not enough memory.
+
+        Raises:
+            TrainingError: the matrices of all pairs of items do not fit.
+        """
+        n_items = self.n_items - 1
+        if needed := self.dense_bytes(self.n_users - 1, n_items, len(self.training_clicks.columns)):
+            check_memory(type(self).__name__, n_items, needed)
 
     def other_parameter(self) -> dict[str, Any]:
         """RecBole's hook: the values that its checkpoint holds besides the weights."""
@@ -219,6 +227,19 @@ class ClickRecommender(GeneralRecommender):
             "order": None if self._order is None else self._order.get_state(),
         }
 
+    @staticmethod
+    def check_format(para: Mapping[str, Any]) -> None:
+        """Refuse what a newer version of this package saved.
+
+        Raises:
+            CheckpointError: the format of :meth:`other_parameter` is not known.
+        """
+        if para["format_version"] > FORMAT_VERSION:
+            raise CheckpointError(
+                f"The checkpoint is of format {para['format_version']}, and this version knows up to {FORMAT_VERSION}: "
+                "update recbole-multvae."
+            )
+
     def load_other_parameter(self, para: dict[str, Any] | None) -> None:
         """RecBole's hook: restore the values of :meth:`other_parameter`.
 
@@ -228,11 +249,7 @@ class ClickRecommender(GeneralRecommender):
         """
         if para is None:
             return
-        if para["format_version"] > FORMAT_VERSION:
-            raise CheckpointError(
-                f"The checkpoint is of format {para['format_version']}, and this version knows up to {FORMAT_VERSION}: "
-                "update recbole-multvae."
-            )
+        self.check_format(para)
         self.trained_on.check(self.dataset_name, para)
         self.update = para["update"]
         self.generator.set_state(para["generator"].cpu())

@@ -12,6 +12,7 @@ import torch
 from recbole.utils import ModelType
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor
+from typing_extensions import override
 
 from recbole_multvae.models.base import ClickRecommender
 
@@ -35,12 +36,26 @@ class LinearRecommender(ClickRecommender):
             TrainingError: EDLAE's ``reg_weight`` is too small for float32.
         """
         if self.update == 0:
-            clicks = self.training_clicks
-            columns, offsets = clicks.columns.cpu().numpy(), clicks.offsets.unique().cpu().numpy()
-            shape = (len(offsets) - 1, self.n_items - 1)
-            self.fit(csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape))
+            self.fit_training_clicks()
         self.update += 1
         return torch.zeros((), device=self.device, requires_grad=True)
+
+    def fit_training_clicks(self) -> None:
+        """Compute B from the data set of the model. Raises the errors of :meth:`calculate_loss`."""
+        clicks = self.training_clicks
+        columns, offsets = clicks.columns.cpu().numpy(), clicks.offsets.unique().cpu().numpy()
+        shape = (len(offsets) - 1, self.n_items - 1)
+        self.fit(csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape))
+
+    @override
+    def other_parameter(self) -> dict[str, Any]:
+        # B does not tell the clicks that it was computed from, and with those of another day it must be computed again from
+        # all. They are small beside B, and RecBole's EASE saves them too.
+        return {**super().other_parameter(), "clicks": self.saved_clicks()}
+
+    def saved_clicks(self) -> dict[str, Tensor]:
+        """The training clicks as in :class:`.Clicks`: ``columns``, int32 [N], and ``offsets``, int64 [U + 2]."""
+        return {name: getattr(self.training_clicks, name).cpu() for name in ("columns", "offsets")}
 
     def predict(self, interaction: Any) -> Tensor:
         """Score pairs of a user and an item. Returns [number of pairs]; the padding item scores lowest."""

@@ -140,11 +140,11 @@ class Sum(ClickRecommender):
 
     @override
     def other_parameter(self) -> dict[str, Any]:
-        tokens = ("item_tokens", "user_tokens")
+        data = ("item_tokens", "user_tokens", "clicks")
         members = []
         for member, config in zip(self.members, self.member_configs, strict=True):
             saved: dict[str, Any] = member.other_parameter() or {}  # type: ignore[operator]
-            members.append({"config": config, "other_parameter": {k: v for k, v in saved.items() if k not in tokens}})
+            members.append({"config": config, "other_parameter": {k: v for k, v in saved.items() if k not in data}})
         return {**super().other_parameter(), "members": members, "scales": self.scales}
 
     @override
