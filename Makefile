@@ -14,7 +14,7 @@ library = $(shell $(1) -c 'import os; print(os.path.realpath(os.__file__))' 2>/d
 same = $(and $(call library,$(CHOSEN)),$(findstring :$(call library,$(CHOSEN)):,:$(call library,$(1)/bin/python):))
 other = $(if $(strip $(PYTHON)),$(if $(wildcard $(1)/installed),$(if $(call same,$(1)),,other-python)))
 
-.PHONY: demo test test-clients test-trackers test-newest lint lock other-python
+.PHONY: demo test test-clients test-trackers test-engines test-newest lint lock other-python
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -38,6 +38,11 @@ test-clients: .venv/installed
 test-trackers: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[mlflow,wandb]
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/tracking
+
+# The sketches of export/vectors/README.md for FAISS and Milvus, with these engines, which the other tests do without.
+test-engines: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[engines]
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engines
 
 # The core of the tests with NumPy 2 and the newest Python at hand, pyenv's among them, in an environment of its own.
 CORE := tests/models tests/export tests/experiment $(addprefix tests/test_,registration.py checkpoint.py compatibility.py)

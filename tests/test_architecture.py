@@ -62,7 +62,20 @@ EXPORT: dict[str, tuple[str, ...]] = {
     ),
     "compare": ("console", "errors", "graph", "histories", "onnx_session", "publish"),
     "exporter": ("checkpoint", "errors", "graph", "histories", "publish", "target", "trained_model", "verification"),
-    "__init__": ("errors", "exporter"),
+    "vectors": (
+        "architectures",
+        "errors",
+        "exporter",
+        "graph",
+        "histories",
+        "nodes",
+        "publish",
+        "ranking",
+        "target",
+        "trained_model",
+        "verification",
+    ),
+    "__init__": ("errors", "exporter", "vectors"),
     "cli": (
         "__version__",
         "architectures",
@@ -74,6 +87,7 @@ EXPORT: dict[str, tuple[str, ...]] = {
         "publish",
         "reading",
         "target",
+        "vectors",
     ),
     "__main__": ("cli",),
 }
@@ -85,6 +99,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("golden", "histories", "ranking", "checkpoint", "nodes", "architectures", "reading"), TORCH),
     **dict.fromkeys(("graph", "publish"), ONNX),
     **dict.fromkeys(("verification", "benchmark"), RUNTIME),
+    "vectors": ("numpy", "torch", "onnx", "pyarrow"),
     **dict.fromkeys(("onnx_session", "compare"), ("numpy", "onnx", "onnxruntime")),
 }
 

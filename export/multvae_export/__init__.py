@@ -10,15 +10,17 @@ from multvae_export.errors import ExportError
 
 if TYPE_CHECKING:
     from multvae_export.exporter import Exported, export
+    from multvae_export.vectors.export import export_vectors
 
 __version__ = "0.1.0"
-__all__ = ["ExportError", "Exported", "export"]
+__all__ = ["ExportError", "Exported", "export", "export_vectors"]
 
 
 def __getattr__(name: str) -> Any:
     # Whoever only reads checkpoints needs neither onnx nor onnxruntime, which the exporter imports.
-    if name not in ("Exported", "export"):
+    if name not in ("Exported", "export", "export_vectors"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from multvae_export import exporter
+    from multvae_export.exporter import Exported, export
+    from multvae_export.vectors.export import export_vectors
 
-    return getattr(exporter, name)
+    return {"Exported": Exported, "export": export, "export_vectors": export_vectors}[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from multvae_export import __version__, architectures
 from multvae_export.console import add_dataset_options, run_command
@@ -16,6 +17,8 @@ from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.publish import triton
 from multvae_export.reading import newest
 from multvae_export.target import CONTRACT_VERSION, OPTIONS_VERSION, Options
+from multvae_export.vectors.export import export_vectors
+from multvae_export.vectors.fold_in import REGULARIZATION
 
 CHECK = "\N{CHECK MARK}"
 EXAMPLES = """
@@ -25,6 +28,7 @@ examples:
   multvae-export model.pth model.int8.onnx --precision int8 --histories dataset/ml-100k/ml-100k.inter
   multvae-export model.pth model.onnx --filters --reasons
   multvae-export model.pth --triton models/ --k-default 20
+  multvae-export model.pth --vectors vectors/
   multvae-export saved/EASE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
   multvae-export saved/BPR-Nov-21-2026_04-10-34.pth model.onnx --io users --dataset-path dataset/
 """
@@ -50,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="multvae-export",
         usage="%(prog)s [options] MODEL.pth [MODEL.pth ...] MODEL.onnx\n       "
-        "%(prog)s [options] MODEL.pth [MODEL.pth ...] --triton FOLDER",
+        "%(prog)s [options] MODEL.pth [MODEL.pth ...] --triton FOLDER\n       "
+        "%(prog)s [options] MODEL.pth [MODEL.pth ...] --vectors FOLDER",
         description="Turn a checkpoint of a model into one verified ONNX file. Models that can be exported: "
         f"{', '.join(architectures.exportable())}; and sums of those that read a history, such as MultVAE+EDLAE.",
         epilog=EXAMPLES,
@@ -63,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("paths", metavar="MODEL.pth MODEL.onnx", nargs="+", help=paths)
     _add_form_options(parser)
+    _add_vector_options(parser)
     _add_check_options(parser)
     add_dataset_options(parser)
     parser.add_argument("--list-models", action=_ListModels, nargs=0, help="print the models that can be exported, and exit")
@@ -97,6 +103,20 @@ def _add_form_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--triton", metavar="FOLDER", help=repository)
 
 
+def _add_vector_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("vectors for a search engine")
+    vectors = (
+        "write this folder instead of MODEL.onnx: the items' vectors, and a file that gives a user's; their inner product "
+        "is the score"
+    )
+    group.add_argument("--vectors", metavar="FOLDER", help=vectors)
+    regularization = (
+        "of the vector for a user who is not in training, of a model with a vector for each user; more pulls it towards 0 "
+        f"(default: {REGULARIZATION:g})"
+    )
+    group.add_argument("--fold-in-regularization", type=float, metavar="L", help=regularization)
+
+
 def _add_check_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("verification")
     group.add_argument("--no-verify", action="store_true", help="write the file without verifying it")
@@ -109,12 +129,13 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--min-overlap", type=float, metavar="S", help=overlap)
     histories = (
         "measure on these users what fewer bits cost: 80 %% of a user's items are the history, NDCG@100 is computed on the "
-        "others (default: random histories, without NDCG)"
+        "others (default: random histories, without NDCG); with --vectors: try these histories too"
     )
     group.add_argument("--histories", metavar="FILE.inter", help=histories)
 
 
-def _report(exported: Exported, precision: str, seconds: float) -> None:
+def _report(exported: Exported) -> None:
+    """The model, its data set, and the checks."""
     model = exported.model
     metrics = "".join(f", {name} {value:g}" for name, value in model.metrics.items())
     print(f"  {model.name} {model.architecture}, trained on {model.dataset}{metrics}")
@@ -124,42 +145,67 @@ def _report(exported: Exported, precision: str, seconds: float) -> None:
         print(f"  {CHECK} {name}: {figures}")
     if not exported.checks:
         print("  ! not verified")
+
+
+def _report_files(exported: Exported, precision: str, seconds: float) -> None:
+    form = f"--io {exported.io}, {precision}, " if exported.io in IO else ""
     for file in exported.files:
-        size = f": {file.stat().st_size / 1e6:.1f} MB, --io {exported.io}, {precision}, in {seconds:.1f} s"
+        size = f": {file.stat().st_size / 1e6:.1f} MB, {form}in {seconds:.1f} s"
         print(f"Wrote {file}{'' if file.suffix == '.pbtxt' else size}")
 
 
-def _paths(paths: Sequence[str], repository: str | None) -> tuple[Sequence[str], str]:
+def _paths(args: argparse.Namespace) -> tuple[Sequence[str], str]:
     """The checkpoints, and the path to write to."""
-    if repository is None and len(paths) < 2:
-        raise OptionError(f"{paths[0]} alone is not enough: name the checkpoint, then the ONNX file to write, or --triton.")
-    if repository is not None and (files := [path for path in paths if path.endswith(".onnx")]):
-        raise OptionError(f"--triton={repository} names the file itself: leave out {files[0]}.")
-    return (paths[:-1], paths[-1]) if repository is None else (paths, repository)
+    paths: Sequence[str] = args.paths
+    option, folder = ("--triton", args.triton) if args.vectors is None else ("--vectors", args.vectors)
+    if folder is None and len(paths) < 2:
+        raise OptionError(
+            f"{paths[0]} alone is not enough: name the checkpoint, then the ONNX file to write, or --triton or --vectors."
+        )
+    if folder is not None and (files := [path for path in paths if path.endswith(".onnx")]):
+        raise OptionError(f"{option}={folder} names the file itself: leave out {files[0]}.")
+    return (paths[:-1], paths[-1]) if folder is None else (paths, folder)
+
+
+def _check_vector_options(args: argparse.Namespace) -> None:
+    """Refuse what has no meaning together with ``--vectors``, or without it."""
+    if args.vectors is None:
+        if args.fold_in_regularization is not None:
+            raise OptionError(
+                "--fold-in-regularization is about the vectors of --vectors: name their folder, or leave it out."
+            )
+        return
+    names = ("triton", "io", "k_default", "filters", "reasons", "posterior", "min_overlap")
+    given = [name for name in names if (value := getattr(args, name)) is not None and value is not False]
+    given += ["precision"] if args.precision != "fp32" else []
+    if given:
+        option = given[0].replace("_", "-")
+        raise OptionError(f"--vectors writes float32 vectors and ranks nothing, so --{option} does not fit: leave it out.")
 
 
 def _export(args: argparse.Namespace) -> None:
     start = time.perf_counter()
-    checkpoints, path = _paths(args.paths, args.triton)
-    exported = export(
-        newest(checkpoints),
-        path,
-        io=args.io,
-        opset=args.opset,
-        k_default=args.k_default,
-        atol=args.atol,
-        precision=args.precision,
-        histories=args.histories,
-        min_overlap=args.min_overlap,
-        check=not args.no_verify,
-        dataset_path=args.dataset_path,
-        trust_dataset=args.trust_dataset,
-        metadata=_metadata(args.metadata),
-        options=Options(args.filters, args.reasons, args.posterior),
-        repository=args.triton is not None,
-        progress=lambda message: print(f"{message} ..."),
-    )
-    _report(exported, args.precision, time.perf_counter() - start)
+    _check_vector_options(args)
+    checkpoints, path = _paths(args)
+    shared: dict[str, Any] = {name: getattr(args, name) for name in ("opset", "atol", "histories", "dataset_path")}
+    shared |= {"check": not args.no_verify, "trust_dataset": args.trust_dataset, "metadata": _metadata(args.metadata)}
+    shared |= {"progress": lambda message: print(f"{message} ...")}
+    if args.vectors is not None:
+        exported = export_vectors(newest(checkpoints), path, regularization=args.fold_in_regularization, **shared)
+    else:
+        exported = export(
+            newest(checkpoints),
+            path,
+            io=args.io,
+            k_default=args.k_default,
+            precision=args.precision,
+            min_overlap=args.min_overlap,
+            options=Options(args.filters, args.reasons, args.posterior),
+            repository=args.triton is not None,
+            **shared,
+        )
+    _report(exported)
+    _report_files(exported, args.precision, time.perf_counter() - start)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -102,7 +102,7 @@ def export(
     """
     _check_options(atol, precision, histories, min_overlap, check)
     _check_paths(checkpoint := Path(checkpoint), path := Path(path), repository)
-    loaded = _load(checkpoint, dataset_path, trust_dataset, progress)
+    loaded = load(checkpoint, dataset_path, trust_dataset, progress)
     model, proof = model_of(loaded), loaded.data.proof if loaded.data else None
     target = Target(io or model.architecture.forms[0], precision, options)
     users = _users(histories, model, target, Layout.of(loaded.config))
@@ -110,7 +110,7 @@ def export(
     k_default = triton.K if repository and target.ranks and k_default is None else k_default
     progress("Writing the graph")
     with _working_folder(path, model, repository) as (folder, destination):
-        write(to_onnx(model, target, opset, _entries(metadata, proof)), file := folder / destination.name)
+        write(to_onnx(model, target, opset, further_entries(metadata, proof)), file := folder / destination.name)
         open_file = partial(ExportedFile, file, model, target, opset, atol)
         checks = _verify(open_file, users, min_overlap, progress) if check else []
         checks += _set_default_k(open_file, file, k_default, check)
@@ -118,7 +118,14 @@ def export(
     return Exported(files[-1], files, model, target.io, tuple(checks), proof)
 
 
-def _load(checkpoint: Path, dataset_path: str | None, trust: bool, progress: Callable[[str], None]) -> Checkpoint:
+def load(checkpoint: Path, dataset_path: str | None, trust: bool, progress: Callable[[str], None]) -> Checkpoint:
+    """Read a checkpoint, with the data set that the user names and perhaps vouches for.
+
+    Raises:
+        ExportError: it cannot be read.
+    """
+    if checkpoint.is_dir():
+        raise OptionError(f"{checkpoint} is a folder: name a checkpoint in it, such as {checkpoint}/MultVAE-DATE.pth.")
     progress(f"Reading {checkpoint}")
     return checkpoints.load(checkpoint, DataSet.named(str(checkpoint), dataset_path, trust, progress=progress))
 
@@ -132,7 +139,7 @@ def _users(path: str | Path | None, model: Model, target: Target, layout: Layout
     return read_histories(path, model.tokens, layout)
 
 
-def _entries(further: Mapping[str, str] | None, proof: Proof | None) -> dict[str, str]:
+def further_entries(further: Mapping[str, str] | None, proof: Proof | None) -> dict[str, str]:
     """Further entries of the metadata, and :data:`TRUSTED` where only the user vouches for the data set."""
     return {**(further or {}), **(TRUSTED if proof and proof.trusted else {})}
 
@@ -171,11 +178,16 @@ def _set_default_k(open_file: Callable[..., ExportedFile], path: Path, k: int | 
     return [("default of k", check_default_k(open_file(default_k=True), k))] if check else []
 
 
+def check_atol(atol: float) -> None:
+    """Refuse a bound that no difference can meet, with OptionError."""
+    if not 0 < atol < math.inf:  # Also rejects NaN.
+        raise OptionError(f"--atol={atol:g} is not allowed: expected a number above 0.")
+
+
 def _check_options(
     atol: float, precision: str, histories: str | Path | None, min_overlap: float | None, check: bool
 ) -> None:
-    if not 0 < atol < math.inf:  # Also rejects NaN.
-        raise OptionError(f"--atol={atol:g} is not allowed: expected a number above 0.")
+    check_atol(atol)
     if min_overlap is not None and not 0 <= min_overlap <= 1:
         raise OptionError(f"--min-overlap={min_overlap:g} is not allowed: expected a share from 0 to 1.")
     if not check and (histories is not None or min_overlap is not None):
@@ -187,8 +199,6 @@ def _check_options(
 
 
 def _check_paths(checkpoint: Path, path: Path, repository: bool) -> None:
-    if checkpoint.is_dir():
-        raise OptionError(f"{checkpoint} is a folder: name a checkpoint in it, such as {checkpoint}/MultVAE-DATE.pth.")
     if repository:
         return
     if not path.absolute().parent.is_dir():

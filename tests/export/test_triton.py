@@ -143,7 +143,7 @@ def test_a_polling_server_loads_nothing_while_a_version_is_written(checkpoint: P
         (["--triton", "worn"], "/0 holds 'seven': expected the number of the last version; write it there."),
         (["--triton", "a file"], "--triton=a file is a file: expected the folder of Triton's model repository."),
         (["model.onnx", "--triton", "models"], "--triton=models names the file itself: leave out model.onnx."),
-        ([], "alone is not enough: name the checkpoint, then the ONNX file to write, or --triton."),
+        ([], "alone is not enough: name the checkpoint, then the ONNX file to write, or --triton or --vectors."),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -65,6 +65,16 @@ def test_every_product_is_found_and_verified(model: str, small: dict[str, Path],
     assert "--io users, fp32" in out
 
 
+def test_vectors_are_those_of_the_training(small: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--dataset-path", str(small["BPR"].parent), "--fold-in-regularization", "3")
+    assert main([str(small["BPR"]), "--vectors", "vectors", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "products equal torch's scores: 72 users" in out and "fold-in equals torch: 92 histories" in out
+    assert "of the trained vector's top 10, over 40 users of the training" in out and "Wrote vectors/fold_in.onnx" in out
+    weights = torch.load(small["BPR"], weights_only=False)["state_dict"]
+    np.testing.assert_array_equal(np.load("vectors/items.npy"), weights["item_embedding.weight"][1:])
+
+
 def synthetic() -> Model:
     def random(*shape: int, seed: int) -> torch.Tensor:
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

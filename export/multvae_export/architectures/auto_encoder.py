@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize, pad
 
 from multvae_export.architectures import description
-from multvae_export.architectures.base import Posterior
+from multvae_export.architectures.base import OF_PAIRS, Posterior
 from multvae_export.architectures.description import usual_activations
 from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
@@ -98,6 +98,10 @@ class AutoEncoder(LayeredWithReasons, Posterior):
     def single(self) -> bool:
         """Whether there is only one layer, which reads the history and scores the catalogue."""
         return len(self.layers) == 1
+
+    @property
+    def no_vectors_because(self) -> str:  # type: ignore[override]
+        return OF_PAIRS if self.single else ""
 
     def stored(self, target: Target) -> StoredNetwork:
         """The layers as a file stores them.

@@ -20,9 +20,13 @@ import torch
 from torch import Tensor
 
 from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.nodes.factors import Factors
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.ranking import multi_hot
 from multvae_export.target import Target
+
+#: Why a model of pairs of items has no vectors.
+OF_PAIRS = "it has a weight for every pair of items, so a vector would have a number for every item"
 
 
 class Architecture(ABC):
@@ -68,12 +72,21 @@ class Architecture(ABC):
     def n_items(self) -> int:
         """C, the catalogue with the padding item."""
 
-    # Classes set the next one as a plain attribute; a sum asks its members.
+    # Classes set the next two as plain attributes; a sum asks its members.
 
     @property
     def no_reasons_because(self) -> str:
         """Why it has no reasons, as the end of a sentence; empty if it has."""
         return "its architecture has none"
+
+    @property
+    def no_vectors_because(self) -> str:
+        """Why its scores are no products of a user's vector and an item's, as the end of a sentence; empty if they are."""
+        return "its architecture has none"
+
+    def factors(self) -> Factors:
+        """The two factors of the scores. Only for an architecture without :attr:`no_vectors_because`."""
+        raise NotImplementedError
 
     @property
     def title(self) -> str:

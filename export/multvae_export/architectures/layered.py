@@ -9,7 +9,8 @@ from abc import abstractmethod
 
 from multvae_export.architectures.base import Architecture, Reasons
 from multvae_export.nodes import filters, last_layer, posterior
-from multvae_export.nodes.layers import StoredNetwork
+from multvae_export.nodes.factors import Factors
+from multvae_export.nodes.layers import Layer, StoredNetwork
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
@@ -18,7 +19,13 @@ class Layered(Architecture):
     """An architecture in three parts: the first layer, the layers between, and the last.
 
     Each part writes nodes from the layers as the file stores them, which are computed once.
+
+    Attributes:
+        layers: from the one that reads the history to the one that scores the catalogue.
     """
+
+    no_vectors_because = ""
+    layers: tuple[Layer, ...]
 
     @abstractmethod
     def stored(self, target: Target) -> StoredNetwork:
@@ -53,6 +60,13 @@ class Layered(Architecture):
             scores = self.last(network, source, output)
         nodes = self.first(network) + middle + scores
         return posterior.guarded(nodes, network.target, output) if network.target.options.posterior else nodes
+
+    def factors(self) -> Factors:
+        """The input of the last layer, and its weights with the biases."""
+        network = self.stored(Target())
+        middle, source = self.middle(network)
+        weight, bias = self.layers[-1]
+        return Factors(self.first(network) + middle, source, weight.T, bias)
 
 
 class LayeredWithReasons(Layered, Reasons):

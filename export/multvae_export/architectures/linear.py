@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from multvae_export.architectures.auto_encoder import AutoEncoder
-from multvae_export.architectures.base import Architecture, Reasons
+from multvae_export.architectures.base import OF_PAIRS, Architecture, Reasons
 from multvae_export.architectures.similarity import Entries, read
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.nodes import filters, quantise
@@ -139,6 +139,8 @@ class SparseLinear(Reasons):
         entries: the similarity, [C, C]; none in the padding item's row and column.
         offset: c, [C].
     """
+
+    no_vectors_because = OF_PAIRS
 
     entries: Entries
     offset: Tensor

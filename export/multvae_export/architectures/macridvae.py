@@ -41,6 +41,7 @@ class MacridVAE(LayeredWithReasons):
     name: ClassVar[str] = "macridvae"
     models: ClassVar[tuple[str, ...]] = ("MacridVAE",)
     rows: ClassVar[str | None] = "batch_and_facets"
+    no_vectors_because = "its scores are sums over facets, each with a product of its own"
 
     layers: tuple[Layer, ...]
     log_shares: Tensor

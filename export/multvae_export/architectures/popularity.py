@@ -12,6 +12,7 @@ from multvae_export.architectures.base import HistoryModel
 from multvae_export.checkpoint.contents import Checkpoint, checked
 from multvae_export.errors import WeightsError
 from multvae_export.nodes import filters
+from multvae_export.nodes.factors import Factors
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
@@ -27,6 +28,7 @@ class Popularity(HistoryModel):
     name: ClassVar[str] = "popularity"
     models: ClassVar[tuple[str, ...]] = ("Pop",)
     no_reasons_because = "its scores are the same whatever the history"
+    no_vectors_because = ""
 
     scores: Tensor
 
@@ -56,6 +58,14 @@ class Popularity(HistoryModel):
     {output} = Expand(popularity, scores_shape)
 """
         return filters.masked(Nodes(text, {"popularity": self.scores.numpy()}), target, output)
+
+    def factors(self) -> Factors:
+        """The scores are the bias; the user's part has no dimension."""
+        text = """
+    no_units_shape = Concat <axis: int = 0> (batch_shape, no_items)
+    no_units = Expand(zero_float, no_units_shape)
+"""
+        return Factors(Nodes(text), "no_units", torch.zeros(self.n_items - 1, 0), self.scores[1:])
 
     def spec(self) -> dict[str, Any]:
         return {"sizes": [self.n_items - 1]}

@@ -25,6 +25,7 @@ from multvae_export.architectures import kind_of
 from multvae_export.architectures.base import Architecture, HistoryModel, Posterior, Reasons
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import ExportError, SpecError, UnsupportedModelError
+from multvae_export.nodes.factors import Factors
 from multvae_export.nodes.nodes import LITERALS, Nodes
 from multvae_export.target import Target
 
@@ -80,6 +81,12 @@ class Sum(Reasons, Posterior):
         return next((f"its member {name} has none: {why}" for name, why in reasons if why), "")
 
     @property
+    def no_vectors_because(self) -> str:
+        """The reason of the first member that has no vectors."""
+        reasons = ((member.name, member.model.no_vectors_because) for member in self.members)
+        return next((f"its member {name} has none: {why}" for name, why in reasons if why), "")
+
+    @property
     def latent_units(self) -> int:
         """K of all members, whose noise stands side by side."""
         return sum(member.model.latent_units for member in self.members)
@@ -129,13 +136,24 @@ class Sum(Reasons, Posterior):
         else:
             assert isinstance(model, Reasons)  # Otherwise --reasons was refused.
             scores, drops = model.graph_with_reasons(target, "scores", ids)
-        own = {name for nodes in (scores, drops) for name in nodes.produced | nodes.constants.keys() - LITERALS.keys()}
-        names = {name: f"{name}_of{n}" for name in own}
+        names = _own_names(n, scores, drops)
         if target.options.posterior:
             names["noise"], place = f"noise_of{n}", self.noise_places[n]
             columns = {f"noise_begin_of{n}": np.array([place.start]), f"noise_end_of{n}": np.array([place.stop])}
             noise = Nodes(f"    noise_of{n} = Slice(noise, {', '.join(columns)}, axis1)\n", columns)
         return noise + scores.renamed("", names), drops.renamed("", names)
+
+    def factors(self) -> Factors:
+        """The members' vectors side by side; their factors are in the items'. The biases are added up."""
+        nodes, users, items, biases = Nodes(), [], [], []
+        for n, member in enumerate(self.members):
+            part = member.model.factors()
+            nodes += part.nodes.renamed("", _own_names(n, part.nodes))
+            users.append(f"{part.user}_of{n}")
+            items.append(part.items * member.factor)
+            biases.append(torch.zeros(()) if part.bias is None else part.bias * member.factor)
+        nodes += f"    user_vectors = Concat <axis: int = 1> ({', '.join(users)})\n"
+        return Factors(nodes, "user_vectors", torch.cat(items, dim=1), reduce(torch.add, biases))
 
     def _added(self, parts: Sequence[Nodes], kind: str, output: str) -> Nodes:
         """The nodes of all members, then those from ``<kind>_of<n>`` to their sum."""
@@ -165,6 +183,12 @@ class Sum(Reasons, Posterior):
     def eager(self, device: str) -> Callable[[Tensor], Tensor]:
         calls = [(member.factor, member.model.eager(device)) for member in self.members]
         return lambda request: reduce(torch.add, (call(request) * factor for factor, call in calls))
+
+
+def _own_names(n: int, *parts: Nodes) -> dict[str, str]:
+    """What a member's tensors and constants are called in the sum, by the names that they have in its nodes."""
+    own = {name for nodes in parts for name in nodes.produced | nodes.constants.keys() - LITERALS.keys()}
+    return {name: f"{name}_of{n}" for name in own}
 
 
 # Reading a checkpoint, any part of which may be wrong or missing.

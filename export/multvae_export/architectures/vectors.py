@@ -24,6 +24,7 @@ from multvae_export.architectures.layered import Layered
 from multvae_export.checkpoint.contents import Checkpoint, check_tokens, token_digest
 from multvae_export.errors import UnsupportedModelError, WeightsError
 from multvae_export.nodes import layers
+from multvae_export.nodes.factors import Factors
 from multvae_export.nodes.first_layer import first
 from multvae_export.nodes.layers import Layer, StoredNetwork
 from multvae_export.nodes.nodes import Nodes
@@ -148,6 +149,9 @@ class Vectors(Layered, UserModel):
         nodes = super().listed_scores(network, source, ids)
         nodes = nodes.renamed("", {"listed_scores": "listed_product_scores"})
         return nodes + "    listed_scores = Where(is_known_user, listed_product_scores, minus_infinity)\n"
+
+    def factors(self) -> Factors:
+        return replace(super().factors(), bias=None)
 
     def spec(self) -> dict[str, Any]:
         units = self.layers[0][0].shape[1]

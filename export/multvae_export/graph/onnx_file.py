@@ -20,8 +20,9 @@ from multvae_export import __version__
 from multvae_export.errors import OptionError
 from multvae_export.graph import forms
 from multvae_export.graph.body import body
-from multvae_export.graph.forms import IO
+from multvae_export.graph.forms import IO, Form
 from multvae_export.graph.weights_digest import DIGEST, SECOND_FILE, add_bytes, add_digest
+from multvae_export.nodes.nodes import Nodes
 from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.target import CONTRACT_VERSION, OPTIONS_VERSION, Target
 from multvae_export.trained_model import Model
@@ -50,7 +51,20 @@ def _label_encoder(node: onnx.NodeProto, model: Model) -> None:
     )
 
 
-def _metadata(model: Model, target: Target, further: Mapping[str, str]) -> dict[str, str]:
+def contract_metadata(
+    model: Model, target: Target, further: Mapping[str, str], own: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The metadata of a file.
+
+    Args:
+        model: in the file.
+        target: what the file is to be.
+        further: entries of the user.
+        own: entries that only this kind of file has.
+
+    Raises:
+        OptionError: the user takes the name of another entry.
+    """
     tools = {name: version(name) for name in ("torch", "onnx")} | {"python": platform.python_version()}
     options = target.options.names
     contract_entries = {
@@ -67,6 +81,7 @@ def _metadata(model: Model, target: Target, further: Mapping[str, str]) -> dict[
         **model.identity.entries(),
         "exporter_version": __version__,
         "tools": json.dumps(tools),
+        **(own or {}),
     }
     if taken := sorted({*contract_entries, DIGEST, SECOND_FILE} & further.keys()):
         raise OptionError(f"--metadata={taken[0]}=... is not allowed: the contract has this entry, take another name.")
@@ -84,13 +99,18 @@ def check_form(model: Model, target: Target, opset: int, k_default: int | None =
         raise OptionError(f"--io={io} is not known: expected {', '.join(IO)}.")
     if io not in architecture.forms:
         raise OptionError(f"--io={io} does not fit {model.name}: expected {', '.join(architecture.forms)}.")
-    if opset not in OPSETS:
-        raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
+    check_opset(opset)
     if k_default is not None and (target.dense or k_default < 1):
         ranking = [f"--io={name}" for name in architecture.forms if Target(name).ranks]
         raise OptionError(f"--k-default={k_default} does not fit: expected 1 or more, and {' or '.join(ranking)}.")
     if precision not in PRECISIONS:
         raise OptionError(f"--precision={precision} is not known: expected {', '.join(PRECISIONS)}.")
+
+
+def check_opset(opset: int) -> None:
+    """Refuse an opset that is not supported, with OptionError."""
+    if opset not in OPSETS:
+        raise OptionError(f"--opset={opset} is not supported: expected {OPSETS[0]} to {OPSETS[-1]}.")
 
 
 def check_options(model: Model, target: Target) -> None:
@@ -132,10 +152,18 @@ def to_onnx(
     """
     check_form(model, target, opset)
     check_options(model, target)
-    nodes = body(model.architecture, target, model.tokens)
+    proto = assembled(model, body(model.architecture, target, model.tokens), forms.form(target), opset)
+    for node in (node for part in graphs(proto.graph) for node in part.node if target.options.names):
+        node.name = node.output[0]  # For onnxruntime's messages: lists of different batches do not fit together.
+    _set_sizes(proto.graph, model, target)
+    onnx.helper.set_model_props(proto, contract_metadata(model, target, metadata or {}))
+    return proto
+
+
+def assembled(model: Model, nodes: Nodes, form: Form, opset: int) -> ModelProto:
+    """The file of some nodes and their constants, with its documentation, still without metadata."""
     domain = ', "com.microsoft": 1' if "com.microsoft" in nodes.text else ""
     head = f'<ir_version: {IR_VERSION}, opset_import: ["": {opset}, "ai.onnx.ml": 3{domain}]>\ngraph'
-    form = forms.form(target)
     proto = onnx.parser.parse_model(f"{head} ({form.inputs}) => ({form.outputs}) {{{nodes.text}}}")
     graph = proto.graph
     if opset < AXES_AS_INPUT:
@@ -143,26 +171,28 @@ def to_onnx(
     _add_constants(graph, nodes.constants)
     for part in graphs(graph):
         _complete(part, model)
-        for node in part.node if target.options.names else ():
-            node.name = node.output[0]  # For onnxruntime's messages: lists of different batches do not fit together.
-    _document(proto, model, target, form.docs)
-    onnx.helper.set_model_props(proto, _metadata(model, target, metadata or {}))
+    _document(proto, model, form.docs)
     return proto
 
 
-def _document(proto: ModelProto, model: Model, target: Target, docs: Mapping[str, str]) -> None:
-    """Describe the file, its inputs and its outputs, and state the sizes that are known."""
+def _document(proto: ModelProto, model: Model, docs: Mapping[str, str]) -> None:
+    """Describe the file, its inputs and its outputs."""
     graph = proto.graph
     for value in (*graph.input, *graph.output):
         value.doc_string = docs[value.name]
-        if target.dense and value.name != "noise":
-            value.type.tensor_type.shape.dim[1].dim_value = model.n_items
-        if value.name == "noise":
-            value.type.tensor_type.shape.dim[1].dim_value = model.architecture.latent_units
     graph.name = model.name
     proto.producer_name, proto.producer_version = "multvae-export", __version__
     proto.model_version = model.identity.version
     proto.doc_string = f"{model.name} trained on {model.dataset}: {docs[graph.output[0].name]}"
+
+
+def _set_sizes(graph: onnx.GraphProto, model: Model, target: Target) -> None:
+    """State the sizes of inputs and outputs that are known."""
+    for value in (*graph.input, *graph.output):
+        if value.name == "noise":
+            value.type.tensor_type.shape.dim[1].dim_value = model.architecture.latent_units
+        elif target.dense:
+            value.type.tensor_type.shape.dim[1].dim_value = model.n_items
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -175,11 +205,11 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _complete(graph: onnx.GraphProto, model: Model) -> None:
-    """Give look-ups their tables, and the operators of onnxruntime a type: ONNX infers none behind them."""
+    """Give look-ups their tables, and onnxruntime's product with a table a type: ONNX infers none behind it."""
     for node in graph.node:
         if node.op_type == "LabelEncoder":
             _label_encoder(node, model)
-        if node.domain == "com.microsoft":
+        if node.op_type == "MatMulNBits":
             shape = (model.architecture.rows, model.n_items)
             graph.value_info.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, shape))
 

@@ -1,0 +1,78 @@
+"""The one function behind ``--vectors``: a checkpoint in, a folder of verified vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from multvae_export.errors import OptionError
+from multvae_export.exporter import Exported, check_atol, further_entries, load
+from multvae_export.graph.onnx_file import check_opset
+from multvae_export.histories import Layout, padded, read_inter
+from multvae_export.publish.whole_folder import check_folder, replace_folder
+from multvae_export.publish.working_folder import working_folder
+from multvae_export.trained_model import model_of
+from multvae_export.vectors.items import require_arrow
+from multvae_export.vectors.user_file import VECTORS
+from multvae_export.vectors.vector_model import NAMES, VectorModel
+from multvae_export.verification.exported_file import Case
+
+#: Histories that are tried at once.
+BATCH = 64
+
+
+def export_vectors(
+    checkpoint: str | Path,
+    folder: str | Path,
+    *,
+    opset: int = 18,
+    atol: float = 1e-4,
+    regularization: float | None = None,
+    histories: str | Path | None = None,
+    check: bool = True,
+    dataset_path: str | None = None,
+    trust_dataset: bool = False,
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Exported:
+    """Turn a checkpoint into vectors whose inner products are its scores.
+
+    The folder is written beside its target and takes its place when every check has passed. An older folder of vectors stays
+    until then, and if anything fails.
+
+    Args:
+        checkpoint: a ``.pth`` of RecBole's ``Trainer``. It is never executed.
+        folder: where to write: a new folder, an empty one, or one that this function wrote.
+        opset: 16, 17 or 18.
+        atol: see :func:`.exporter.export`.
+        regularization: of the fold-in, see :mod:`.fold_in`.
+        histories: an ``.inter`` file; its users' histories are tried too.
+        check: whether to verify.
+        dataset_path: see :func:`.exporter.export`.
+        trust_dataset: likewise.
+        metadata: further entries of the metadata of the ONNX files.
+        progress: called with a sentence before each step.
+
+    Raises:
+        ExportError: one type for each way to fail.
+    """
+    if not check and histories is not None:
+        raise OptionError("--no-verify tries nothing: leave out --histories, or verify.")
+    check_atol(atol)
+    check_opset(opset)
+    require_arrow()
+    check_folder(target := Path(folder), "--vectors", NAMES)
+    contents = load(Path(checkpoint), dataset_path, trust_dataset, progress)
+    vectors, data = VectorModel.of(model_of(contents), regularization), contents.data.proof if contents.data else None
+    tried = [] if histories is None else read_inter(histories, vectors.model.tokens, Layout.of(contents.config))
+    further = [Case("a history of the file", padded(tried[n : n + BATCH]), 1) for n in range(0, len(tried), BATCH)]
+    progress("Writing the vectors")
+    with working_folder(target.resolve()) as working:
+        (new := working / "new").mkdir()
+        vectors.write(new, opset, further_entries(metadata, data))
+        checks = []
+        if check:
+            progress("Verifying against torch and onnxruntime")
+            checks = list(vectors.checks(new, opset, atol, further))
+        replace_folder(new, target.resolve())
+    return Exported(target, tuple(sorted(target.iterdir())), vectors.model, VECTORS.io, tuple(checks), data)
