@@ -34,7 +34,8 @@ NODES = Nodes("""
     every_row = Cast <to: int = 11> (rows32)
     click = Cast <to: int = 11> (counts)
     click_column = Unsqueeze(click, axis2)
-    rows = Mul(every_row, click_column)
+    clicked_rows = Mul(every_row, click_column)
+    rows = Pad(clicked_rows, one_more_row)
     columns = Transpose <perm: ints = [0, 2, 1]> (rows)
     products = MatMul(columns, rows)
     weighted_products = Mul(products, click_weight)
@@ -81,6 +82,8 @@ class FoldIn:
         constants = {
             "table_items": pad(self.items, (0, 0, 1, 0)).numpy(),
             "common_system": self.common.numpy(),
+            # A row of zeros: onnxruntime's MatMul leaves its result as the memory was where there is nothing to add up.
+            "one_more_row": np.array([0, 0, 0, 0, 1, 0]),
             "click_weight": np.float64(self.weight),
             "click_confidence": np.float64(1 + self.weight),
         }
