@@ -203,11 +203,9 @@ class WarmStart(Trainer):
         return super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
 
     def resume_checkpoint(self, resume_file: Any) -> None:
-        """Continue a run. Its checkpoint may be the state before the first update."""
+        """Continue a run from its own checkpoint, which may be the state before the first update."""
         super().resume_checkpoint(resume_file)
-        self._begins_at = None
-        if self.start_epoch > 0:
-            self._initial = []
+        self._begins_at, self._initial = None, []
 
     def _take(self, earlier: Earlier) -> None:
         """Give the model the weights of the checkpoint."""
