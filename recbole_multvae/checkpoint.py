@@ -53,7 +53,7 @@ from multvae_export.reading import (
     unpack,
 )
 
-__all__ = ["FORMAT_VERSION", "add_test_result", "load", "newest"]
+__all__ = ["FORMAT_VERSION", "add_test_result", "check_format", "load", "newest"]
 
 _COO, _LIL = (sparse.coo_matrix, sparse.coo_array), (sparse.lil_matrix, sparse.lil_array)
 
@@ -183,6 +183,18 @@ def load(file: Any, map_location: Any = None) -> Any:
         raise CheckpointError(f"Cannot load the checkpoint {file}: {error}.") from None
     except ExportError as error:
         raise CheckpointError(f"The checkpoint {file} is damaged or is not one of RecBole's: {error}.") from error
+
+
+def check_format(version: Any) -> None:
+    """Refuse a checkpoint that a newer version of this package wrote.
+
+    Raises:
+        CheckpointError: the ``format_version`` of the checkpoint is not known.
+    """
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"The checkpoint is of format {version}, and this version knows up to {FORMAT_VERSION}: update recbole-multvae."
+        )
 
 
 def add_test_result(file: str, result: Mapping[str, float]) -> None:

@@ -13,8 +13,8 @@ RecBole 1.2.1 (https://github.com/RUCAIBox/RecBole) finds most things by name, a
 RecBole has no look-up for the following, and a function of RecBole is replaced:
 
 * default YAML is read only from RecBole's ``properties`` (``Config._update_internal_config_dict``): ours is added;
-* the ready configuration that has the data set's name is read after RecBole's files (``Config._load_internal_config_dict``),
-  and the log names it before the data are read (``recbole/data/utils.py:create_dataset``);
+* the ready configuration that has the data set's name, and the settings of ``warm_start``'s checkpoint, are read after
+  RecBole's files (``Config._load_internal_config_dict``); the log names the first (``create_dataset``);
 * a misspelt key or a value out of range is not noticed (``Config._load_internal_config_dict``): here it is an error;
 * the loaders of auto-encoders are in a table inside a function (``recbole/data/utils.py:get_dataloader``): ours are added;
 * the items of each user are collected in a Python loop over all interactions (``Sampler.get_used_ids``, which
@@ -83,10 +83,8 @@ from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.evaluation_keys import check_order_of_time
 from recbole_multvae.config.keys import check_keys
 from recbole_multvae.config.run_settings import RunSettings
-from recbole_multvae.config.shipped import PROPERTIES
-from recbole_multvae.data import csr, exact_times, interaction_counts, normalization, saved
+from recbole_multvae.data import csr, exact_times, features, interaction_counts, normalization, saved
 from recbole_multvae.data.dataset import FamilyDataset
-from recbole_multvae.data.features import load_features
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
     ClickUserDataLoader,
@@ -106,6 +104,7 @@ from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.sums.model import Sum
 from recbole_multvae.sums.trainer import SumTrainer
+from recbole_multvae.training import warm_start
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
 from recbole_multvae.training.wandb_logger import CompleteWandbLogger
@@ -203,7 +202,7 @@ def _family_defaults(original: Any, config: Config, file: str) -> Any:
     result = original(config, file)
     if Path(file).name == "overall.yaml" and _is_family(config.model_class):
         for cls in reversed(config.model_class.__mro__):
-            path = PROPERTIES / "model" / f"{cls.__name__}.yaml"
+            path = shipped.PROPERTIES / "model" / f"{cls.__name__}.yaml"
             if path.is_file():
                 original(config, str(path))
     return result
@@ -213,24 +212,25 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
     """Once the defaults are known, look for misspelt keys, values out of range, and keys that exclude each other."""
     original(config, model, model_class, dataset)
     user_keys = config.external_config_dict
-    if _is_family(model_class):
+    ours = _is_family(model_class)
+    if ours:
         _enter_model(model_class)  # It may be a class of the user's that derives from one of ours.
         if file := shipped.of_dataset(dataset):
             config._update_internal_config_dict(str(file))
-        _check_family_keys(model_class, config.internal_config_dict, user_keys)
-    else:
-        check_choice(user_keys, None)
+    warm_start.begin(config, model_class)
+    settings = _check_family_keys(model_class, config.internal_config_dict, user_keys) if ours else None
+    check_choice(user_keys, settings)
     _check_protocol(model_class, {"benchmark_filename": None, **config.internal_config_dict, **user_keys}, user_keys)
 
 
-def _check_family_keys(model_class: Any, defaults: dict[str, Any], user_keys: dict[str, Any]) -> None:
+def _check_family_keys(model_class: Any, defaults: dict[str, Any], user_keys: dict[str, Any]) -> Any:
     settings = model_class.read_settings({**defaults, **user_keys})
     settings.check_alternatives(user_keys)
-    check_choice(user_keys, settings)
     model_keys = type(settings).model_fields.keys()
     if hasattr(settings, "likelihood"):
         _check_likelihood(user_keys, settings.likelihood, model_keys)
     check_keys(user_keys, model_keys | RunSettings.model_fields.keys())
+    return settings
 
 
 def _check_protocol(model_class: Any, keys: dict[str, Any], user_keys: dict[str, Any]) -> None:
@@ -301,7 +301,7 @@ def _create_dataset(original: Any, config: Config) -> Any:
 
 
 def _load_feat(_: Any, dataset: Dataset, filepath: str, source: Any) -> Any:
-    return load_features(dataset, filepath, source)
+    return features.load_features(dataset, filepath, source)
 
 
 def _data_processing(original: Any, dataset: Dataset) -> None:

@@ -190,9 +190,10 @@ def test_exporter_alone_says_that_a_data_set_needs_recbole(exporter: Path, block
 USE = """
 import importlib.util
 import sys
-from recbole_multvae import checkpoint, registration
+from recbole_multvae import checkpoint
+from recbole_multvae.config.shipped import PROPERTIES
 import multvae_export
-print(multvae_export.__file__, checkpoint.__file__, registration.PROPERTIES, importlib.util.find_spec("export"), sep="\\n")
+print(multvae_export.__file__, checkpoint.__file__, PROPERTIES, importlib.util.find_spec("export"), sep="\\n")
 print(checkpoint.load(sys.argv[1])["config"]["model"])
 """
 

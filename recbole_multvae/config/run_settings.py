@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,16 @@ class RunSettings(Settings):
     )
     split_seed: Seed | None = setting(
         None, "an integer from 0 to 4294967295, or None", "draws the split, where it is random; None: `seed`, as in RecBole"
+    )
+    warm_start: str | None = setting(
+        None,
+        "the path of a checkpoint, or None",
+        "go on from the weights of this checkpoint; the data set may have other items and users",
+    )
+    vanished_items: Literal["keep", "drop"] = setting(
+        "keep",
+        "keep or drop",
+        "with warm_start: items of the checkpoint that are not in the data set; keep: they can still be recommended",
     )
     propensity: str = setting(
         POPULARITY,

@@ -25,14 +25,22 @@ def files_of(dataset: str, data_path: str) -> dict[str, str]:
     folder = Path(data_path)
     folder = folder if folder.name == dataset else folder / dataset
     files = [file for file in sorted(folder.glob(f"{glob.escape(dataset)}*")) if file.is_file()]
-    return {file.name: _content_digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+    return {file.name: content_digest(file) for file in files}
+
+
+def content_digest(file: Path) -> str:
+    """The SHA-256 of a file's content. The file is read again only if its size or its time changed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return _content_digest(file, file.stat().st_size, file.stat().st_mtime_ns)
 
 
 @functools.cache
 def _content_digest(file: Path, size: int, time_ns: int) -> str:
-    """The digest of a file's content. The file is read again only if its size or its time changed."""
-    content_digest = hashlib.sha256()
+    sha = hashlib.sha256()
     with open(file, "rb") as stream:
         while block := stream.read(2**20):
-            content_digest.update(block)
-    return content_digest.hexdigest()
+            sha.update(block)
+    return sha.hexdigest()

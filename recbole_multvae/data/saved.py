@@ -27,7 +27,8 @@ from recbole_multvae.files import atomic_write
 
 #: Keys of a data set that are not in RecBole's list of them.
 _MORE_KEYS = ("seed", "repeatable", "encoding", "numerical_features", "discretization", "alias_of_user_id",
-              "kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval")  # fmt: skip
+              "kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval", "warm_start_sha256",
+              "vanished_items")  # fmt: skip
 #: Keys that do not change the loaders.
 _IRRELEVANT_KEYS = frozenset({
     "data_path", "checkpoint_dir", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path",

@@ -30,9 +30,10 @@ def check_data(data: Any, config: Config) -> None:
         raise DataError(f"The data set {name} has one interaction only: training and testing need two or more.")
     _check_topk(data, config)
     if config["eval_args"]["order"] == "TO" and not config["benchmark_filename"] and time not in data.inter_feat:
+        otherwise = ", or take order RO with clicks that the checkpoint does not know" if config["warm_start"] else ""
         raise ConfigurationError(
             f"eval_args order 'TO' sorts by the column {time}, which is not loaded: name the column of times with "
-            "TIME_FIELD, and load it with load_col."
+            f"TIME_FIELD, and load it with load_col{otherwise}."
         )
 
 

@@ -42,7 +42,8 @@ class Refit:
     Attributes:
         config: that of the first training, with ``refit: True``.
         parts: the data sets for training with the validation, an empty validation, and the test.
-        updates: how many batches to train on; None for a closed form, which takes one epoch.
+        updates: how many batches to train on, 0 where the start was best (``warm_start``); None for a closed form, which
+            takes one epoch.
         chosen: the checkpoint of the first training.
         score: its best validation.
     """
@@ -69,7 +70,7 @@ class Refit:
 
     def _trainer(self, train_data: Any) -> Any:
         config, epoch = self.config, len(train_data)
-        updates = self.updates or epoch
+        updates = epoch if self.updates is None else self.updates
         config["epochs"] = ceil(updates / epoch)
         length = "one epoch" if self.updates is None else f"{updates} updates, {updates / epoch:.3g} epochs of {epoch},"
         getLogger().info(

@@ -32,6 +32,7 @@ class ClickAutoEncoder(ClickRecommender):
     """
 
     settings_class: ClassVar[type[RecommenderSettings]] = ModelSettings
+    no_warm_start: ClassVar[str | None] = None
     #: How :meth:`encode` scales the clicks, by its name in :meth:`spec`: ``l2``, x / ||x||_2, or ``none``.
     input_scaling: str = "l2"
     #: The activation between the encoder's last layer and the decoder, by its name in :meth:`spec`.
@@ -85,6 +86,10 @@ class ClickAutoEncoder(ClickRecommender):
         loss = self.loss(*self.training_batch(interaction))
         self.update += 1
         return loss
+
+    def go_on(self, updates: int) -> None:
+        """Count on from the updates of an earlier training, with all schedules at their ends."""
+        self.update = updates
 
     def negative_log_likelihood(self, z: Tensor, clicks: Clicks) -> Tensor:
         """The mean over users of -log p(x_u | z_u), for latent representations ``z``, [B, K]."""

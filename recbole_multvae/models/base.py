@@ -15,7 +15,7 @@ from recbole.utils import InputType
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
-from recbole_multvae.checkpoint import FORMAT_VERSION
+from recbole_multvae.checkpoint import FORMAT_VERSION, check_format
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.settings import RecommenderSettings, Settings
@@ -24,7 +24,7 @@ from recbole_multvae.data.loaders import ClickUserDataLoader
 from recbole_multvae.data.memory import check_memory
 from recbole_multvae.data.trained_on import TrainedOn, tokens
 from recbole_multvae.data.training_clicks import TrainingClicks
-from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
+from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.likelihoods import likelihoods
 
 
@@ -44,6 +44,8 @@ class ClickRecommender(GeneralRecommender):
 
     input_type = InputType.LISTWISE
     settings_class: ClassVar[type[RecommenderSettings]] = RecommenderSettings
+    #: Why a training cannot go on from a checkpoint with other items, and what to do, as a clause; None where it can.
+    no_warm_start: ClassVar[str | None] = "its layers are not those of an auto-encoder: take MultVAE, MultDAE or AutoRec"
     #: The loader of the training batches.
     training_loader: ClassVar[type[ClickUserDataLoader]] = ClickUserDataLoader
     #: DistributedDataParallel broadcasts buffers before every update; these never change.
@@ -227,19 +229,6 @@ class ClickRecommender(GeneralRecommender):
             "order": None if self._order is None else self._order.get_state(),
         }
 
-    @staticmethod
-    def check_format(para: Mapping[str, Any]) -> None:
-        """Refuse what a newer version of this package saved.
-
-        Raises:
-            CheckpointError: the format of :meth:`other_parameter` is not known.
-        """
-        if para["format_version"] > FORMAT_VERSION:
-            raise CheckpointError(
-                f"The checkpoint is of format {para['format_version']}, and this version knows up to {FORMAT_VERSION}: "
-                "update recbole-multvae."
-            )
-
     def load_other_parameter(self, para: dict[str, Any] | None) -> None:
         """RecBole's hook: restore the values of :meth:`other_parameter`.
 
@@ -249,7 +238,7 @@ class ClickRecommender(GeneralRecommender):
         """
         if para is None:
             return
-        self.check_format(para)
+        check_format(para["format_version"])
         self.trained_on.check(self.dataset_name, para)
         self.update = para["update"]
         self.generator.set_state(para["generator"].cpu())

@@ -24,6 +24,7 @@ class LinearRecommender(ClickRecommender):
     """
 
     type = ModelType.TRADITIONAL
+    no_warm_start = "it is computed at once, without updates: add new clicks with multvae-update"
 
     def fit(self, clicks: csr_matrix) -> None:
         """Compute B from the training clicks, float32 ones, [U, I]. Each of the users has one at least."""

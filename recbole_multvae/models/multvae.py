@@ -16,6 +16,7 @@ weights.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -81,6 +82,10 @@ class MultVAE(ClickAutoEncoder):
     def beta(self) -> float:
         """The weight of the KL term at the next update."""
         return annealed_beta(self.update, self.settings.anneal_cap, self.anneal_steps)
+
+    @override
+    def go_on(self, updates: int) -> None:
+        self.update = max(updates, ceil(self.settings.anneal_cap * self.anneal_steps))
 
     @override
     def refit_keys(self) -> dict[str, Any]:

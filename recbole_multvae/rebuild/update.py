@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from recbole_multvae import checkpoint
 from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
@@ -98,7 +99,7 @@ def _read_linear(path: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is a checkpoint of {name}, and multvae-update takes those of EDLAE and SparseEDLAE only: {advice}."
         )
-    model.check_format(saved["other_parameter"])
+    checkpoint.check_format(saved["other_parameter"].get("format_version"))
     return saved
 
 

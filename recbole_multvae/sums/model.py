@@ -60,6 +60,7 @@ class Sum(ClickRecommender):
     """
 
     type = ModelType.TRADITIONAL
+    no_warm_start = "its members are trained one by one: start each from its own checkpoint, and name the results in members"
     settings_class = SumSettings
 
     def __init__(self, config: Any, dataset: Any) -> None:

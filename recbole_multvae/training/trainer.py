@@ -17,9 +17,10 @@ from recbole_multvae.training.averaging import AveragedWeights
 from recbole_multvae.training.checkpoints import AtomicCheckpoints
 from recbole_multvae.training.choice_of_beta import Evaluation, train_twice
 from recbole_multvae.training.optimizer import LazyAdam
+from recbole_multvae.training.warm_start import WarmStart
 
 
-class FamilyTrainer(AtomicCheckpoints):
+class FamilyTrainer(AtomicCheckpoints, WarmStart):
     """RecBole's ``Trainer`` with exact resuming, fused Adam, and full ranking of many users at once.
 
     With ``ema_decay`` above 0, validation, checkpoints and the trained model have the average of the weights.
@@ -76,6 +77,10 @@ class FamilyTrainer(AtomicCheckpoints):
     def _averaged(self) -> Any:
         """A context with the average in place of the weights, if there is one."""
         return nullcontext() if self._average is None else self._average.in_place()
+
+    def _restart_average(self) -> None:
+        if self._average is not None:
+            self._average.load_state_dict(None)
 
     def _valid_epoch(self, *args: Any, **kwargs: Any) -> Any:
         with self._averaged():

@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from recbole_multvae.config.keys import did_you_mean
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import Settings
+from recbole_multvae.data.known_items import known_ids
 from recbole_multvae.errors import ConfigurationError
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -106,6 +107,8 @@ def mask(dataset: Any, clicks: csr_matrix) -> Any:
 def keep_items_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
     """Remove the items that are in none of the ``rows`` from the interactions, the tokens and the features.
 
+    Items that the model knows from ``warm_start`` stay.
+
     Args:
         dataset: the whole data set, changed in place.
         rows: the interactions whose items are kept, bool [interactions].
@@ -115,8 +118,9 @@ def keep_items_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
     """
     field = dataset.iid_field
     items = dataset.inter_feat[field].numpy()
-    clicked = np.bincount(items[rows])
+    clicked = np.bincount(items[rows], minlength=dataset.item_num)
     clicked[0] = 1  # RecBole's padding item.
+    clicked[known_ids(dataset)] = 1
     kept = np.flatnonzero(clicked)
     ids = np.full(dataset.item_num, -1)
     ids[kept] = np.arange(len(kept))

@@ -24,6 +24,7 @@ from scipy.sparse import csr_matrix
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import Settings, setting
 from recbole_multvae.data.csr import ones
+from recbole_multvae.data.known_items import known_ids
 from recbole_multvae.data.normalization import times_in_file
 from recbole_multvae.data.protocols.base import Protocol, check_mode, fold_in, keep_items_of, part, read_arguments
 from recbole_multvae.errors import ConfigurationError, DataError
@@ -113,7 +114,7 @@ def _time(key: str, boundary: Boundary, times: np.ndarray) -> Any:
 def _unseen(dataset: Any, trained: np.ndarray, part_of_row: np.ndarray) -> list[dict[str, int]]:
     """For validation and test, how many items and interactions are left out as no interaction of training has the item."""
     items = dataset.inter_feat[dataset.iid_field].numpy()
-    new = ~np.isin(items, items[trained])
+    new = ~np.isin(items, np.append(items[trained], known_ids(dataset)))
     rows = [np.flatnonzero(new & (part_of_row == number)) for number in (1, 2)]
     return [{"items": len(np.unique(items[left])), "interactions": len(left)} for left in rows]
 

@@ -1,0 +1,59 @@
+"""The items that a model knows before its training begins: those of the checkpoint that ``warm_start`` names.
+
+The configuration holds their tokens as the attribute ``known_items``. A checkpoint has the configuration, so the data set
+gets the same items when it is read again, whether the first checkpoint still exists or not.
+"""
+
+from __future__ import annotations
+
+from logging import getLogger
+from typing import Any
+
+import numpy as np
+
+from recbole_multvae.config.run_settings import RunSettings
+from recbole_multvae.data.interaction_counts import amount
+from recbole_multvae.errors import DataError
+
+
+def known_items(config: Any) -> list[str]:
+    """The tokens of the items that the model knows, without padding; empty without ``warm_start``."""
+    tokens: list[str] = vars(config).get("known_items", [])
+    return tokens
+
+
+def known_ids(dataset: Any) -> np.ndarray:
+    """RecBole's ids of those known items that the data set has, int64."""
+    ids = dataset.field2token_id[dataset.iid_field]
+    return np.array([ids[token] for token in known_items(dataset.config) if token in ids], dtype=np.int64)
+
+
+def add_known_items(dataset: Any) -> None:
+    """Give the known items that no file of the data set has an id after the others, unless ``vanished_items`` is drop.
+
+    Args:
+        dataset: RecBole's, whose tokens have just got their ids.
+
+    Raises:
+        DataError: the data set has none of the known items.
+    """
+    known, field = known_items(dataset.config), dataset.iid_field
+    before, ids = dataset.field2id_token[field], dataset.field2token_id[field]
+    vanished = [token for token in known if token not in ids]
+    if known and len(vanished) == len(known):
+        raise DataError(
+            f"None of the {amount(len(before) - 1, 'item')} of the data set {dataset.dataset_name} is one of "
+            f"warm_start={dataset.config['warm_start']!r}, as its first item is {before[1]!r} and the checkpoint's is "
+            f"{known[0]!r}: name a checkpoint that was trained on items with the same names."
+        )
+    if not vanished or RunSettings.from_config(dataset.config).vanished_items == "drop":
+        return
+    tokens = np.concatenate([before, vanished])
+    ids.update({token: item for item, token in enumerate(vanished, len(before))})
+    for name, values in dataset.field2id_token.items():
+        if values is before:  # Fields of alias_of_item_id have the same ids.
+            dataset.field2id_token[name] = tokens
+    getLogger().info(
+        f"{amount(len(vanished), 'item')} of warm_start={dataset.config['warm_start']} stay in the catalogue, although the "
+        "data set does not have them; vanished_items=drop leaves them out."
+    )
