@@ -43,7 +43,7 @@ class Runner:
             title = f"{self._number()} {title}"
             _log(f"{title}: running; {_duration(time.time() - self.started)} elapsed{self._remaining()}")
             run = self.jobs.run(inputs, measure)
-        return self._over(title, None if self.jobs.number == 1 else "finished", inputs, run)
+            return self._over(title, None if self.jobs.number == 1 else "finished", inputs, run)
 
     def fail(self, inputs: RunInputs, error: str, title: str) -> Run:
         """The result of a run that cannot begin."""
