@@ -95,7 +95,7 @@ def test_three_nights(tmp_path: Path) -> None:
                 assert "The training goes on from" in done.stdout + done.stderr
                 assert f"msg=model version={number} " in service.look()
             assert service.version() == str(number)
-        assert (tmp_path / "models.saved/3/compare.html").is_file()
+        assert (tmp_path / "models/.saved/3/compare.html").is_file()
         gated = night(
             data, models, "--eval_step=0", MIN_OVERLAP="1"
         )  # The last state, not the best, which may be the first.

@@ -4,24 +4,24 @@
 #   nightly.sh DATA MODELS [--key=value of the training ...]
 #
 # DATA is a folder as RecBole reads it, such as data/shop with the clicks so far in shop.inter. MODELS is the folder that the
-# service watches; MODELS.saved keeps the checkpoints and reports. Exit code 1: the new model is too different or too bad, and
+# service watches; MODELS/.saved keeps the checkpoints and reports. Exit code 1: the new model is too different or too bad, and
 # the old one stays; MIN_OVERLAP and MAX_LOSS say what is too much. Any other failure leaves the old one too.
 set -euo pipefail
 
 data=$1 models=$2
 shift 2
 shop=$(basename "$data")
-mkdir -p "$models" "$models.saved"
+mkdir -p "$models/.saved"
 began=$SECONDS
 step() { echo "$1: $((SECONDS - began)) s" && began=$SECONDS; }
 
-# What a night leaves that is cut short begins with a point; the service takes folders with a number as name.
-last=$(find "$models" -mindepth 1 -maxdepth 1 -name '[1-9]*' -printf '%f\n' | grep -Ex '[0-9]+' | sort -n | tail -n 1 || true)
-next=$((${last:-0} + 1))
-saved=$models.saved/$next new=$models/.$next
-rm -rf "$saved" "$new"
+# The service takes folders with a number as name. The number of a version that was removed does not come again.
+newest() { find "$@" -mindepth 1 -maxdepth 1 -printf '%f\n' | grep -Ex '[1-9][0-9]*' | sort -n | tail -n 1 || true; }
+last=$(newest "$models") next=$(($(newest "$models" "$models/.saved") + 1))
+saved=$models/.saved/$next new=$models/.$next
+rm -rf "$models"/.[0-9]* # Of a night that was cut short.
 warm=()
-[ -z "$last" ] || warm=("--warm_start=$(echo "$models.saved/$last"/*.pth)")
+[ -z "$last" ] || warm=("--warm_start=$(echo "$models/.saved/$last"/*.pth)")
 
 # Validation is on each user's newest clicks, from which yesterday's model has not learned.
 order="{'split': {'RS': [0.8, 0.1, 0.1]}, 'group_by': 'user', 'order': 'TO', 'mode': 'full'}"
