@@ -129,7 +129,7 @@ func (set *settings) flags() *flag.FlagSet {
 	flags.Float64Var(&set.unknown, "warn-unknown", 0.5, "`share` of unknown items in the histories above which the log warns")
 	flags.StringVar(&set.log, "log-requests", "", "write a line of JSON for each ranking to the standard output: `what` of the request, history or digest")
 	flags.Var(&set.limits.together, "batch-size", "`histories` that are ranked at once, if they come in several requests")
-	flags.DurationVar(&set.limits.pause, "batch-wait", time.Millisecond, "`time` for which a request waits for others to be ranked with it, while others are at work")
+	flags.DurationVar(&set.limits.pause, "batch-wait", time.Millisecond, "`time` after a batch of several requests for which the next waits for those who were just answered")
 	flags.Var(&set.limits.memory, "max-memory", "`MiB` that all requests may take, besides what the service has at its start")
 	flags.Var(&set.limits.body, "max-body", "`bytes` of a body")
 	flags.Var(&set.limits.history, "max-history", "`items` of a history")

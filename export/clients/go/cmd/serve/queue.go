@@ -143,8 +143,7 @@ func (q *queue) gather() (batch, others []*job, histories int) {
 	batch = append(batch, first)
 	for _, next := range q.waiting[1:] {
 		joined := first.with(together, next.size)
-		fits := next.kind == first.kind && joined.histories <= most
-		if fits = fits && first.model.cost(joined) <= min(room, 2*(alone+next.bytes)); !fits {
+		if next.kind != first.kind || joined.histories > most || first.model.cost(joined) > min(room, 2*(alone+next.bytes)) {
 			others = append(others, next)
 			continue
 		}

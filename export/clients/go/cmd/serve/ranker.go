@@ -81,10 +81,12 @@ func (m *ranker[T]) block(items []string) (unknown int, err error) {
 		}
 	}
 	if len(blocked) > 0 {
-		err = recommend.Check(m.model, nil, 1, recommend.Options[T]{Exclude: [][]T{blocked}})
+		if err := recommend.Check(m.model, nil, 1, recommend.Options[T]{Exclude: [][]T{blocked}}); err != nil {
+			return 0, err // The former items stay, as every later request would be refused.
+		}
 	}
 	m.blocked.Store(&blocked)
-	return unknown, err
+	return unknown, nil
 }
 
 // prepare reads a request. The items that are blocked at that moment join those that it excludes.

@@ -190,30 +190,35 @@ func (v *versions) refresh() error {
 	return err
 }
 
-// open opens and tries a model. One of a lower number than the former's is what one goes back to: it may be worse.
+// open opens a model, and refuses it if it cannot take the place of the former.
 func (v *versions) open(next candidate, former *version) (*version, error) {
 	model, err := recommend.Load(next.path, v.config)
 	if err != nil {
 		return nil, err
 	}
 	opened := &version{Model: model, candidate: next, name: strconv.FormatUint(cmp.Or(next.number, uint64(model.Version)), 10)}
-	opened.loaded, err = newLoaded(model)
-	if err == nil {
-		err = opened.replaces(former)
-	}
-	if err == nil {
-		_, err = opened.block(v.blocked)
-	}
-	if err == nil && former != nil && next.number < former.number {
-		err = v.accept(opened, nil)
-	} else if err == nil {
-		err = v.accept(opened, former)
+	if opened.loaded, err = newLoaded(model); err == nil {
+		err = v.try(opened, former)
 	}
 	if err != nil {
 		model.Close()
 		return nil, fmt.Errorf("%s: %w", next.path, err)
 	}
 	return opened, nil
+}
+
+// try returns why a model cannot take the place of the former. One of a lower number is what one goes back to: it may be worse.
+func (v *versions) try(opened, former *version) error {
+	if err := opened.replaces(former); err != nil {
+		return err
+	}
+	if _, err := opened.block(v.blocked); err != nil {
+		return err
+	}
+	if former != nil && opened.number < former.number {
+		former = nil
+	}
+	return v.accept(opened, former)
 }
 
 // replaces returns an error if requests that the former model answers would be refused, or understood in another way.

@@ -296,6 +296,15 @@ func TestBlockedItemsAreForEveryone(t *testing.T) {
 	if err := ids.start(); err == nil || !strings.Contains(err.Error(), `"x" is no id`) {
 		t.Error(err)
 	}
+	late := written(t, "late.txt", "")
+	served := open(t, model("golden.onnx"), late, nil)
+	written(t, late, "7\n")
+	if err := served.versions.refreshBlocked(); err == nil || !strings.Contains(err.Error(), "the model has no input exclude") {
+		t.Error(err)
+	}
+	if answer := ask(served, "POST", "/recommend", `{"history": []}`); answer.Code != http.StatusOK { // The former items stay: none.
+		t.Errorf("%d %s", answer.Code, answer.Body)
+	}
 	plain := newVersions(model("golden.onnx"), written(t, "plain.txt", "7\n"), recommend.Config{})
 	if err := plain.start(); err == nil || !strings.Contains(err.Error(), "the model has no input exclude: export it with --filters") {
 		t.Error(err)
