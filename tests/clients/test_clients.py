@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,25 @@ def install(folder: Path) -> None:
     with FileLock(folder / "node_modules.lock"):
         if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
             run(("npm", "ci", "--no-audit", "--no-fund"), folder, ONNXRUNTIME_NODE_INSTALL="skip")
+
+
+def install_package(package: str, folder: Path, *flags: str) -> None:
+    """Install a Python package, with its version, into a folder; leave the test out if it cannot be had."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), *flags, package]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        leave_out(f"{package} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def address_of(service: subprocess.Popen[str]) -> str:
+    """The address of the service in Go that has just been started, once it is ready; its log is a pipe of text."""
+    assert service.stderr is not None
+    log = ""
+    while not (ready := re.search(r"msg=ready addr=(\S+)", log)):
+        line = service.stderr.readline()
+        assert line, log
+        log += line
+    return ready[1]
 
 
 def run(command: tuple[str, ...], folder: Path, **variables: str) -> str:

@@ -22,7 +22,7 @@ import yaml
 
 import recbole_multvae
 from tests.clients.languages import FOLDER
-from tests.clients.test_clients import leave_out, require, run
+from tests.clients.test_clients import address_of, install_package, require, run
 
 GO = FOLDER / "go"
 DEPLOY = GO / "deploy"
@@ -124,10 +124,7 @@ def test_the_manifests_fit_the_schema(name: str, schemas: Any) -> None:
 @pytest.fixture(scope="module")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("schemas")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(folder), SCHEMAS]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        leave_out(f"{SCHEMAS} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    install_package(SCHEMAS, folder, "--no-compile")
     sys.path.append(str(folder))  # Behind the installed packages.
     return importlib.import_module("kubernetes_validate")
 
@@ -176,11 +173,7 @@ class Pod:
         environment = {"ONNXRUNTIME_LIB": str(image / "libonnxruntime.so")}
         self.process = stack.enter_context(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
         stack.callback(self.process.kill)
-        assert self.process.stderr is not None
-        log = self.process.stderr.readline() + self.process.stderr.readline()  # The model, and that it is ready.
-        ready = re.search(r"msg=ready addr=(\S+)", log)
-        assert ready, log
-        self.address = ready[1]
+        self.address = address_of(self.process)
 
 
 class Clients:

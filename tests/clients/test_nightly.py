@@ -16,7 +16,7 @@ import pytest
 import recbole
 
 from tests.clients.languages import CLIENTS, FOLDER
-from tests.clients.test_clients import require
+from tests.clients.test_clients import address_of, require
 
 pytestmark = pytest.mark.slow
 
@@ -54,9 +54,7 @@ class Service:
         self.process = subprocess.Popen(
             [str(folder / "serve"), str(models), *flags], env=environment, stderr=subprocess.PIPE, text=True
         )
-        address = re.search(r"msg=ready addr=(\S+)", self.line() + self.line())
-        assert address
-        self.address = address[1]
+        self.address = address_of(self.process)
 
     def line(self) -> str:
         assert self.process.stderr is not None

@@ -19,7 +19,7 @@ from multvae_export.target import Options, Target
 from multvae_export.trained_model import Model
 
 from tests.clients.languages import CLIENTS, FOLDER
-from tests.clients.test_clients import require
+from tests.clients.test_clients import address_of, require
 from tests.export.test_kinds import auto_encoder, summed
 
 ITEMS, LIMIT = 30_000, 96
@@ -31,11 +31,7 @@ class Service:
     """A running service: its address, and the memory of its process in MiB."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        opened = process.stderr.readline() + process.stderr.readline()  # The model, and that it is ready.
-        ready = re.search(r"msg=ready addr=(\S+)", opened)
-        assert ready, opened
-        self.address, self.folder = ready[1], Path(f"/proc/{process.pid}")
+        self.address, self.folder = address_of(process), Path(f"/proc/{process.pid}")
         (self.folder / "clear_refs").write_text("5")  # The peak starts anew.
 
     def memory(self, entry: str) -> float:

@@ -34,7 +34,7 @@ from multvae_export.publish.working_folder import working_folder
 from multvae_export.target import NONE, Options, Target
 from multvae_export.trained_model import Model
 
-from tests.clients.test_clients import leave_out
+from tests.clients.test_clients import install_package, leave_out
 from tests.conftest import Experiment
 from tests.export.conftest import blocks_folder, checkpoint_of
 from tests.export.test_identity import client
@@ -52,10 +52,7 @@ TYPES = {np.dtype(object): "BYTES", np.dtype(np.int64): "INT64", np.dtype(np.flo
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of Triton, with the two backends."""
     site = tmp_path_factory.mktemp("triton")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), PACKAGE]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        leave_out(f"{PACKAGE} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+    install_package(PACKAGE, site, "--no-deps")
     folder = site / "pytriton/tritonserver"
     stub = folder / "python_backend_stubs/{}.{}/triton_python_backend_stub".format(*sys.version_info)
     if not stub.exists() or "not found" in subprocess.check_output(["ldd", stub], text=True, env=environment()):
