@@ -93,9 +93,15 @@ def test_a_sum_keeps_its_factors(capsys: pytest.CaptureFixture[str]) -> None:
     before = checkpoint.load(old)["other_parameter"]["spec"]["members"]
     assert new["other_parameter"]["spec"]["members"] == before and before[0]["weight"] == 0.7
     assert export("new.pth", "new.onnx").model.tokens == tuple(everything["other_parameter"]["item_tokens"])
-    write("last.inter", [("u1", "shiny", 5)])
-    assert main(["new.pth", "last.inter", "last.pth"]) == recommend.main(["last.pth", "--user=u1", "-k", "2"]) == 0
+    assert recommend.main(["new.pth", "--user=u1", "-k", "2"]) == 0
     assert "EDLAE+SparseEDLAE recommends" in capsys.readouterr().out
+
+
+def test_a_member_that_took_new_clicks_takes_a_day_of_other_items() -> None:
+    order = {"eval_args": {**KEYS["eval_args"], "order": "RO"}}
+    old = trained("EDLAE", FIRST, SECOND, **order, warm_start=added(FIRST), warm_start_member="EDLAE")
+    assert main([old, str(write("day.inter", [("u1", "shiny", 5)])), "new.pth"]) == 0
+    assert checkpoint.load("new.pth")["other_parameter"]["item_tokens"][-1] == "shiny"
 
 
 @pytest.fixture

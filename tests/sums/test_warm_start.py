@@ -32,7 +32,7 @@ KEYS = {
     "eval_args": {"split": {"RS": [8, 1, 1]}, "order": "TO", "mode": "full"},
     "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
 }
-WEIGHTS = [0.3, 0.6, 0.1]
+WEIGHTS = [0.3, 0.6, 0.1, 0.2]
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ def test_one_command_takes_the_second_half(
 
 
 def test_closed_forms_of_recbole_keep_the_catalogue_and_a_sum_is_resumed() -> None:
-    names = ["MultVAE", "EASE", "ItemKNN"]
+    names = ["MultVAE", "EASE", "ItemKNN", "EDLAE"]
     old = added(names, weights=WEIGHTS)
     new = added(names, "without", file_of(old))
     assert set(new.model.item_tokens) > set(old.model.item_tokens)  # Also the item that has vanished.
