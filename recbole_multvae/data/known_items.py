@@ -1,7 +1,8 @@
 """What a model knows before its training begins: the items, and the number of clicks, of ``warm_start``'s checkpoint.
 
-The configuration holds their tokens as the attribute ``known_items``. A checkpoint has the configuration, so the data set
-gets the same items when it is read again, whether the first checkpoint still exists or not.
+The configuration holds the tokens of the items as the attribute ``known_items``. A checkpoint has the configuration, so the
+data set gets the same items when it is read again, whether the first checkpoint still exists or not. The number of clicks is
+the key ``warm_start_clicks`` of a closed form.
 """
 
 from __future__ import annotations

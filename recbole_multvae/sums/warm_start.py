@@ -72,5 +72,5 @@ def _done(member: Any, keys: dict[str, Any], clicks: int) -> str:
     if not keys.get("warm_start"):
         return "trained without it"
     if member.type == ModelType.TRADITIONAL:
-        return f"computed from the {clicks:,} clicks of the training data; it was from {keys['warm_start_clicks']:,}"
+        return f"computed from the {clicks:,} clicks of the training data; before, from {keys['warm_start_clicks']:,}"
     return "gone on from its weights there"

@@ -75,7 +75,11 @@ class Earlier:
         added = self.saved["other_parameter"]
         try:
             parts = zip(added["spec"]["members"], added["members"], added["scales"], strict=True)
-            return {entry["name"]: {"weight": entry["weight"], "scale": scale, **part} for entry, part, scale in parts}
+            return {
+                entry["name"]: {"weight": entry["weight"], "scale": scale}
+                | {key: dict(part[key]) for key in ("config", "other_parameter")}
+                for entry, part, scale in parts
+            }
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"warm_start={self.file!r} has no complete list of the members of its sum, so that the file is damaged: "
