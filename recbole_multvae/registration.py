@@ -29,6 +29,7 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
   Python's numbers of the same value, for every model;
 * files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
   log says how many interactions each filter leaves out (:mod:`.data.interaction_counts`), for every model;
+* the items of ``warm_start``'s checkpoint get an id each (``Dataset._remap_ID_all``), for every model;
 * times stay exact until the data are split (:mod:`.data.exact_times`, :mod:`.data.normalization`), for every model;
 * saved data sets and loaders are used only if their files and configuration are the same (:mod:`.data.saved`), for every
   model;
@@ -83,7 +84,7 @@ from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.evaluation_keys import check_order_of_time
 from recbole_multvae.config.keys import check_keys
 from recbole_multvae.config.run_settings import RunSettings
-from recbole_multvae.data import csr, exact_times, features, interaction_counts, normalization, saved
+from recbole_multvae.data import csr, exact_times, features, interaction_counts, known_items, normalization, saved
 from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
@@ -102,9 +103,9 @@ from recbole_multvae.evaluation.recbole_models import READERS, histories_of, no_
 from recbole_multvae.evaluation.weighted_metrics import WEIGHTED_METRICS
 from recbole_multvae.likelihoods import likelihoods
 from recbole_multvae.models import FAMILY, ClickRecommender
+from recbole_multvae.sums import warm_start
 from recbole_multvae.sums.model import Sum
 from recbole_multvae.sums.trainer import SumTrainer
-from recbole_multvae.training import warm_start
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
 from recbole_multvae.training.wandb_logger import CompleteWandbLogger
@@ -138,8 +139,9 @@ def register() -> None:
 
 def _wrap_data_sets() -> None:
     """Read, filter, order, split and save data without RecBole's mistakes."""
-    _wrap(Dataset, "_load_feat", _load_feat)
+    _wrap(Dataset, "_load_feat", lambda _, *arguments: features.load_features(*arguments))
     _wrap(Dataset, "_data_processing", _data_processing)
+    _wrap(Dataset, "_remap_ID_all", known_items.remap)
     _wrap(Dataset, "_normalize", normalization.normalize)
     _wrap(Dataset, "_change_feat_format", exact_times.change_format)
     for name, keys in interaction_counts.FILTERS.items():
@@ -298,10 +300,6 @@ def _create_dataset(original: Any, config: Config) -> Any:
     if _is_family(config.model_class) and (file := shipped.of_dataset(config["dataset"])):
         getLogger().info(f"The configuration starts from {file}, which comes with this package for the data set's name.")
     return saved.create_dataset(original, config)
-
-
-def _load_feat(_: Any, dataset: Dataset, filepath: str, source: Any) -> Any:
-    return features.load_features(dataset, filepath, source)
 
 
 def _data_processing(original: Any, dataset: Dataset) -> None:

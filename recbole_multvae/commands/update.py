@@ -1,4 +1,4 @@
-"""Add the clicks of a day to a model EDLAE or SparseEDLAE, without the data set that it was trained on."""
+"""Add the clicks of a day to EDLAE, SparseEDLAE or a sum of them, without the data set that the model was trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recbole_multvae.rebuild.update import Update, update
 _EPILOG = """\
 The new model is exactly that of a training on all clicks: those that the old model was computed from, which its checkpoint
 holds (the training part of its data set, with --refit the validation too), and the day's. A click that is there already
-changes nothing. Columns, val_interval and the keys of the model are those of the training."""
+changes nothing. Columns, val_interval and the keys of the model are those of the training; a sum keeps its weights."""
 
 
 def _parser() -> argparse.ArgumentParser:

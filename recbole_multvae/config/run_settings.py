@@ -38,6 +38,11 @@ class RunSettings(Settings):
         "the path of a checkpoint, or None",
         "go on from the weights of this checkpoint; the data set may have other items and users",
     )
+    warm_start_member: str | None = setting(
+        None,
+        "the name of a member, or None",
+        "with warm_start: the model is this member of the sum in the checkpoint; --model=MultVAE+EDLAE sets this key",
+    )
     vanished_items: Literal["keep", "drop"] = setting(
         "keep",
         "keep or drop",

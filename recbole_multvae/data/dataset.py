@@ -1,4 +1,4 @@
-"""The data set of the family, which splits data without a Python loop over users, and has the items of ``warm_start``.
+"""The data set of the family, which splits data without a Python loop over users.
 
 RecBole finds it by name, as ``<Model>Dataset`` (``recbole/data/utils.py:create_dataset``).
 """
@@ -12,16 +12,11 @@ import numpy as np
 import pandas as pd
 from recbole.data.dataset import Dataset
 
-from recbole_multvae.data.known_items import add_known_items
 from recbole_multvae.data.protocols.base import part
 
 
 class FamilyDataset(Dataset):
     """RecBole's ``Dataset``, whose split returns what RecBole's own would."""
-
-    def _remap_ID_all(self) -> None:  # noqa: N802
-        super()._remap_ID_all()
-        add_known_items(self)
 
     def split_by_ratio(self, ratios: Sequence[float], group_by: str | None = None) -> list[Any]:
         """Each group's rows, in their order, cut by ``ratios`` into data sets. See RecBole's ``Dataset.split_by_ratio``."""

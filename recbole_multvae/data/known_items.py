@@ -1,19 +1,25 @@
-"""The items that a model knows before its training begins: those of the checkpoint that ``warm_start`` names.
+"""What a model knows before its training begins: the items, and the number of clicks, of ``warm_start``'s checkpoint.
 
-The configuration holds their tokens as the attribute ``known_items``. A checkpoint has the configuration, so the data set
-gets the same items when it is read again, whether the first checkpoint still exists or not.
+The configuration holds the tokens of the items as the attribute ``known_items``. A checkpoint has the configuration, so the
+data set gets the same items when it is read again, whether the first checkpoint still exists or not. The number of clicks is
+the key ``warm_start_clicks`` of a closed form.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from logging import getLogger
 from typing import Any
 
 import numpy as np
 
 from recbole_multvae.config.run_settings import RunSettings
+from recbole_multvae.data.csr import distinct_clicks
 from recbole_multvae.data.interaction_counts import amount
 from recbole_multvae.errors import DataError
+
+#: With this share of the clicks that the checkpoint has learned from, or more, the data are taken for all clicks so far.
+GROWN = 0.5
 
 
 def known_items(config: Any) -> list[str]:
@@ -26,6 +32,12 @@ def known_ids(dataset: Any) -> np.ndarray:
     """RecBole's ids of those known items that the data set has, int64."""
     ids = dataset.field2token_id[dataset.iid_field]
     return np.array([ids[token] for token in known_items(dataset.config) if token in ids], dtype=np.int64)
+
+
+def remap(original: Callable[[Any], None], dataset: Any) -> None:
+    """RecBole's ``Dataset._remap_ID_all``, which gives tokens their ids; then :func:`add_known_items`."""
+    original(dataset)
+    add_known_items(dataset)
 
 
 def add_known_items(dataset: Any) -> None:
@@ -57,3 +69,21 @@ def add_known_items(dataset: Any) -> None:
         f"{amount(len(vanished), 'item')} of warm_start={dataset.config['warm_start']} stay in the catalogue, although the "
         "data set does not have them; vanished_items=drop leaves them out."
     )
+
+
+def check_all_clicks(train: Any) -> None:
+    """Refuse the clicks of a few days where a closed form, the member of a sum, is computed from the data set alone.
+
+    Args:
+        train: the data set of training.
+
+    Raises:
+        DataError: it has far fewer clicks than the checkpoint has learned from.
+    """
+    config, before = train.config, train.config["warm_start_clicks"]
+    if before and (clicks := distinct_clicks(train).nnz) < GROWN * before:
+        raise DataError(
+            f"The data set {train.dataset_name} has {amount(clicks, 'click')} for training, and "
+            f"warm_start={config['warm_start']!r} has learned from {before:,}: {config['model']} is computed from the data "
+            "set alone and would forget the others, so take a data set of all clicks so far."
+        )

@@ -12,6 +12,7 @@ from recbole.utils import init_seed
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.data import exact_times, interaction_counts
 from recbole_multvae.data.click_order import click_order, reads_order
+from recbole_multvae.data.known_items import check_all_clicks
 from recbole_multvae.data.merging import merge
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.data.protocols.base import Protocol
@@ -27,12 +28,16 @@ def build(original: Callable[[Any], list[Any]], dataset: Any) -> list[Any]:
 
     Returns:
         The data sets for training, validation and test.
+
+    Raises:
+        DataError: see :func:`.check_all_clicks`.
     """
     settings, protocol = RunSettings.from_config(dataset.config), chosen(dataset.config)
     if settings.split_seed is not None:
         init_seed(settings.split_seed, dataset.config["reproducibility"])
     parts = original(dataset) if protocol is None else _split(protocol, dataset)
     interaction_counts.log_parts(parts)
+    check_all_clicks(parts[0])
     if settings.refit:
         parts = merge(parts)
         getLogger().info(f"refit=True: training and validation are one part of {len(parts[0]):,} interactions.")

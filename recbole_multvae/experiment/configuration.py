@@ -24,7 +24,7 @@ from recbole_multvae.sums.model import Sum
 from recbole_multvae.training.processes import join_group
 
 #: Keys whose value is a name, though it may look like a number or like a division: ``--checkpoint_dir=2026/11``.
-_NAMES = ("data_path", "checkpoint_dir", "warm_start")
+_NAMES = ("data_path", "checkpoint_dir", "warm_start", "warm_start_member")
 
 
 def make_config(

@@ -129,6 +129,11 @@ def sum_inputs(row: Row, seed: int, members: Sequence[Run], folder: Path, overri
     return row.inputs(folder, seed, {"members": in_order}, overrides)
 
 
+def _without_checkpoint_dir(row: Row) -> Row:
+    """The row without the key ``checkpoint_dir``, which would win over overrides."""
+    return replace(row, keys={key: value for key, value in row.keys.items() if key != "checkpoint_dir"})
+
+
 def _with_members(run: Run, members: Sequence[Run]) -> Run:
     every = (run, *members)
     return run | {
@@ -166,8 +171,7 @@ def run_sum(
     if per_user:
         check_output_file("--per_user", per_user)
     (row,) = read_rows(model, config_files, dataset, keys)
-    member_keys = {key: value for key, value in keys.items() if key != "checkpoint_dir"}  # It would win over overrides.
-    row = replace(row, members=tuple(replace(member, keys=member_keys) for member in row.members))
+    row = replace(row, members=tuple(_without_checkpoint_dir(member) for member in row.members))
     seed, folder = row.config["seed"], Path(row.config["checkpoint_dir"], "members")
     make_folder(folder, "checkpoint_dir")
     runner = Runner(dict.fromkeys(with_members(row.members), 1), start_jobs(jobs, ray))

@@ -26,8 +26,9 @@ from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.leaderboard.report import PROTOCOL
 from recbole_multvae.leaderboard.run_inputs import DISPLAY, RunInputs, fingerprint
 from recbole_multvae.sums.member import check_member
-from recbole_multvae.sums.model import SumSettings, named_weights
+from recbole_multvae.sums.model import SumSettings, named_scales, named_weights
 from recbole_multvae.sums.trainer import check_choice_of_weights
+from recbole_multvae.sums.warm_start import check_members
 
 #: Groups of users by activity unless ``activity_quantiles`` sets their number.
 QUANTILES = 4
@@ -97,12 +98,20 @@ class Row:
         keys = {**self.keys, "split_seed": str(seed)}
         return replace(self, keys=keys, members=tuple(member.on_split(seed) for member in self.members))
 
+    def as_member(self) -> Row:
+        """The row as a member of a sum: with ``warm_start``, it goes on from its own part of the sum's checkpoint."""
+        keys = {key: value for file in self.files for key, value in read_keys(file).items()} | {**self.keys}
+        return replace(self, keys={**self.keys, "warm_start_member": self.name}) if keys.get("warm_start") else self
+
     def _check_members(self, config: Config) -> None:
         """Refuse members that cannot be added, weights of others, and weights that cannot be chosen."""
+        names = tuple(member.name for member in self.members)
+        check_members(config, names)
         for member in self.members:
             check_member(member.name, member.config)
-        weights = SumSettings.from_config(config.final_config_dict).weights
-        if named_weights(weights, tuple(member.name for member in self.members)) is None:
+        settings = SumSettings.from_config(config.final_config_dict)
+        named_scales(settings.scales, names)
+        if named_weights(settings.weights, names) is None:
             check_choice_of_weights(config)
 
     @property
@@ -143,7 +152,10 @@ class Row:
             self.name, self.model, self.dataset, list(self._config_files), defaults, keys, seed, "", quantiles, data_folder
         )
         contents = [read_keys(file) for file in inputs.files]
-        digest = fingerprint(inputs, contents, files_of(self.dataset, inputs.data_folder))
+        digests = files_of(self.dataset, inputs.data_folder)
+        if start := self.config["warm_start_sha256"]:
+            digests["warm_start"] = start
+        digest = fingerprint(inputs, contents, digests)
         return replace(inputs, result=str(folder / f"{self.file_name}-{seed}-{digest}.json"))
 
     def settings(self) -> dict[str, Any]:
@@ -212,7 +224,7 @@ def read_rows(models: str, files: Sequence[str], dataset: str, keys: Mapping[str
     def row_or_sum(text: str) -> Row:
         if "+" not in text:
             return row(text)
-        members = _unlike([row(part.strip()) for part in text.split("+")], models)
+        members = _unlike([row(part.strip()).as_member() for part in text.split("+")], models)
         return Row("+".join(members), "Sum", tuple(shared_with("Sum")), dataset, keys, tuple(members.values()))
 
     return list(_unlike([row_or_sum(text) for text in texts], models).values())

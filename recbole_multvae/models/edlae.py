@@ -20,7 +20,7 @@ Rounding in float32 would spoil this difference, so that it is computed in float
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from logging import getLogger
 from typing import Any
 
@@ -87,11 +87,12 @@ class EDLAE(LinearRecommender):
         users = n_users if by_users(n_users, n_items, n_clicks) else 0
         return 4 * n_items**2 + 8 * users**2 + 32 * BLOCK * n_items
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Take the similarities over from ``state_dict``; a copy would take their memory twice."""
-        result = super().load_state_dict(state_dict, strict, assign=True)
-        self.similarity = self.similarity.to(self.training_clicks.columns.device)
-        return result
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        # Not in load_state_dict, which torch does not call for a member of a sum. A copy would take the memory twice.
+        similarity = state_dict.get(f"{prefix}similarity")
+        if isinstance(similarity, Tensor) and similarity.shape == self.similarity.shape:
+            self.similarity = similarity.to(self.training_clicks.columns.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def forward(self, clicks: Clicks) -> Tensor:
         """The scores x B, [B, I]."""

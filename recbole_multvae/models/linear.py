@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,19 @@ class LinearRecommender(ClickRecommender):
         columns, offsets = clicks.columns.cpu().numpy(), clicks.offsets.unique().cpu().numpy()
         shape = (len(offsets) - 1, self.n_items - 1)
         self.fit(csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape))
+
+    def recompute(self, saved: Mapping[str, Any]) -> None:
+        """Compute the model from its data set, which has the clicks of a checkpoint and further ones.
+
+        Args:
+            saved: ``other_parameter`` of the checkpoint.
+
+        Raises:
+            TrainingError: see :meth:`calculate_loss`, or there is not enough memory.
+        """
+        self.check_memory()
+        self.fit_training_clicks()
+        self.update = saved["update"]
 
     @override
     def other_parameter(self) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """A linear model that takes the clicks of one more day, without the data set of the days before.
 
-A checkpoint of EDLAE or SparseEDLAE holds the clicks that the model was computed from. The day's are added, and the model is
-computed again from all of them, so that it is exactly the model of a training on all of them. The clicks are kept, and not
-their Gram matrix: they are far smaller, a repeated click is recognised, and a late click changes the weight of all clicks of
-its user. To compute the Gram matrix takes little of the time of a training (benchmarks/README.md, "One more day").
+A checkpoint of EDLAE, of SparseEDLAE or of a sum of them holds the clicks that the model was computed from. The day's are
+added, and the model is computed again from all of them, so that it is exactly the model of a training on all of them. The
+clicks are kept, and not their Gram matrix: they are far smaller, a repeated click is recognised, and a late click changes
+the weight of all clicks of its user. To compute the Gram matrix takes little of the time of a training
+(benchmarks/README.md, "One more day").
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
 from recbole_multvae.files import atomic_write
+from recbole_multvae.models import FAMILY
 from recbole_multvae.models.linear import LinearRecommender
 from recbole_multvae.rebuild.data import disable_pickle_caches
 from recbole_multvae.rebuild.model import UPDATED, read_family
 from recbole_multvae.rebuild.named_clicks import NamedClicks
 
+#: The models that are computed from clicks alone.
+LINEAR = frozenset(model.__name__ for model in FAMILY if issubclass(model, LinearRecommender))
 #: The filters by the number of a user's or an item's clicks, which a day alone cannot tell.
 COUNTS = ("user_inter_num_interval", "item_inter_num_interval")
 #: Other keys that the day is read without. It is one file, and RecBole would warn if all of its rows had the same time.
@@ -55,7 +59,7 @@ def update(path: str, day: Path, target: Path) -> Update:
     The columns and the filters of values, such as ``val_interval``, are those of the training.
 
     Args:
-        path: a checkpoint of EDLAE or SparseEDLAE; it is not executed.
+        path: a checkpoint of EDLAE, of SparseEDLAE or of a sum of them, whose weights are kept; it is not executed.
         day: an ``.inter`` file of RecBole's.
         target: the new checkpoint, which may be the old one. It is complete, or not there at all.
 
@@ -75,8 +79,7 @@ def update(path: str, day: Path, target: Path) -> Update:
         clicks = NamedClicks.of(dataset)
         after = before.joined(clicks)
         model = config.model_class(config, after.dataset(dataset))
-    model.check_memory()
-    model.fit_training_clicks()
+    model.recompute(saved["other_parameter"])
     _save(saved, model, target)
     return Update(before, clicks, after, unfiltered)
 
@@ -92,15 +95,27 @@ def _check_paths(day: Path, target: Path) -> None:
 
 def _read_linear(path: str) -> dict[str, Any]:
     saved = read_family(path)
-    model = saved["config"].model_class
-    if not issubclass(model, LinearRecommender):
-        name = str(saved["config"]["model"])
-        advice = "train it again" if name == "Sum" else f"train it on with --warm_start={path}"
+    names = _models(path, saved)
+    if other := next((name for name in names if name not in LINEAR), None):
+        name = f"a sum with {other}" if len(names) > 1 else other
         raise CheckpointError(
-            f"{path} is a checkpoint of {name}, and multvae-update takes those of EDLAE and SparseEDLAE only: {advice}."
+            f"{path} is a checkpoint of {name}, and multvae-update takes those of EDLAE, SparseEDLAE and sums of these "
+            f"only: train it on with --warm_start={path}."
         )
     checkpoint.check_format(saved["other_parameter"].get("format_version"))
     return saved
+
+
+def _models(path: str, saved: dict[str, Any]) -> list[str]:
+    """The name of the model, or those of the members of a sum."""
+    if (name := saved["config"]["model"]) != "Sum":
+        return [str(name)]
+    try:
+        return [str(member["config"]["model"]) for member in saved["other_parameter"]["members"]]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} has no complete list of the members of its sum, so that the file is damaged: take another copy of it."
+        ) from error
 
 
 def _of_day(config: Any, day: Path) -> tuple[Any, dict[str, Any]]:
@@ -108,13 +123,14 @@ def _of_day(config: Any, day: Path) -> tuple[Any, dict[str, Any]]:
     unfiltered = {key: config[key] for key in COUNTS if config[key] not in (None, "[0,inf)")}
     place = {"dataset": day.stem, "data_path": str(day.absolute().parent)}
     config = copy.copy(config)
+    config.known_items = []  # The checkpoint has all items, and the day may have other ones only.
     config.final_config_dict = {**config.final_config_dict, **place, **dict.fromkeys((*COUNTS, *NOT_OF_A_DAY))}
     return config, unfiltered
 
 
-def _save(saved: dict[str, Any], model: LinearRecommender, target: Path) -> None:
+def _save(saved: dict[str, Any], model: Any, target: Path) -> None:
     """Save a checkpoint with another model. Its validation was that of the old one, and is left out."""
-    parameters = saved["other_parameter"]
+    parameters, computed = saved["other_parameter"], model.other_parameter()
     contents = saved | {
         "saved_at": int(time.time()),
         "best_valid_score": None,
@@ -123,8 +139,7 @@ def _save(saved: dict[str, Any], model: LinearRecommender, target: Path) -> None
         "other_parameter": {
             **parameters,
             **model.trained_on.saved(),
-            "spec": model.spec(),
-            "clicks": model.saved_clicks(),
+            **{name: computed[name] for name in ("spec", "clicks", "members") if name in computed},
             UPDATED: True,
         },
     }

@@ -12,6 +12,7 @@ compared. Each member is trained by itself: a network that is trained together w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -25,12 +26,14 @@ from recbole_multvae.config.refit import refitted_file
 from recbole_multvae.config.settings import RecommenderSettings, setting
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.models import ClickRecommender
+from recbole_multvae.models.linear import LinearRecommender
 from recbole_multvae.sums.member import load_member, scores_of
 
 #: Users of the training data by whose scores the standard deviations are computed, and how many are scored at once.
 SCALE_USERS, _BATCH = 1000, 100
 
 Weight = Annotated[float, Field(ge=0)]
+Scale = Annotated[float, Field(gt=0)]
 
 
 class SumSettings(RecommenderSettings):
@@ -46,6 +49,11 @@ class SumSettings(RecommenderSettings):
         "a list with a number, 0 or more, for each member, a dictionary of them by name, or None",
         "the weights of the members, whose scores are divided by their standard deviation; None: chosen on validation",
     )
+    scales: dict[str, Scale] | None = setting(
+        None,
+        "a dictionary of a number above 0 for each member by name, or None",
+        "the standard deviations of the members' scores; None: computed from the training data",
+    )
 
 
 class Sum(ClickRecommender):
@@ -60,7 +68,7 @@ class Sum(ClickRecommender):
     """
 
     type = ModelType.TRADITIONAL
-    no_warm_start = "its members are trained one by one: start each from its own checkpoint, and name the results in members"
+    no_warm_start = None  # See :mod:`.warm_start`.
     settings_class = SumSettings
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -73,7 +81,7 @@ class Sum(ClickRecommender):
             )
         self.names = tuple(sources)
         self.weights = named_weights(self.settings.weights, self.names) or [1.0] * len(sources)
-        self.scales = [1.0] * len(sources)
+        self.scales = named_scales(self.settings.scales, self.names) or [1.0] * len(sources)
         members = [load_member(name, source, config, dataset) for name, source in sources.items()]
         self.members = nn.ModuleList(member.model for member in members)
         self.requires_grad_(False)
@@ -146,19 +154,51 @@ class Sum(ClickRecommender):
         for member, config in zip(self.members, self.member_configs, strict=True):
             saved: dict[str, Any] = member.other_parameter() or {}  # type: ignore[operator]
             members.append({"config": config, "other_parameter": {k: v for k, v in saved.items() if k not in data}})
-        return {**super().other_parameter(), "members": members, "scales": self.scales}
+        linear = [member for member in self.members if isinstance(member, LinearRecommender)]
+        # Where all members can be computed again with further clicks, the clicks are there once.
+        clicks = {"clicks": linear[0].saved_clicks()} if len(linear) == len(members) else {}
+        return {**super().other_parameter(), "members": members, "scales": self.scales, **clicks}
 
     @override
     def load_other_parameter(self, para: dict[str, Any] | None) -> None:
         super().load_other_parameter(para)
         if para is None:
             return
-        self.weights = [member["weight"] for member in para["spec"]["members"]]
-        self.scales = para["scales"]
+        self._take_factors(para)
         for member, saved in zip(self.members, para["members"], strict=True):
             tokens = {"item_tokens": para["item_tokens"], "user_tokens": para["user_tokens"]}
             added = tokens if isinstance(member, ClickRecommender) else {}
             member.load_other_parameter({**saved["other_parameter"], **added})  # type: ignore[operator]
+
+    def _take_factors(self, para: Mapping[str, Any]) -> None:
+        self.weights = [member["weight"] for member in para["spec"]["members"]]
+        self.scales = para["scales"]
+
+    def recompute(self, saved: Mapping[str, Any]) -> None:
+        """Compute all members, which are linear: see :meth:`.LinearRecommender.recompute`. The factors are kept."""
+        self._take_factors(saved)
+        for member in self.members:
+            assert isinstance(member, LinearRecommender)
+            member.recompute(saved)
+
+
+def named_scales(scales: dict[str, float] | None, names: tuple[str, ...]) -> list[float] | None:
+    """The standard deviations of the members' scores in their order; None where they are to be computed.
+
+    Args:
+        scales: the configuration key.
+        names: of the members.
+
+    Raises:
+        ConfigurationError: a member has none, or one has no member.
+    """
+    if scales is None:
+        return None
+    if set(scales) != set(names):
+        raise ConfigurationError(
+            f"scales={scales!r} does not fit the members {', '.join(names)}: expected one number above 0 for each."
+        )
+    return [scales[name] for name in names]
 
 
 def named_weights(weights: list[float] | dict[str, float] | None, names: tuple[str, ...]) -> list[float] | None:

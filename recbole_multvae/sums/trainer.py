@@ -18,6 +18,7 @@ from recbole_multvae.evaluation.collector import WEIGHTS
 from recbole_multvae.evaluation.per_user import of_each_user
 from recbole_multvae.sums.model import named_weights
 from recbole_multvae.sums.shortlists import Shortlists
+from recbole_multvae.sums.warm_start import keeps_weights, what_was_done
 from recbole_multvae.sums.weights import Quality, Weights, alone, choose_weights
 from recbole_multvae.training.trainer import FamilyTrainer
 
@@ -45,8 +46,11 @@ class SumTrainer(FamilyTrainer):
         self.eval_collector.data_collect(train_data)
         self.model.attach_loader(train_data)
         if self.model.update == 0:  # Not a sum that is resumed.
-            self.model.set_scales()
+            if self.model.settings.scales is None:
+                self.model.set_scales()
             self._set_weights(valid_data)
+            if self.config["warm_start"]:
+                self._log_start()
             self.model.update = 1
         if valid_data:
             self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data, show_progress)
@@ -68,8 +72,16 @@ class SumTrainer(FamilyTrainer):
             chosen = chosen or list(choose_weights(members, judge))
         self.model.weights = chosen
 
+    def _log_start(self) -> None:
+        weights = "are kept" if keeps_weights(self.config) else "are not kept, as the key weights is set"
+        getLogger().info(
+            f"The sum goes on from {self.config['warm_start']} (SHA-256 {self.config['warm_start_sha256']}); its weights "
+            f"{weights}. The members:\n{what_was_done(self.model)}"
+        )
+
     def _log_choice(self) -> None:
-        how = "chosen on validation" if self.model.settings.weights is None else "as configured"
+        how = "kept from warm_start" if keeps_weights(self.config) else "as configured"
+        how = "chosen on validation" if self.model.settings.weights is None else how
         metric, places = self.config["valid_metric"], self.config["metric_decimal_place"] or 4
         lines = [f"{self.model.title}: {metric} on validation is {self.best_valid_score:.{places}f}. The weights, {how}:"]
         for name, weight in zip(self.model.names, self.model.weights, strict=True):

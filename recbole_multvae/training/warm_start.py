@@ -12,79 +12,29 @@ anew. With few clicks, as those of one day, weights, average and optimiser go on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from recbole.trainer import Trainer
+from recbole.utils import ModelType
 from torch import Tensor
 
-from recbole_multvae import checkpoint
 from recbole_multvae.config.automatic import AUTO
+from recbole_multvae.config.keys import recbole_keys
 from recbole_multvae.config.run_settings import RunSettings
-from recbole_multvae.data.digests import content_digest
 from recbole_multvae.data.interaction_counts import amount
+from recbole_multvae.data.known_items import GROWN
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import CheckpointError, ConfigurationError
+from recbole_multvae.training.earlier import Earlier
 
 #: Keys that decide which weights there are, and what they mean.
 _OF_THE_WEIGHTS = ("latent_dimension", "mlp_hidden_size", "decoder_hidden_size", "hid_activation", "targets")
 #: ``stopping_step``, unless the user sets it: the best validation comes early (benchmarks/warm_start.py).
 PATIENCE = 3
-#: With this share of the clicks that the checkpoint has learned from, or more, the data are taken for all clicks so far.
-GROWN = 0.5
 #: The share of a weight that is then kept; the rest is that of an initial weight.
 KEPT = 0.7
 _OF_RECBOLE = "it is RecBole's: take MultVAE, MultDAE or AutoRec"
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """The checkpoint of an earlier training.
-
-    Attributes:
-        file: its path.
-        sha256: the digest of its content.
-        keys: its configuration.
-        saved: all that it holds.
-    """
-
-    file: str
-    sha256: str
-    keys: dict[str, Any]
-    saved: dict[str, Any]
-
-    @classmethod
-    def read(cls, file: str, model: str) -> Earlier:
-        """Read a checkpoint of a model, without executing it.
-
-        Raises:
-            CheckpointError: it is missing, damaged, of another model or of another format.
-        """
-        saved = checkpoint.load(file, "cpu")
-        keys = getattr(saved.get("config"), "final_config_dict", None) if isinstance(saved, dict) else None
-        if not isinstance(keys, dict) or not isinstance(saved.get("state_dict"), dict):
-            raise CheckpointError(
-                f"warm_start={file!r} is not a checkpoint of RecBole's Trainer: name one, such as saved/*.pth."
-            )
-        if keys.get("model") != model:
-            raise CheckpointError(
-                f"warm_start={file!r} is a checkpoint of {keys.get('model')}, and the run trains {model}: name one of these."
-            )
-        added = saved.get("other_parameter")
-        if not isinstance(added, dict) or not isinstance(added.get("item_tokens"), list):
-            raise CheckpointError(
-                f"warm_start={file!r} has no item tokens, by which its weights could be matched: train the model once more, "
-                "with this version of recbole-multvae."
-            )
-        checkpoint.check_format(added.get("format_version"))
-        return cls(file, content_digest(Path(file)), keys, saved)
-
-    @property
-    def item_tokens(self) -> list[str]:
-        """The tokens of its items, without padding, in the order of the rows."""
-        return [str(token) for token in self.saved["other_parameter"]["item_tokens"][1:]]
 
 
 def begin(config: Any, model_class: Any) -> None:
@@ -99,17 +49,49 @@ def begin(config: Any, model_class: Any) -> None:
         ConfigurationError: the model cannot go on from a checkpoint, or a key asks for other weights than it has.
     """
     user_keys = config.external_config_dict
-    file = RunSettings.from_config(user_keys).warm_start
+    settings = RunSettings.from_config(user_keys)
+    file, member = settings.warm_start, settings.warm_start_member
     if file is None:
         return
-    if because := getattr(model_class, "no_warm_start", _OF_RECBOLE):
+    closed_form = member is not None and model_class.type == ModelType.TRADITIONAL
+    if not closed_form and (because := getattr(model_class, "no_warm_start", _OF_RECBOLE)):
         raise ConfigurationError(f"warm_start={file!r} is not for {model_class.__name__}, as {because}.")
     if user_keys.get("choose_beta"):
         raise ConfigurationError(
             f"choose_beta=True raises beta from 0, and warm_start={file!r} goes on with its last value: leave one out."
         )
-    earlier = Earlier.read(file, model_class.__name__)
-    keys = model_class.read_settings(earlier.keys).model_dump(exclude={"choose_beta"})
+    earlier = Earlier.read(file, model_class.__name__, member)
+    keys = _settings_of(model_class, earlier.keys, config.internal_config_dict)
+    if closed_form:
+        keys["warm_start_clicks"] = earlier.saved["other_parameter"].get("training_clicks", 0)
+    else:
+        _check_weights(file, keys, user_keys)
+    go_on_from(earlier, keys, config)
+
+
+def go_on_from(earlier: Earlier, keys: Mapping[str, Any], config: Any) -> None:
+    """Give a configuration the items of a checkpoint, and keys that the user may set.
+
+    Args:
+        earlier: the checkpoint.
+        keys: those of the model, unless the user sets them.
+        config: see :func:`begin`.
+    """
+    config.internal_config_dict.update(keys, warm_start_sha256=earlier.sha256, stopping_step=PATIENCE)
+    config.known_items = earlier.item_tokens
+    _order_by_time(config.internal_config_dict, config.external_config_dict)
+
+
+def _settings_of(model_class: Any, saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the model in the configuration of a checkpoint; a model of RecBole has those of its YAML file."""
+    if hasattr(model_class, "read_settings"):
+        settings: dict[str, Any] = model_class.read_settings(saved).model_dump(exclude={"choose_beta"})
+        return settings
+    return {key: saved[key] for key in (defaults.keys() & saved.keys()) - recbole_keys()}
+
+
+def _check_weights(file: str, keys: Mapping[str, Any], user_keys: dict[str, Any]) -> None:
+    """Refuse keys that ask for other weights than those of the checkpoint, which has ``keys``."""
     for key in user_keys.keys() & keys.keys() & set(_OF_THE_WEIGHTS):
         if user_keys[key] == AUTO:
             user_keys[key] = keys[key]
@@ -118,9 +100,6 @@ def begin(config: Any, model_class: Any) -> None:
                 f"{key}={user_keys[key]!r} does not fit warm_start={file!r}, which was trained with {keys[key]!r}: leave "
                 "the key out, and the checkpoint's value is taken."
             )
-    config.internal_config_dict.update(keys, warm_start_sha256=earlier.sha256, stopping_step=PATIENCE)
-    config.known_items = earlier.item_tokens
-    _order_by_time(config.internal_config_dict, user_keys)
 
 
 def _order_by_time(defaults: dict[str, Any], user_keys: dict[str, Any]) -> None:
@@ -182,7 +161,8 @@ class WarmStart(Trainer):
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
-        self._begins_at: str | None = config["warm_start"]
+        # The closed form of a member of a sum is computed anew.
+        self._begins_at: str | None = None if model.type == ModelType.TRADITIONAL else config["warm_start"]
         self._initial = [weight.detach().clone() for weight in model.parameters()] if self._begins_at else []
 
     def fit(
@@ -194,7 +174,7 @@ class WarmStart(Trainer):
             CheckpointError: the checkpoint has changed since the run began, or its weights do not fit the model.
         """
         if self._begins_at is not None:
-            self._take(Earlier.read(self._begins_at, type(self.model).__name__))
+            self._take(Earlier.read(self._begins_at, type(self.model).__name__, self.config["warm_start_member"]))
             self._begins_at = None
             if valid_data and self.config["eval_step"] > 0:  # RecBole does not validate with epochs=0.
                 self._validate_start(train_data, valid_data, verbose, saved)
@@ -251,14 +231,17 @@ class WarmStart(Trainer):
         return moved
 
     def _move_state(self, earlier: Earlier, rows: Rows, tables: list[str]) -> None:
-        """Go on with the last weights beside the averaged ones, and with the optimiser's state if it is the same one."""
+        """Go on with the last weights beside the averaged ones, and with the optimiser's state if it is the same one.
+
+        A sum keeps neither of them: its members go on from averaged weights, and with a new optimiser.
+        """
         if averaging := earlier.saved.get("averaging"):
             averaging = {**averaging, "weights": self._moved(averaging["weights"], rows, tables)}
         self._resume({"averaging": averaging})
-        if earlier.keys.get("learner") != self.config["learner"]:
+        saved, parts = earlier.saved.get("optimizer"), getattr(self.optimizer, "parts", None)
+        if saved is None or earlier.keys.get("learner") != self.config["learner"]:
             return
         of_items = {id(parameter) for name, parameter in self.model.named_parameters() if name in tables}
-        saved, parts = earlier.saved["optimizer"], getattr(self.optimizer, "parts", None)
         if parts is None:
             state = moved_state(self.optimizer, saved, rows, of_items)
         else:

@@ -78,6 +78,32 @@ def test_equals_a_training_on_everything(model: str, keys: dict[str, Any]) -> No
         torch.testing.assert_close(new["state_dict"][name], weights, rtol=0, atol=1e-5)
 
 
+def added(*days: list[Row]) -> str:
+    """A checkpoint of a sum of both linear models."""
+    members = {model: shutil.move(trained(model, *days), f"{model}.pth") for model in ("EDLAE", "SparseEDLAE")}
+    return trained("Sum", *days, members=members, weights=[0.7, 0.3])
+
+
+def test_a_sum_keeps_its_factors(capsys: pytest.CaptureFixture[str]) -> None:
+    old, write_day = added(FIRST), write("second.inter", SECOND)
+    assert main([old, str(write_day), "new.pth"]) == 0
+    new, everything = checkpoint.load("new.pth"), checkpoint.load(added(FIRST, SECOND))
+    for name, weights in everything["state_dict"].items():
+        torch.testing.assert_close(new["state_dict"][name], weights, rtol=0, atol=1e-5)
+    before = checkpoint.load(old)["other_parameter"]["spec"]["members"]
+    assert new["other_parameter"]["spec"]["members"] == before and before[0]["weight"] == 0.7
+    assert export("new.pth", "new.onnx").model.tokens == tuple(everything["other_parameter"]["item_tokens"])
+    assert recommend.main(["new.pth", "--user=u1", "-k", "2"]) == 0
+    assert "EDLAE+SparseEDLAE recommends" in capsys.readouterr().out
+
+
+def test_a_member_that_took_new_clicks_takes_a_day_of_other_items() -> None:
+    order = {"eval_args": {**KEYS["eval_args"], "order": "RO"}}
+    old = trained("EDLAE", FIRST, SECOND, **order, warm_start=added(FIRST), warm_start_member="EDLAE")
+    assert main([old, str(write("day.inter", [("u1", "shiny", 5)])), "new.pth"]) == 0
+    assert checkpoint.load("new.pth")["other_parameter"]["item_tokens"][-1] == "shiny"
+
+
 @pytest.fixture
 def old() -> str:
     return trained("EDLAE", FIRST, user_inter_num_interval="[2,inf)")
@@ -165,7 +191,10 @@ def test_a_wrong_checkpoint(old: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_another_model(write_dataset: Any, capsys: pytest.CaptureFixture[str]) -> None:
     write("day.inter", SECOND), write_dataset("blocks", block_pairs())
     for model, message in (
-        ("MultVAE", "is a checkpoint of MultVAE, and multvae-update takes those of EDLAE and SparseEDLAE only: train it on"),
+        (
+            "MultVAE",
+            "is a checkpoint of MultVAE, and multvae-update takes those of EDLAE, SparseEDLAE and sums of these only",
+        ),
         ("EASE", "is not a checkpoint of this family"),
     ):
         experiment = Experiment(model)

@@ -25,13 +25,18 @@ def test_rows_of_models_with_files_of_their_own() -> None:
 
 def test_a_row_of_a_sum_has_its_members() -> None:
     keys = {"epochs": "3", "reg_weight": "5", "weights": "[1,2]"}
-    ease, both = read_rows("EASE,MultVAE:gaussian + EASE", ["EASE.yaml", "Sum.yaml", "all.yaml"], "ml-1m", keys)
+    files = ["EASE.yaml", "Sum.yaml", "all.yaml"]
+    for file in files:
+        Path(file).write_text("seed: 1")
+    ease, both = read_rows("EASE,MultVAE:gaussian + EASE", files, "ml-1m", keys)
     member, same = both.members
     assert (
         both == Row("MultVAE:gaussian+EASE", "Sum", ("Sum.yaml", "all.yaml"), "ml-1m", keys, (member, ease)) and same == ease
     )
     assert member == Row("MultVAE:gaussian", "MultVAE", ("all.yaml", "gaussian"), "ml-1m", keys)
     assert list(with_members([both])) == ["MultVAE:gaussian", "EASE", "MultVAE:gaussian+EASE"]
+    Path("all.yaml").write_text("warm_start: sum.pth")
+    assert read_rows("MultVAE+EASE", files, "ml-1m", {})[0].members[1].keys == {"warm_start_member": "EASE"}
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_other_checkpoints_and_models_are_refused_in_one_sentence(capsys: pytest
         ("--model=EDLAE",): r"EDLAE, as it is computed at once.* multvae-update",
         ("--model=ItemAutoRec",): r"belong to the users of its training: take AutoRec",
         ("--model=BPR",): r"is not for BPR, as it is RecBole's: take MultVAE",
-        ("--model=MultVAE+EDLAE",): r"is not for Sum, as its members are trained one by one",
+        ("--model=MultVAE+EDLAE",): r"is a checkpoint of MultVAE, and the run trains Sum",
         ("--warm_start=none.pth",): r"Cannot load the checkpoint none.pth: .*No such file",
         ("--warm_start=half.pth",): r"The checkpoint half.pth is damaged",
         ("--warm_start=plain.pth",): r"warm_start='plain.pth' is not a checkpoint of RecBole's",
