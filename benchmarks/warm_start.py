@@ -152,7 +152,7 @@ def main() -> None:
     parts = cut(read(args.dataset, args.data_path and args.data_path.absolute()), args.days, args.by_date)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        rows = pd.concat([measure(parts, seed, keys, args.kinds) for seed in args.seeds])
+        rows = pd.concat([measure(parts, seed, keys, args.kinds) for seed in args.seeds], ignore_index=True)
     print(f"\n{describe()}\n\n{table(rows)}")
 
 

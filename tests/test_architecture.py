@@ -42,6 +42,7 @@ EXPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("reading", "histories", "console"), ("errors",)),
     "onnx_session": ("errors", "target"),
     "checkpoint": ("errors", "reading"),
+    "features": ("errors", "histories"),
     "nodes": ("errors", "target"),
     "architectures": ("checkpoint", "errors", "nodes", "ranking", "target"),
     "trained_model": ("architectures", "checkpoint", "errors"),
@@ -60,14 +61,26 @@ EXPORT: dict[str, tuple[str, ...]] = {
         "target",
         "trained_model",
     ),
+    "new_items": ("checkpoint", "errors", "features", "histories", "trained_model"),
     "compare": ("console", "errors", "graph", "histories", "onnx_session", "publish"),
-    "exporter": ("checkpoint", "errors", "graph", "histories", "publish", "target", "trained_model", "verification"),
+    "exporter": (
+        "checkpoint",
+        "errors",
+        "graph",
+        "histories",
+        "new_items",
+        "publish",
+        "target",
+        "trained_model",
+        "verification",
+    ),
     "vectors": (
         "architectures",
         "errors",
         "exporter",
         "graph",
         "histories",
+        "new_items",
         "nodes",
         "publish",
         "ranking",
@@ -83,6 +96,7 @@ EXPORT: dict[str, tuple[str, ...]] = {
         "errors",
         "exporter",
         "graph",
+        "new_items",
         "nodes",
         "publish",
         "reading",
@@ -96,6 +110,8 @@ EXPORT: dict[str, tuple[str, ...]] = {
 TORCH, ONNX, RUNTIME = ("numpy", "torch"), ("numpy", "torch", "onnx"), ("numpy", "torch", "onnx", "onnxruntime")
 PACKAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("__init__", "__main__", "cli", "console", "errors", "exporter", "target", "trained_model"), ()),
+    "new_items": TORCH,
+    "features": TORCH,
     **dict.fromkeys(("golden", "histories", "ranking", "checkpoint", "nodes", "architectures", "reading"), TORCH),
     **dict.fromkeys(("graph", "publish"), ONNX),
     **dict.fromkeys(("verification", "benchmark"), RUNTIME),
@@ -166,10 +182,11 @@ def test_a_model_knows_the_maths_its_base_and_settings_only() -> None:
             assert {module for module in modules if module.startswith("recbole.")} <= {"recbole.utils"}, file
 
 
-def test_the_plugin_uses_only_the_reader_of_the_exporter_and_only_in_checkpoint() -> None:
+def test_the_plugin_uses_the_exporter_s_reader_and_its_models_with_new_items_in_one_file_each() -> None:
+    both = {PACKAGE / "checkpoint.py": ("reading",), PACKAGE / "rebuild" / "new_items.py": tuple(EXPORT)}
     for file in PACKAGE.rglob("*.py"):
-        allowed = {"multvae_export.reading"} if file == PACKAGE / "checkpoint.py" else set()
-        assert {module for module in imports(file) if module.startswith("multvae_export")} <= allowed, file
+        modules = {module for module in imports(file) if module.startswith(f"{EXPORTER.name}.")}
+        assert {module.split(".")[1] for module in modules} <= set(both.get(file, ())), file
 
 
 def test_importing_knows_no_recbole_and_only_one_file_pyarrow() -> None:

@@ -13,6 +13,7 @@ from multvae_export.errors import OptionError
 from multvae_export.exporter import MIN_OVERLAP, Exported, export
 from multvae_export.graph.forms import IO
 from multvae_export.graph.onnx_file import OPSETS
+from multvae_export.new_items import NewItems
 from multvae_export.nodes.quantise import PRECISIONS
 from multvae_export.publish import triton
 from multvae_export.reading import newest
@@ -29,6 +30,7 @@ examples:
   multvae-export model.pth model.onnx --filters --reasons
   multvae-export model.pth --triton models/ --k-default 20
   multvae-export model.pth --vectors vectors/
+  multvae-export model.pth model.onnx --add-items new.item --features genre,year
   multvae-export saved/EASE-Nov-21-2026_04-10-34.pth model.onnx --dataset-path dataset/
   multvae-export saved/BPR-Nov-21-2026_04-10-34.pth model.onnx --io users --dataset-path dataset/
 """
@@ -69,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", metavar="MODEL.pth MODEL.onnx", nargs="+", help=paths)
     _add_form_options(parser)
     _add_vector_options(parser)
+    _add_new_item_options(parser)
     _add_check_options(parser)
     add_dataset_options(parser)
     parser.add_argument("--list-models", action=_ListModels, nargs=0, help="print the models that can be exported, and exit")
@@ -117,6 +120,19 @@ def _add_vector_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fold-in-regularization", type=float, metavar="L", help=regularization)
 
 
+def _add_new_item_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("items that nobody has clicked yet")
+    items = (
+        "add the items of this file, in the form of RecBole's .item files; what it says of them is compared with the .item "
+        "file of the training"
+    )
+    group.add_argument("--add-items", metavar="NEW.item", help=items)
+    fields = "the fields to compare, with commas between (default: all of NEW.item)"
+    group.add_argument("--features", metavar="FIELDS", help=fields)
+    most = "lower the scores of the new items, so that not more of them are among the 10 best, on average over --histories"
+    group.add_argument("--max-new-in-top-10", type=float, metavar="N", help=most)
+
+
 def _add_check_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("verification")
     group.add_argument("--no-verify", action="store_true", help="write the file without verifying it")
@@ -129,7 +145,8 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--min-overlap", type=float, metavar="S", help=overlap)
     histories = (
         "measure on these users what fewer bits cost: 80 %% of a user's items are the history, NDCG@100 is computed on the "
-        "others (default: random histories, without NDCG); with --vectors: try these histories too"
+        "others (default: random histories, without NDCG); with --vectors: try these histories too; with --add-items: count "
+        "new items among the 10 best"
     )
     group.add_argument("--histories", metavar="FILE.inter", help=histories)
 
@@ -189,7 +206,8 @@ def _export(args: argparse.Namespace) -> None:
     checkpoints, path = _paths(args)
     shared: dict[str, Any] = {name: getattr(args, name) for name in ("opset", "atol", "histories", "dataset_path")}
     shared |= {"check": not args.no_verify, "trust_dataset": args.trust_dataset, "metadata": _metadata(args.metadata)}
-    shared |= {"progress": lambda message: print(f"{message} ...")}
+    new = NewItems.named(args.add_items, args.features, args.max_new_in_top_10)
+    shared |= {"new_items": new, "progress": lambda message: print(f"{message} ...")}
     if args.vectors is not None:
         exported = export_vectors(newest(checkpoints), path, regularization=args.fold_in_regularization, **shared)
     else:

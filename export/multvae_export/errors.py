@@ -55,3 +55,7 @@ class HistoriesError(ExportError):
 
 class PrecisionError(ExportError):
     """In fewer bits, the rankings differ too much from fp32's."""
+
+
+class FeaturesError(ExportError):
+    """The file of items is missing or does not fit the model, or its fields say nothing about the items."""

@@ -15,6 +15,7 @@ from multvae_export.checkpoint.dataset import DataSet, Proof
 from multvae_export.errors import OptionError, PrecisionError
 from multvae_export.graph.onnx_file import check_form, set_default_k, to_onnx, write
 from multvae_export.histories import Layout
+from multvae_export.new_items import NewItems, extended
 from multvae_export.publish import triton
 from multvae_export.publish.working_folder import PREFIX, publish, working_folder
 from multvae_export.target import NONE, Options, Target
@@ -66,6 +67,7 @@ def export(
     trust_dataset: bool = False,
     metadata: Mapping[str, str] | None = None,
     options: Options = NONE,
+    new_items: NewItems | None = None,
     repository: bool = False,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Exported:
@@ -94,28 +96,79 @@ def export(
         trust_dataset: vouch for that data set where the checkpoint holds nothing that proves it; the metadata then say so.
         metadata: further entries of the file's metadata.
         options: further inputs and outputs: filters, reasons, posterior.
+        new_items: items to add that nobody has clicked yet; ``histories`` then also says in whose lists they are counted.
         repository: whether ``path`` is a model repository of NVIDIA Triton, in which the file is a new version of its model.
         progress: called with a sentence before each step.
 
     Raises:
         ExportError: one type for each way to fail.
     """
-    _check_options(atol, precision, histories, min_overlap, check)
+    _check_options(atol, precision, None if new_items else histories, min_overlap, check)
     _check_paths(checkpoint := Path(checkpoint), path := Path(path), repository)
-    loaded = load(checkpoint, dataset_path, trust_dataset, progress)
-    model, proof = model_of(loaded), loaded.data.proof if loaded.data else None
-    target = Target(io or model.architecture.forms[0], precision, options)
-    users = _users(histories, model, target, Layout.of(loaded.config))
+    source = Source.read(checkpoint, dataset_path, trust_dataset, new_items, histories, progress)
+    model, target = source.model, Target(io or source.model.architecture.forms[0], precision, options)
+    users = _users(histories if precision != "fp32" else None, source, target)
     check_form(model, target, opset, k_default)
     k_default = triton.K if repository and target.ranks and k_default is None else k_default
     progress("Writing the graph")
     with _working_folder(path, model, repository) as (folder, destination):
-        write(to_onnx(model, target, opset, further_entries(metadata, proof)), file := folder / destination.name)
+        write(to_onnx(model, target, opset, source.entries(metadata)), file := folder / destination.name)
         open_file = partial(ExportedFile, file, model, target, opset, atol)
-        checks = _verify(open_file, users, min_overlap, progress) if check else []
+        checks = source.checks + (_verify(open_file, users, min_overlap, progress) if check else [])
         checks += _set_default_k(open_file, file, k_default, check)
         files = triton.publish(folder, destination.parent, precision) if repository else publish(folder, destination)
-    return Exported(files[-1], files, model, target.io, tuple(checks), proof)
+    return Exported(files[-1], files, model, target.io, tuple(checks), source.proof)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be written.
+
+    Attributes:
+        checkpoint: that was read.
+        model: of the checkpoint, with the new items if any are asked for.
+        of_new_items: their entries in the metadata.
+        checks: what is reported about them.
+    """
+
+    checkpoint: Checkpoint
+    model: Model
+    of_new_items: dict[str, str]
+    checks: list[tuple[str, str]]
+
+    @classmethod
+    def read(
+        cls,
+        path: Path,
+        dataset_path: str | None,
+        trust: bool,
+        new_items: NewItems | None,
+        histories: str | Path | None,
+        progress: Callable[[str], None],
+    ) -> Source:
+        """Read a checkpoint, and add new items.
+
+        Raises:
+            ExportError: see :func:`load`, :func:`.model_of` and :func:`.extended`.
+        """
+        checkpoint = load(path, dataset_path, trust, progress)
+        return cls(checkpoint, *extended(model_of(checkpoint), checkpoint, new_items, histories, dataset_path))
+
+    @property
+    def proof(self) -> Proof | None:
+        """Why the data set is taken for the one of the training; None where it was not read."""
+        return self.checkpoint.data.proof if self.checkpoint.data else None
+
+    def entries(self, further: Mapping[str, str] | None) -> dict[str, str]:
+        """Entries of the metadata: the user's, those of new items, and :data:`TRUSTED` if only the user vouches.
+
+        Raises:
+            OptionError: the user takes the name of another entry.
+        """
+        if taken := sorted(self.of_new_items.keys() & (further or {}).keys()):
+            raise OptionError(f"--metadata={taken[0]}=... is not allowed: --add-items has this entry, take another name.")
+        trusted = TRUSTED if self.proof and self.proof.trusted else {}
+        return {**(further or {}), **self.of_new_items, **trusted}
 
 
 def load(checkpoint: Path, dataset_path: str | None, trust: bool, progress: Callable[[str], None]) -> Checkpoint:
@@ -130,18 +183,13 @@ def load(checkpoint: Path, dataset_path: str | None, trust: bool, progress: Call
     return checkpoints.load(checkpoint, DataSet.named(str(checkpoint), dataset_path, trust, progress=progress))
 
 
-def _users(path: str | Path | None, model: Model, target: Target, layout: Layout) -> Histories | None:
+def _users(path: str | Path | None, source: Source, target: Target) -> Histories | None:
     """The users of a file of histories, to measure the cost of fewer bits on."""
     if path is None:
         return None
     if target.by_users:
         raise OptionError("--histories does not fit --io=users: such a file knows no other histories than its users'.")
-    return read_histories(path, model.tokens, layout)
-
-
-def further_entries(further: Mapping[str, str] | None, proof: Proof | None) -> dict[str, str]:
-    """Further entries of the metadata, and :data:`TRUSTED` where only the user vouches for the data set."""
-    return {**(further or {}), **(TRUSTED if proof and proof.trusted else {})}
+    return read_histories(path, source.model.tokens, Layout.of(source.checkpoint.config))
 
 
 @contextmanager

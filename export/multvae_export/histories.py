@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class Layout:
         separator: one or more characters between the fields of a line.
         encoding: of the text.
         time: the name of the column of times; None where they are not read.
+        between: one or more characters between the values of a field with several.
     """
 
     user: str = "user_id"
@@ -60,11 +62,13 @@ class Layout:
     separator: str = "\t"
     encoding: str = "utf-8"
     time: str | None = None
+    between: str = " "
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Layout:
         """The layout in a checkpoint's configuration, with RecBole's default for a key that is missing, empty or no text."""
         keys = {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "separator": "field_separator", "encoding": "encoding"}
+        keys["between"] = "seq_separator"
         values = {name: config.get(key) for name, key in keys.items()}
         return cls(**{name: value for name, value in values.items() if isinstance(value, str) and value})
 
@@ -104,11 +108,22 @@ def read_rows(path: str | Path, layout: Layout) -> Iterator[tuple[str, str, floa
         HistoriesError: the file cannot be read or lacks a column, or a line has another number of fields than the header, an
             empty user or item, a time that is no number, or a carriage return or NUL inside.
     """
+    with opened(path, layout) as file:
+        yield from _rows(file, path, layout)
+
+
+@contextmanager
+def opened(path: str | Path, layout: Layout) -> Iterator[TextIO]:
+    """One of RecBole's atomic files, whose lines end with a line feed.
+
+    Raises:
+        HistoriesError: the file cannot be read, or a text in it is not what the layout says.
+    """
     try:
         with Path(path).open(encoding=layout.encoding, newline="\n") as file:
-            yield from _rows(file, path, layout)
+            yield file
     except OSError as error:
-        raise HistoriesError(f"cannot read the histories in {path}: {error}") from error
+        raise HistoriesError(f"cannot read {path}: {error}") from error
     except (LookupError, ValueError, TypeError) as error:
         raise HistoriesError(
             f"{path} is not written with encoding={layout.encoding} and field_separator={layout.separator!r}: "
@@ -117,26 +132,40 @@ def read_rows(path: str | Path, layout: Layout) -> Iterator[tuple[str, str, floa
 
 
 def _rows(file: Iterable[str], path: str | Path, layout: Layout) -> Iterator[tuple[str, str, float | None]]:
-    lines = _lines(file, path)
-    header = split_row(next(lines, "").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), layout.separator)
+    header, lines = read_fields(file, path, layout.separator)
     columns = [f"{name}:token" for name in (layout.user, layout.item)]
     if missing := [name for name in columns if name not in header]:
         first_line = layout.separator.join(header)[:80]
         raise HistoriesError(f"{path} has no column {missing[0]}: expected a RecBole .inter file, found {first_line!r}.")
-    width, user_at, item_at = len(header), *map(header.index, columns)
+    user_at, item_at = map(header.index, columns)
     time_at = header.index(f"{layout.time}:float") if f"{layout.time}:float" in header else None
-    for number, line in enumerate(lines, 2):
-        fields = line.split(layout.separator) if '"' not in line else split_row(line, layout.separator, width)
-        if len(fields) != width:
-            if len(fields) == 1 and not line.strip(" "):
-                continue
-            raise HistoriesError(f"line {number} of {path} has {len(fields)} fields, expected {width}.")
+    for number, fields in lines:
         user, item = fields[user_at], fields[item_at]
         if not user or not item:
             raise HistoriesError(
                 f"line {number} of {path} has nothing for {columns[bool(user)]}: expected a token in every row."
             )
         yield user, item, None if time_at is None else _time(fields[time_at], f"line {number} of {path}", header[time_at])
+
+
+def read_fields(file: Iterable[str], path: str | Path, separator: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The columns of one of RecBole's atomic files, as name and type, and the number and the fields of each line after them.
+
+    Raises:
+        HistoriesError: a line has another number of fields than the first, or a carriage return or NUL inside.
+    """
+    lines = _lines(file, path)
+    header = split_row(next(lines, "").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), separator)
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        for number, line in enumerate(lines, 2):
+            fields = line.split(separator) if '"' not in line else split_row(line, separator, len(header))
+            if len(fields) == len(header) and (line.strip(" ") or len(header) > 1):
+                yield number, fields
+            elif len(fields) > 1 or line.strip(" "):
+                raise HistoriesError(f"line {number} of {path} has {len(fields)} fields, expected {len(header)}.")
+
+    return header, rows()
 
 
 def _time(text: str, place: str, column: str) -> float:

@@ -17,12 +17,13 @@ from recbole_multvae.errors import ConfigurationError, DataError
 from recbole_multvae.evaluation.recommendations import reasons, recommend
 from recbole_multvae.models import ClickRecommender
 from recbole_multvae.rebuild.model import load_model
+from recbole_multvae.rebuild.new_items import WithNewItems
 
 #: How the command line names items.
 _EXPECTED = "item tokens with commas between, or a file with one token a line, which may have commas and spaces at its ends"
 
 
-def _item_ids(text: str | None, flag: str, model: ClickRecommender, dataset: str) -> list[int] | None:
+def _item_ids(text: str | None, flag: str, model: ClickRecommender | WithNewItems, dataset: str) -> list[int] | None:
     """The RecBole ids of the items that a flag names: see :func:`_read_tokens`. None without the flag."""
     if text is None:
         return None
@@ -88,15 +89,20 @@ def _print_recommendations(options: argparse.Namespace) -> None:
     k, user = options.k, options.user
     if k < 1:
         raise ConfigurationError(f"-k {k} is not allowed: expected 1 or more.")
-    model, parts = load_model(checkpoint.newest(options.checkpoint), options.dataset_path)
-    dataset = parts[0]
+    if options.features is not None and options.add_items is None:
+        raise ConfigurationError("--features is about the items of --add-items: name their file, or leave it out.")
+    model: ClickRecommender | WithNewItems
+    model, parts = load_model(path := checkpoint.newest(options.checkpoint), options.dataset_path)
+    dataset, titles = parts[0], read_titles(parts[0])
     history = _history(parts, _user_id(dataset, user))
+    if options.add_items is not None:
+        titles |= read_titles(dataset, Path(options.add_items))
+        model = WithNewItems(path, model.title, options.add_items, options.features, dataset.dataset_path)
     lists = {name: _item_ids(vars(options)[name], f"--{name}", model, dataset.dataset_name) for name in ("exclude", "among")}
     if lists["among"] == []:
         raise DataError(f"--among={options.among} names no item: leave it out, or name {_EXPECTED}.")
     best = recommend(model, history, k, lists["exclude"] or (), lists["among"])
     increases = reasons(model, history, [item for item, _ in best])
-    titles = read_titles(dataset)
 
     def title(item: int) -> str:
         return titles.get(model.item_tokens[item], model.item_tokens[item])
@@ -120,6 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "(default: where it was at training)")  # fmt: skip
     parser.add_argument("--exclude", metavar="ITEMS", help="items that are never recommended: tokens with commas between, "
                         "or a file with one token a line, for tokens with commas or with spaces at their ends")  # fmt: skip
+    parser.add_argument("--add-items", metavar="NEW.item", help="recommend the items of this file too, which nobody has "
+                        "clicked yet: as multvae-export adds them")  # fmt: skip
+    parser.add_argument(
+        "--features", metavar="FIELDS", help="by which fields, with commas between (default: all of NEW.item)"
+    )
     parser.add_argument("--among", metavar="ITEMS", help="the only items that are recommended, named as for --exclude")
     args = parser.parse_args(argv)
     return run_command(lambda: _print_recommendations(args))

@@ -9,8 +9,8 @@ from typing import Any
 from recbole_multvae.data.rows import split_header, split_row
 
 
-def read_titles(dataset: Any) -> dict[str, str]:
-    """Read a title for every item: the first column of text after the item's own, in the data set's ``.item`` file.
+def read_titles(dataset: Any, path: Path | None = None) -> dict[str, str]:
+    """Read a title for every item: the first column of text after the item's own, in an ``.item`` file.
 
     The encoding, the separator and the item column are those of the data set's configuration. A line is a row, as in
     :mod:`.atomic_table`, which refuses a damaged line. Here such a line is left out, and a warning says how many there are:
@@ -18,11 +18,12 @@ def read_titles(dataset: Any) -> dict[str, str]:
 
     Args:
         dataset: RecBole's data set.
+        path: of the file; None: that of the data set.
 
     Returns:
         Titles by item token; empty without an ``.item`` file that has a column of text.
     """
-    path = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    path = path or Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
     if not path.is_file():
         return {}
     separator, encoding = dataset.config["field_separator"], dataset.config["encoding"] or "utf-8"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from logging import getLogger
 from typing import Any
 
+import torch
+
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.data.csr import click_matrix
 from recbole_multvae.errors import DataError
@@ -29,6 +31,7 @@ class TrainedOn:
         user_tokens: in the order of RecBole's ids, the padding user's first.
         item_tokens: likewise.
         clicks: the number of different pairs of user and item in training.
+        item_clicks: how many of them each item has, in the order of RecBole's ids, without padding.
         digest: SHA-256 of these pairs by id, 64 hexadecimal digits. The order of the rows does not matter.
         rated: whether the digest is of ratings too.
     """
@@ -36,6 +39,7 @@ class TrainedOn:
     user_tokens: list[str]
     item_tokens: list[str]
     clicks: int
+    item_clicks: list[int]
     digest: str
     rated: bool = False
 
@@ -48,7 +52,8 @@ class TrainedOn:
     @classmethod
     def of_clicks(cls, user_tokens: list[str], item_tokens: list[str], clicks: Clicks) -> TrainedOn:
         """The data of these users, items and clicks."""
-        return cls(user_tokens, item_tokens, len(clicks.columns), digest(clicks), clicks.values is not None)
+        counts = torch.bincount(clicks.columns, minlength=len(item_tokens) - 1).tolist()
+        return cls(user_tokens, item_tokens, len(clicks.columns), counts, digest(clicks), clicks.values is not None)
 
     def saved(self) -> dict[str, Any]:
         """The entries of a checkpoint: plain values. A user or an item takes some 8 bytes more than its token."""
@@ -56,6 +61,7 @@ class TrainedOn:
             "item_tokens": self.item_tokens,
             "user_tokens": self.user_tokens,
             "training_clicks": self.clicks,
+            "item_clicks": self.item_clicks,
             "training_sha256": self.digest,
         }
 

@@ -249,7 +249,7 @@ MODEL, DAY = "model.onnx", ("--histories", "day.inter")
         ((MODEL, "ids.onnx", *DAY), "model.onnx is of --io=tokens and ids.onnx of --io=ids: export both with --io=tokens."),
         ((str(CLIENTS / "golden.ids.onnx"), "ids.onnx", *DAY), "ids.onnx stand for different items: export both with"),
         ((MODEL, "other.onnx", *DAY), "model.onnx and other.onnx have no item in common, such as 'i0' and 'a': expected"),
-        ((MODEL, MODEL, "--histories", "missing.inter"), "cannot read the histories in missing.inter: "),
+        ((MODEL, MODEL, "--histories", "missing.inter"), "cannot read missing.inter: "),
         ((MODEL, MODEL, "--histories", MODEL), "model.onnx is not written with encoding=utf-8 and field_separator="),
         ((MODEL, MODEL, "--histories", "empty.inter"), "empty.inter has no clicks: expected rows of users and items"),
         ((MODEL, MODEL, *DAY, "--targets", "empty.inter"), "empty.inter has no clicks: expected rows of users and items"),

@@ -235,7 +235,7 @@ def test_options_out_of_range(checkpoint: Path, options: dict[str, Any], message
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "cannot read the histories in histories.inter: .*No such file"),
+        (None, "cannot read histories.inter: .*No such file"),
         ("", "has no column user_id:token: expected a RecBole .inter file, found ''"),
         ("user_id:token,item_id:token\nu,i1\n", "has no column user_id:token"),
         ("user_id:token\titem_id:token\nu\n", "line 2 of histories.inter has 1 fields, expected 2"),

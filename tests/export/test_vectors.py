@@ -216,7 +216,7 @@ def test_a_folder_that_cannot_be_exchanged_is_put_back(monkeypatch: pytest.Monke
         (["--vectors", "v", "--min-overlap", "0"], "so --min-overlap does not fit: leave it out."),
         (["--vectors", "v", "--opset", "9"], "--opset=9 is not supported: expected 16 to 18."),
         (["--vectors", "v", "--no-verify", "--histories", "x"], "--no-verify tries nothing: leave out --histories"),
-        (["--vectors", "v", "--histories", "no.inter"], "cannot read the histories in no.inter"),
+        (["--vectors", "v", "--histories", "no.inter"], "cannot read no.inter"),
         (["--vectors", "v", "--fold-in-regularization", "1"], "does not fit MultVAE, whose user.onnx reads any history"),
         (["model.onnx", "--fold-in-regularization", "1"], "--fold-in-regularization is about the vectors of --vectors"),
     ],

@@ -21,7 +21,7 @@ from multvae_export.architectures.layered import LayeredWithReasons
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.nodes import filters, layers, posterior, reasons, single_layer
 from multvae_export.nodes.first_layer import first
-from multvae_export.nodes.layers import Layer, StoredLayer, StoredNetwork, store_log_variance
+from multvae_export.nodes.layers import Layer, RowsOfNew, StoredLayer, StoredNetwork, store_log_variance
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
@@ -89,6 +89,17 @@ class AutoEncoder(LayeredWithReasons, Posterior):
         if log_variance is not None:
             log_variance = layers.rounded_log_variance(log_variance, precision, first=self.latent == 1)
         return replace(self, layers=layers.rounded(self.layers, precision), log_variance=log_variance)
+
+    def with_items(self, rows: RowsOfNew) -> AutoEncoder:
+        if self.single:
+            return replace(self, layers=(layers.with_pairs(self.layers[0], rows),))
+        network, log_variance = layers.with_items(self.layers, rows), self.log_variance
+        if log_variance is not None and self.latent == 1:
+            log_variance = layers.with_rows(log_variance, rows)
+        return replace(self, layers=network, log_variance=log_variance)
+
+    def shifted(self, shift: Tensor) -> AutoEncoder:
+        return replace(self, layers=layers.shifted(self.layers, shift))
 
     @property
     def latent_units(self) -> int:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.nodes.factors import Factors
+from multvae_export.nodes.layers import RowsOfNew
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.ranking import multi_hot
 from multvae_export.target import Target
@@ -110,6 +111,14 @@ class Architecture(ABC):
         """The same model with the weights that a file of this precision stores."""
 
     @abstractmethod
+    def with_items(self, rows: RowsOfNew) -> Architecture:
+        """The same model with further items after its own, whose scores stay as they are."""
+
+    @abstractmethod
+    def shifted(self, shift: Tensor) -> Architecture:
+        """The same model with a constant added to the score of each item, float32 [C - 1]."""
+
+    @abstractmethod
     def graph(self, target: Target, output: str) -> Nodes:
         """The nodes from the input to the scores.
 
@@ -148,6 +157,12 @@ class HistoryModel(Architecture):
 
     @abstractmethod
     def rounded(self, precision: str) -> HistoryModel: ...
+
+    @abstractmethod
+    def with_items(self, rows: RowsOfNew) -> HistoryModel: ...
+
+    @abstractmethod
+    def shifted(self, shift: Tensor) -> HistoryModel: ...
 
     def answer(self, request: Tensor) -> Tensor:
         clicks = multi_hot(request, self.n_items)

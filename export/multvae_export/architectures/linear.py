@@ -20,12 +20,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from multvae_export.architectures.auto_encoder import AutoEncoder
 from multvae_export.architectures.base import OF_PAIRS, Architecture, Reasons
 from multvae_export.architectures.similarity import Entries, read
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.nodes import filters, quantise
+from multvae_export.nodes import filters, layers, quantise
+from multvae_export.nodes.layers import RowsOfNew
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
@@ -127,6 +129,9 @@ class Linear(AutoEncoder):
         """Read the similarity, and choose how it is stored."""
         return linear_model(*read(checkpoint))
 
+    def with_items(self, rows: RowsOfNew) -> Linear:
+        return replace(self, layers=(layers.with_pairs(self.layers[0], rows),))
+
     def spec(self) -> dict[str, Any]:
         return {"sizes": self.sizes, "similarity": "dense"}
 
@@ -169,6 +174,13 @@ class SparseLinear(Reasons):
     def rounded(self, precision: str) -> SparseLinear:
         widened = quantise.entries(self.entries.weights.numpy(), precision).widened
         return replace(self, entries=replace(self.entries, weights=torch.from_numpy(widened)))
+
+    def with_items(self, rows: RowsOfNew) -> SparseLinear:
+        offset = torch.cat([self.offset, rows(self.offset[1:, None])[:, 0]])
+        return replace(self, entries=self.entries.with_items(rows), offset=offset)
+
+    def shifted(self, shift: Tensor) -> SparseLinear:
+        return replace(self, offset=self.offset + pad(shift, (1, 0)))
 
     def graph(self, target: Target, output: str) -> Nodes:
         bias = self.offset.numpy().copy()

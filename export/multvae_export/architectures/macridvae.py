@@ -23,7 +23,7 @@ from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
 from multvae_export.nodes import last_layer, layers, reasons
 from multvae_export.nodes.first_layer import click_norm, click_norm_without, product, scaled_clicks, unit_rows
-from multvae_export.nodes.layers import Layer, StoredLayer, StoredNetwork
+from multvae_export.nodes.layers import Layer, RowsOfNew, StoredLayer, StoredNetwork
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
@@ -36,6 +36,7 @@ class MacridVAE(LayeredWithReasons):
         layers: the encoder's, with tanh between them, and the items' vectors over tau, whose bias is 0. The first has a row
             for every item but the padding item, the last a column for each.
         log_shares: log c, [C - 1, K].
+        shift: a constant for the score of each item, [C - 1]; None without.
     """
 
     name: ClassVar[str] = "macridvae"
@@ -45,6 +46,7 @@ class MacridVAE(LayeredWithReasons):
 
     layers: tuple[Layer, ...]
     log_shares: Tensor
+    shift: Tensor | None = None
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> MacridVAE:
@@ -74,10 +76,23 @@ class MacridVAE(LayeredWithReasons):
         for n, (weight, bias) in enumerate(self.layers[:-1]):
             x = (torch.tanh(x) if n else x) @ weight + bias
         products = normalize(x, dim=2) @ self.layers[-1][0] + self.log_shares.T
-        return pad(products.logsumexp(dim=1), (1, 0), value=-torch.inf)
+        scores = products.logsumexp(dim=1)
+        return pad(scores if self.shift is None else scores + self.shift.to(scores), (1, 0), value=-torch.inf)
 
     def rounded(self, precision: str) -> MacridVAE:
         return replace(self, layers=layers.rounded(self.layers, precision))
+
+    def with_items(self, rows: RowsOfNew) -> MacridVAE:
+        """Vectors of new items have the length of the others, and shares that add up to 1."""
+        weight, bias = self.layers[-1]
+        vectors = normalize(rows(weight.T)) * weight[:, 0].norm()
+        log_shares = torch.log_softmax(rows(self.log_shares), dim=1)
+        last = torch.cat([weight, vectors.T], dim=1), pad(bias, (0, len(vectors)))
+        network = layers.with_rows(self.layers[0], rows), *self.layers[1:-1], last
+        return replace(self, layers=network, log_shares=torch.cat([self.log_shares, log_shares]))
+
+    def shifted(self, shift: Tensor) -> MacridVAE:
+        return replace(self, shift=shift if self.shift is None else self.shift + shift)
 
     def stored(self, target: Target) -> StoredNetwork:
         # The padding item's score becomes -inf only at the end: an infinite bias would spoil the sums of exponentials.
@@ -133,8 +148,9 @@ class MacridVAE(LayeredWithReasons):
 
     @property
     def _padding(self) -> np.ndarray:
-        """-inf for the padding item, [C]."""
-        return np.where(np.arange(self.n_items) == 0, -np.inf, 0).astype(np.float32)
+        """-inf for the padding item, and the shift of the others, [C]."""
+        shift = torch.zeros(self.n_items - 1) if self.shift is None else self.shift
+        return pad(shift, (1, 0), value=-torch.inf).numpy()
 
     def middle(self, network: StoredNetwork) -> tuple[Nodes, str]:
         nodes, source = Nodes(), "hidden0"

@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from multvae_export.architectures.base import HistoryModel
 from multvae_export.checkpoint.contents import Checkpoint, checked
 from multvae_export.errors import WeightsError
 from multvae_export.nodes import filters
 from multvae_export.nodes.factors import Factors
+from multvae_export.nodes.layers import RowsOfNew
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
@@ -51,6 +53,13 @@ class Popularity(HistoryModel):
 
     def rounded(self, precision: str) -> Popularity:
         return self
+
+    def with_items(self, rows: RowsOfNew) -> Popularity:
+        new = rows(self.scores[1:, None])[:, 0].clamp(min=0)
+        return Popularity(torch.cat([self.scores, new]))
+
+    def shifted(self, shift: Tensor) -> Popularity:
+        return Popularity(self.scores + pad(shift, (1, 0)))
 
     def graph(self, target: Target, output: str) -> Nodes:
         text = f"""

@@ -19,7 +19,7 @@ from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import WeightsError
 from multvae_export.nodes import layers, posterior, reasons
 from multvae_export.nodes.first_layer import first
-from multvae_export.nodes.layers import Layer, StoredNetwork, store_log_variance
+from multvae_export.nodes.layers import Layer, RowsOfNew, StoredNetwork, store_log_variance
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
@@ -83,6 +83,12 @@ class RecVAE(LayeredWithReasons, Posterior):
     def rounded(self, precision: str) -> RecVAE:
         log_variance = layers.rounded_log_variance(self.log_variance, precision, first=False)
         return replace(self, layers=layers.rounded(self.layers, precision), log_variance=log_variance)
+
+    def with_items(self, rows: RowsOfNew) -> RecVAE:
+        return replace(self, layers=layers.with_items(self.layers, rows))
+
+    def shifted(self, shift: Tensor) -> RecVAE:
+        return replace(self, layers=layers.shifted(self.layers, shift))
 
     def stored(self, target: Target) -> StoredNetwork:
         network = StoredNetwork(target, layers.store(self.layers, target, cut=True))

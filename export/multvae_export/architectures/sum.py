@@ -26,6 +26,7 @@ from multvae_export.architectures.base import Architecture, HistoryModel, Poster
 from multvae_export.checkpoint.contents import Checkpoint
 from multvae_export.errors import ExportError, SpecError, UnsupportedModelError
 from multvae_export.nodes.factors import Factors
+from multvae_export.nodes.layers import RowsOfNew
 from multvae_export.nodes.nodes import LITERALS, Nodes
 from multvae_export.target import Target
 
@@ -114,6 +115,13 @@ class Sum(Reasons, Posterior):
 
     def rounded(self, precision: str) -> Sum:
         return Sum(tuple(replace(member, model=member.model.rounded(precision)) for member in self.members))
+
+    def with_items(self, rows: RowsOfNew) -> Sum:
+        return Sum(tuple(replace(member, model=member.model.with_items(rows)) for member in self.members))
+
+    def shifted(self, shift: Tensor) -> Sum:
+        first, *others = self.members
+        return Sum((replace(first, model=first.model.shifted(shift / first.factor)), *others))
 
     def graph(self, target: Target, output: str) -> Nodes:
         scores = [self._part(n, target)[0] for n in range(len(self.members))]

@@ -26,7 +26,7 @@ from multvae_export.errors import UnsupportedModelError, WeightsError
 from multvae_export.nodes import layers
 from multvae_export.nodes.factors import Factors
 from multvae_export.nodes.first_layer import first
-from multvae_export.nodes.layers import Layer, StoredNetwork
+from multvae_export.nodes.layers import Layer, RowsOfNew, StoredNetwork
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
 
@@ -108,13 +108,20 @@ class Vectors(Layered, UserModel):
         """
         known = (request > 0) & (request < len(self.user_tokens))
         rows = self.layers[0][0][(request - 1).where(known, 0)]
-        scores = pad(rows @ self.layers[1][0], (1, 0), value=-torch.inf).masked_fill(~known[:, None], -torch.inf)
+        weight, bias = self.layers[1]
+        scores = pad(rows @ weight + bias, (1, 0), value=-torch.inf).masked_fill(~known[:, None], -torch.inf)
         for row, user in zip(scores, request.where(known, 0).tolist(), strict=True):
             row[self.history[self.begin[user] : self.begin[user + 1]]] = -torch.inf
         return scores
 
     def rounded(self, precision: str) -> Vectors:
         return replace(self, layers=layers.rounded(self.layers, precision))
+
+    def with_items(self, rows: RowsOfNew) -> Vectors:
+        return replace(self, layers=(self.layers[0], layers.with_columns(self.layers[1], rows)))
+
+    def shifted(self, shift: Tensor) -> Vectors:
+        return replace(self, layers=layers.shifted(self.layers, shift))
 
     def training_history(self) -> Nodes:
         begin = self.begin.numpy()
@@ -151,7 +158,8 @@ class Vectors(Layered, UserModel):
         return nodes + "    listed_scores = Where(is_known_user, listed_product_scores, minus_infinity)\n"
 
     def factors(self) -> Factors:
-        return replace(super().factors(), bias=None)
+        factors = super().factors()
+        return factors if self.layers[1][1].any() else replace(factors, bias=None)
 
     def spec(self) -> dict[str, Any]:
         units = self.layers[0][0].shape[1]
@@ -160,11 +168,12 @@ class Vectors(Layered, UserModel):
 
     def eager(self, device: str) -> Callable[[Tensor], Tensor]:
         table, items = (weight.to(device) for weight, _ in self.layers)
+        bias = self.layers[1][1].to(device)
         begin, history = self.begin.to(device), self.history.to(device)
         length = begin.diff()
 
         def scores(users: Tensor) -> Tensor:
-            logits = pad(table[users - 1] @ items, (1, 0), value=-torch.inf)
+            logits = pad(torch.addmm(bias, table[users - 1], items), (1, 0), value=-torch.inf)
             clicks = length[users]
             row = torch.repeat_interleave(torch.arange(len(users), device=device), clicks)
             place = torch.arange(len(row), device=device) - torch.repeat_interleave(clicks.cumsum(0) - clicks, clicks)

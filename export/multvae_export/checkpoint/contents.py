@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from multvae_export.checkpoint.dataset import DataSet
@@ -114,6 +115,20 @@ class Checkpoint:
                 f"this checkpoint of {self.model} has no item tokens: name the folder of its data set with --dataset-path."
             )
         return check_tokens(tokens, n_items, "item")
+
+    def item_clicks(self, n_items: int) -> np.ndarray | None:
+        """How often each item was clicked in training, float64 [C - 1]; None where the checkpoint does not say it.
+
+        Raises:
+            WeightsError: they do not fit the model.
+        """
+        clicks = self.other_parameter.get("item_clicks", self.trained_on.get("item_clicks"))
+        if clicks is None:
+            return None
+        whole = isinstance(clicks, list) and all(type(count) is int and 0 <= count < 2**53 for count in clicks)
+        if not whole or len(clicks) != n_items - 1:
+            raise WeightsError(f"the checkpoint's item_clicks are not {n_items - 1} whole numbers: save it again.")
+        return np.array(clicks, np.float64)
 
     def _tokens_of_recbole_model(self) -> Any:
         """The tokens that the training command added, which the data set must have too; else those of the data set."""

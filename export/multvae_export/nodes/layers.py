@@ -31,6 +31,8 @@ from multvae_export.target import Target
 
 #: weight [d_in, d_out], bias [d_out].
 Layer = tuple[Tensor, Tensor]
+#: The rows of new items, [N, d], for a table with a row for every item but the padding item, [I, d], which may be sparse.
+RowsOfNew = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -188,3 +190,35 @@ def _rounded(layer: Layer, scheme: Callable[[np.ndarray, str], Stored], precisio
         weight = np.pad(weight, ((0, 0), (0, units % 2)))
     widened = scheme(weight, precision).widened[:, :units]
     return torch.from_numpy(np.ascontiguousarray(widened, np.float32)), bias
+
+
+def with_items(network: tuple[Layer, ...], rows: RowsOfNew) -> tuple[Layer, ...]:
+    """The layers with new items at both ends."""
+    return with_rows(network[0], rows), *network[1:-1], with_columns(network[-1], rows)
+
+
+def with_rows(layer: Layer, rows: RowsOfNew) -> Layer:
+    """A layer that reads new items too."""
+    weight, bias = layer
+    return torch.cat([weight, rows(weight)]), bias
+
+
+def with_columns(layer: Layer, rows: RowsOfNew) -> Layer:
+    """A layer that scores new items too."""
+    weight, bias = layer
+    new = rows(torch.cat([weight.T, bias[:, None]], dim=1))
+    return torch.cat([weight, new[:, :-1].T], dim=1), torch.cat([bias, new[:, -1]])
+
+
+def with_pairs(layer: Layer, rows: RowsOfNew) -> Layer:
+    """A layer that reads and scores items, with new ones. No new item is a reason for itself."""
+    weight, bias = with_rows(layer, rows)
+    new = rows(weight.T).T
+    new[len(weight) - new.shape[1] :].fill_diagonal_(0)
+    return torch.cat([weight, new], dim=1), torch.cat([bias, rows(bias[:, None])[:, 0]])
+
+
+def shifted(network: tuple[Layer, ...], shift: Tensor) -> tuple[Layer, ...]:
+    """The layers with a constant added to the score of each item, [I]."""
+    weight, bias = network[-1]
+    return *network[:-1], (weight, bias + shift)

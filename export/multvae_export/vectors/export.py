@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from multvae_export.errors import OptionError
-from multvae_export.exporter import Exported, check_atol, further_entries, load
+from multvae_export.exporter import Exported, Source, check_atol
 from multvae_export.graph.onnx_file import check_opset
 from multvae_export.histories import Layout, padded, read_inter
+from multvae_export.new_items import NewItems
 from multvae_export.publish.whole_folder import check_folder, replace_folder
 from multvae_export.publish.working_folder import working_folder
-from multvae_export.trained_model import model_of
 from multvae_export.vectors.items import require_arrow
 from multvae_export.vectors.user_file import VECTORS
 from multvae_export.vectors.vector_model import NAMES, VectorModel
@@ -33,6 +33,7 @@ def export_vectors(
     dataset_path: str | None = None,
     trust_dataset: bool = False,
     metadata: Mapping[str, str] | None = None,
+    new_items: NewItems | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Exported:
     """Turn a checkpoint into vectors whose inner products are its scores.
@@ -51,6 +52,7 @@ def export_vectors(
         dataset_path: see :func:`.exporter.export`.
         trust_dataset: likewise.
         metadata: further entries of the metadata of the ONNX files.
+        new_items: see :func:`.exporter.export`.
         progress: called with a sentence before each step.
 
     Raises:
@@ -62,17 +64,17 @@ def export_vectors(
     check_opset(opset)
     require_arrow()
     check_folder(target := Path(folder), "--vectors", NAMES)
-    contents = load(Path(checkpoint), dataset_path, trust_dataset, progress)
-    vectors, data = VectorModel.of(model_of(contents), regularization), contents.data.proof if contents.data else None
-    tried = [] if histories is None else read_inter(histories, vectors.model.tokens, Layout.of(contents.config))
+    source = Source.read(Path(checkpoint), dataset_path, trust_dataset, new_items, histories, progress)
+    vectors, layout = VectorModel.of(source.model, regularization), Layout.of(source.checkpoint.config)
+    tried = [] if histories is None else read_inter(histories, vectors.model.tokens, layout)
     further = [Case("a history of the file", padded(tried[n : n + BATCH]), 1) for n in range(0, len(tried), BATCH)]
     progress("Writing the vectors")
     with working_folder(target.resolve()) as working:
         (new := working / "new").mkdir()
-        vectors.write(new, opset, further_entries(metadata, data))
-        checks = []
+        vectors.write(new, opset, source.entries(metadata))
+        checks = source.checks
         if check:
             progress("Verifying against torch and onnxruntime")
-            checks = list(vectors.checks(new, opset, atol, further))
+            checks = source.checks + list(vectors.checks(new, opset, atol, further))
         replace_folder(new, target.resolve())
-    return Exported(target, tuple(sorted(target.iterdir())), vectors.model, VECTORS.io, tuple(checks), data)
+    return Exported(target, tuple(sorted(target.iterdir())), vectors.model, VECTORS.io, tuple(checks), source.proof)
