@@ -20,7 +20,9 @@ from multvae_export.features.encoding import Encoded
 #: What is tried for the regularisation, relative to I times the variance of a field.
 STRENGTHS = 10.0 ** np.arange(-1, 5.5, 0.5)
 #: Columns of a table and items by which the regularisation is chosen, drawn if there are more.
-COLUMNS, ITEMS = 256, 20_000
+COLUMNS, ITEMS = 64, 10_000
+#: Columns of a table that are computed at once, as their products take F numbers each.
+WIDE = 10_000
 #: An item with this many clicks counts half as much as one with very many.
 HALF = 30
 
@@ -89,9 +91,12 @@ class Regression:
     def rows(self, table: Tensor) -> Tensor:
         """The rows of the new items, float32 [N, d], of a table of the trained ones, [I, d], which may be sparse."""
         values, vectors = self._axes
-        mean, products = self._moments(table)
-        strength = self._strength(table)
-        return (self._new @ (vectors.T @ products / (values + strength)[:, None]) + mean).float()
+        reach = self._new / (values + self._strength(table)) @ vectors.T
+        parts = []
+        for columns in torch.arange(table.shape[1]).split(WIDE):
+            mean, products = self._moments(table.index_select(1, columns))
+            parts.append((reach @ products + mean).float())
+        return torch.cat(parts, dim=1)
 
     def _moments(self, table: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of a table's rows, [d], and the weighted covariance of numbers and rows times the items, [F, d]."""
