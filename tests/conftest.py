@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,6 +46,18 @@ def _no_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # RecBole's Config reads sys.argv, and RecBole writes logs and checkpoints into the working folder.
     monkeypatch.setattr(sys, "argv", ["test"])
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_as_it_was() -> Iterator[None]:
+    # RecBole's objective_function takes all handlers off the root logger, pytest's too, and sets another level.
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def write_inter(path: Path, name: str, pairs: Iterable[tuple[str, str]]) -> None:

@@ -41,7 +41,7 @@ class Service:
         return int(found[1]) / 1024
 
     def status(self, body: bytes) -> int:
-        connection = HTTPConnection(self.address, timeout=60)
+        connection = HTTPConnection(self.address, timeout=120)
         connection.request("POST", "/recommend", body)
         answer = connection.getresponse()
         answer.read()
@@ -74,15 +74,18 @@ def test_the_worst_requests_stay_within_the_limit(tmp_path: Path) -> None:
     tokens = ("[PAD]", *map(str, range(ITEMS)))
     model = Model("M", summed(auto_encoder(ITEMS), auto_encoder(ITEMS)), tokens, "made", {})
     most = FOR_RANKING * 2**20 // (BYTES_OF_SCORE * (ITEMS + 1))
-    with service(tmp_path, model, Options(filters=True, reasons=True), "-max-memory", str(LIMIT)) as served:
+    # However slow the machine is, what fits is ranked in the end.
+    flags = ("-max-memory", str(LIMIT), "-wait", "1m", "-read-timeout", "1m", "-write-timeout", "1m")
+    with service(tmp_path, model, Options(filters=True, reasons=True), *flags) as served:
         start = served.memory("VmRSS")
         assert served.status(body(most + 1, 0, 1)) == 413
         largest = body(most - 1, 0, 1)
         assert served.status(largest) == 200
         assert served.memory("VmHWM") - start > LIMIT / 8  # The largest request does take memory.
-        worst = (largest, body(16, 900, 10), body(40, 60, 100), b'{"history": [' + b'"",' * 300_000 + b'""]}')
+        small = (b'{"history": [' + b'"",' * 300_000 + b'""]}', b'{"histories": [' + b"[]," * 300_000 + b"[]]}")
+        worst = (largest, body(16, 900, 10), body(40, 60, 100), *small)
         with ThreadPoolExecutor(16) as clients:
-            statuses = set(clients.map(served.status, worst * 12))
+            statuses = set(clients.map(served.status, worst * 8))
         assert {200, 400} <= statuses <= {200, 400, 413, 503}
         assert served.memory("VmHWM") - start < LIMIT
         assert served.memory("VmRSS") - start < LIMIT * 3 / 4

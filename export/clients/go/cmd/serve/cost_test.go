@@ -25,6 +25,17 @@ func TestTheWidthOfAModel(t *testing.T) {
 	}
 }
 
+func TestTheShareOfGarbage(t *testing.T) {
+	for _, c := range []struct {
+		used, most int64
+		share      int
+	}{{0, 6 * mib, 100}, {4 * mib, 6 * mib, 100}, {24 * mib, 6 * mib, 25}, {1 << 40, 6 * mib, 1}} {
+		if got := share(c.used, c.most); got != c.share {
+			t.Errorf("%d of %d: %d, not %d", c.most, c.used, got, c.share)
+		}
+	}
+}
+
 func TestBytesThatAreHeldAreLimited(t *testing.T) {
 	s := load(t, "golden.onnx")
 	server := httptest.NewServer(s)

@@ -156,6 +156,9 @@ func run(set settings) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	giveBack(int64(set.limits.memory) * mib)
+	if os.Getenv("GOGC") == "" {
+		boundGarbage(int64(set.limits.memory) * mib / 16)
+	}
 	config := recommend.Config{GPU: set.gpu, Threads: int(set.threads), ReturnMemory: true, Unchecked: set.unchecked}
 	versions := newVersions(set.model, set.blocked, config)
 	var log *requestLog

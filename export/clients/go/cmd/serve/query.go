@@ -106,15 +106,15 @@ func list[T any](raw json.RawMessage) ([]T, bool) {
 	return values, true
 }
 
+// listOfLists reads lists without nulls. It keeps no text of the rows: of empty ones that would take more than the values.
 func listOfLists[T any](raw json.RawMessage) ([][]T, bool) {
-	rows, ok := list[json.RawMessage](raw)
-	values := make([][]T, len(rows))
-	for at, row := range rows {
-		if values[at], ok = list[T](row); !ok {
-			return nil, false
-		}
+	rows, ok := list[[]T](raw)
+	if !ok || !bytes.Contains(raw, []byte("null")) {
+		return rows, ok
 	}
-	return values, ok
+	var pointers [][]*T
+	err := json.Unmarshal(raw, &pointers)
+	return rows, err == nil && !slices.ContainsFunc(pointers, func(row []*T) bool { return slices.Contains(row, nil) })
 }
 
 // lists reads one list for all histories, or a list for each.
