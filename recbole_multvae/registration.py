@@ -85,6 +85,7 @@ from recbole_multvae.config.evaluation_keys import check_order_of_time
 from recbole_multvae.config.keys import check_keys
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.data import csr, exact_times, features, interaction_counts, known_items, normalization, saved
+from recbole_multvae.data.cold_items import check_cold_items
 from recbole_multvae.data.dataset import FamilyDataset
 from recbole_multvae.data.loaders import (
     BatchedFullSortEvalDataLoader,
@@ -213,8 +214,7 @@ def _family_defaults(original: Any, config: Config, file: str) -> Any:
 def _family_keys(original: Any, config: Config, model: str, model_class: Any, dataset: str) -> None:
     """Once the defaults are known, look for misspelt keys, values out of range, and keys that exclude each other."""
     original(config, model, model_class, dataset)
-    user_keys = config.external_config_dict
-    ours = _is_family(model_class)
+    user_keys, ours = config.external_config_dict, _is_family(model_class)
     if ours:
         _enter_model(model_class)  # It may be a class of the user's that derives from one of ours.
         if file := shipped.of_dataset(dataset):
@@ -236,7 +236,7 @@ def _check_family_keys(model_class: Any, defaults: dict[str, Any], user_keys: di
 
 
 def _check_protocol(model_class: Any, keys: dict[str, Any], user_keys: dict[str, Any]) -> None:
-    protocol = chosen(keys)
+    check_cold_items(keys, model_class, protocol := chosen(keys))
     if protocol is None:
         return
     if protocol.by_time:

@@ -99,6 +99,7 @@ class Extended:
             )
         weights = weights_of(checkpoint.item_clicks(model.n_items), known)
         encoded = encode(trained, added, order, weights)
+        _check_known(added, encoded)
         if new.fields is not None and encoded.constant:
             raise FeaturesError(
                 f"the field {encoded.constant[0]} of {trained.path} tells no two of the trained items apart: leave it out "
@@ -216,6 +217,14 @@ def _check_tokens(added: ItemFile, tokens: tuple[str, ...]) -> None:
         raise FeaturesError(
             f"--add-items={added.path} has {len(both):,} of {len(added.tokens):,} items that the model has already, such as "
             f"{both[0]!r}: leave only new items in the file."
+        )
+
+
+def _check_known(added: ItemFile, encoded: Encoded) -> None:
+    if not (known := encoded.known).all():
+        raise FeaturesError(
+            f"the item {added.tokens[int(np.argmin(known))]!r} of {added.path} has nothing in {', '.join(encoded.names)} "
+            "that a trained item has: give it values of theirs, or take it out of the file."
         )
 
 

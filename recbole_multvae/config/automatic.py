@@ -90,7 +90,8 @@ def resolve_auto(config: Any, train: Any) -> None:
     if not keys:
         return
     users = train.inter_feat[train.uid_field].unique()
-    size = Size(len(users), train.item_num - 1, train.inter_num)
+    cold = getattr(train, "cold_items", None)  # They are unseen in training.
+    size = Size(len(users), train.item_num - 1 - (cold.count if cold else 0), train.inter_num)
     chosen = ""
     for key in keys:
         config[key], why = RULES[key](config.final_config_dict, size)

@@ -48,6 +48,12 @@ class RunSettings(Settings):
         "keep or drop",
         "with warm_start: items of the checkpoint that are not in the data set; keep: they can still be recommended",
     )
+    cold_items: Literal["drop", "features"] = setting(
+        "drop",
+        "drop or features",
+        "with split GT: items that are unseen in training; features: they stay, with weights that follow from the fields of "
+        "the .item file",
+    )
     propensity: str = setting(
         POPULARITY,
         "popularity, or the name of a column of numbers",

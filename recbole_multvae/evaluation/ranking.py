@@ -38,17 +38,18 @@ class Ranker:
     Args:
         model: a model of the family.
         k: the length of the lists.
+        first: the items from this id on are ranked.
     """
 
-    def __init__(self, model: Any, k: int) -> None:
-        self.model, self.k = model, k
+    def __init__(self, model: Any, k: int, first: int = 1) -> None:
+        self.model, self.k, self.first = model, k, first
         self._memory = torch.empty(0, device=model.device)
 
     def __call__(self, interaction: Any, masked: tuple[Tensor, Tensor]) -> Ranking:
         """Rank the items for the users of ``interaction``, without the pairs (row, item) in ``masked``, int64 [N] each."""
         scores = self._scores(len(interaction))
         self.model.score_into(self.model.histories(interaction), scores[:, 1:])
-        scores[:, 0] = -torch.inf
+        scores[:, : self.first] = -torch.inf
         scores[masked] = -torch.inf
         return Ranking(only_ranked(top_k(scores, self.k), scores), self.model.n_items)
 

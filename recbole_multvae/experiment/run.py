@@ -12,7 +12,7 @@ from recbole.utils import get_environment, set_color
 
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.values import check_output_file
-from recbole_multvae.evaluation import activity
+from recbole_multvae.evaluation import activity, cold_items
 from recbole_multvae.evaluation.activity import ActivityEvaluator
 from recbole_multvae.evaluation.per_user import PerUserEvaluator, write_per_user
 from recbole_multvae.experiment import refit
@@ -133,12 +133,15 @@ class _Test:
         result = self._experiment.test(saved)
         if saved:
             self._experiment.save_test_result(result)
+        self._of_cold_items = cold_items.test(self._experiment) if result else []
         return result
 
     def report(self) -> None:
         """Log and write what the user asks for."""
         if self._experiment.config["local_rank"]:
             return
+        if self._of_cold_items:
+            getLogger().info(cold_items.describe(self._of_cold_items))
         if self._by_activity:
             groups = self._by_activity.groups
             file = activity.draw(groups, self._experiment.trainer.saved_model_file)

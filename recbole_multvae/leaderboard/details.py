@@ -14,6 +14,7 @@ GROUPS = {
     "activity": "Users by activity",
     "popularity": "Popular items (head) and other items (tail)",
     "age": "Items by their first click in training",
+    "cold": "Items that are unseen in training",
 }
 
 

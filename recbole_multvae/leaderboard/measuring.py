@@ -16,6 +16,7 @@ from scipy import sparse
 
 from recbole_multvae.compatibility import ignore_recbole_deprecations
 from recbole_multvae.data.split_digest import digest
+from recbole_multvae.evaluation import cold_items
 from recbole_multvae.evaluation.per_user import per_user_table
 from recbole_multvae.experiment import refit
 from recbole_multvae.experiment.configuration import make_config
@@ -63,7 +64,7 @@ def measure(inputs: RunInputs) -> dict[str, Any]:
             experiment = timed(plan.fit, seconds)()
             measured["seconds"]["training"] += sum(seconds)
             sizes = _data(experiment)["data"].items()
-            tested = {name: size for name, size in sizes if name.startswith(("items", "test"))}
+            tested = {name: size for name, size in sizes if name.startswith(("items", "test", "cold"))}
             measured["data"] |= tested  # Under GT the refitted model knows more items.
         return measured | _test(inputs, experiment, measured["seconds"])
 
@@ -129,6 +130,7 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
         "activity": [group._asdict() for group in details.activity],
         "popularity": details.popularity,
         "age": details.age,
+        "cold": [group._asdict() for group in cold_items.test(experiment)],
         "memory": _peak(),
         "gpu_memory": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         "parameters": _parameters(trainer.model),
@@ -139,7 +141,7 @@ def _test(inputs: RunInputs, experiment: Experiment, seconds: dict[str, float]) 
 
 
 def _data(experiment: Experiment) -> dict[str, Any]:
-    """The split and its sizes, with the items and interactions that it leaves out of validation and test."""
+    """The split and its sizes, with the items and interactions of items unseen in training: left out, or kept as cold."""
     loaders = (experiment.train_data, experiment.valid_data, experiment.test_data)
     datasets = dict(zip(("train", "valid", "test"), (loader.dataset for loader in loaders), strict=True))
     train = datasets["train"]
@@ -147,6 +149,11 @@ def _data(experiment: Experiment) -> dict[str, Any]:
     sizes |= {name: getattr(part, "interactions", len(part)) for name, part in datasets.items()}
     for name, part in datasets.items():
         sizes |= {f"{name}_left_out_{kind}": count for kind, count in getattr(part, "left_out", {}).items()}
+    if cold := getattr(train, "cold_items", None):
+        sizes |= {"cold_items": cold.count, "cold_items_from": ", ".join(cold.fields)}
+        for name in ("valid", "test"):
+            kept = getattr(datasets[name], "of_cold_items", {})  # A refit has no validation.
+            sizes |= {f"{name}_cold_{kind}": count for kind, count in kept.items()}
     return {"split": digest(list(datasets.values())), "data": sizes}
 
 

@@ -25,7 +25,7 @@ from recbole_multvae.leaderboard.significance import ALPHA, RESAMPLES, UserScore
 FORMAT = 1
 #: The configuration keys of a protocol: they decide which clicks there are and how rankings are judged.
 PROTOCOL = ("eval_args", "split_seed", "load_col", "benchmark_filename", "metrics", "topk", "valid_metric", "propensity",
-            "propensity_exponent", "propensity_clip", "diversity_of", "val_interval", "threshold",
+            "propensity_exponent", "propensity_clip", "diversity_of", "cold_items", "val_interval", "threshold",
             "user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item", "repeatable")  # fmt: skip
 
 Report = dict[str, Any]
@@ -122,8 +122,7 @@ def _row(name: str, runs: list[Run], settings: dict[str, Any], sign: int) -> dic
         "memory": max(run["memory"] for run in finished),
         "gpu_memory": finished[0]["gpu_memory"] and max(run["gpu_memory"] for run in finished),
         "activity": _groups([run["activity"] for run in finished], ("shortest", "longest")),
-        "popularity": _groups([run["popularity"] for run in finished], ("items",)),
-        "age": _groups([run.get("age", []) for run in finished], ("items",)),  # A run of an earlier version has none.
+        **{key: _groups([run.get(key, []) for run in finished], ("items",)) for key in ("popularity", "age", "cold")},
     }
 
 

@@ -65,15 +65,19 @@ class Likelihood(ABC):
             The sum of -log p(x_u | f) over these users, up to a constant; a float32 scalar.
         """
 
-    def scored_items(self, output: nn.Linear, clicks: Clicks, generator: torch.Generator) -> tuple[Tensor, Tensor, Clicks]:
+    def scored_items(
+        self, output: nn.Linear, clicks: Clicks, generator: torch.Generator, n_items: int
+    ) -> tuple[Tensor, Tensor, Clicks]:
         """The items whose scores the loss reads: the weight and the bias of each, and the clicks in their columns.
 
-        By default these are all items.
+        By default these are all ``n_items`` that come first.
         """
-        return output.weight, output.bias, clicks
+        if n_items == len(output.weight):
+            return output.weight, output.bias, clicks
+        return output.weight[:n_items], output.bias[:n_items], clicks
 
     def negative_log_likelihood(
-        self, hidden: Tensor, output: nn.Linear, clicks: Clicks, generator: torch.Generator
+        self, hidden: Tensor, output: nn.Linear, clicks: Clicks, generator: torch.Generator, n_items: int | None = None
     ) -> Tensor:
         """The mean over users of -log p(x_u | f), with the scores f = hidden weight^T + bias.
 
@@ -82,9 +86,11 @@ class Likelihood(ABC):
             output: the last layer, weight [I, H], bias [I].
             clicks: those of the B users.
             generator: draws the random numbers of the loss.
+            n_items: how many items, the first ones, training knows; None: all.
 
         Returns:
             A float32 scalar.
         """
-        weight, bias, clicks = self.scored_items(output, clicks, generator)
+        n_items = len(output.weight) if n_items is None else n_items
+        weight, bias, clicks = self.scored_items(output, clicks, generator, n_items)
         return fused_loss(self.add_part, hidden, weight, bias, clicks, self.dtype, self.memory)

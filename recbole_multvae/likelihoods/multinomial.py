@@ -44,10 +44,12 @@ class Multinomial(Likelihood):
         return self.sparse and self.settings.sampled_softmax > 0
 
     @override
-    def scored_items(self, output: nn.Linear, clicks: Clicks, generator: torch.Generator) -> tuple[Tensor, Tensor, Clicks]:
+    def scored_items(
+        self, output: nn.Linear, clicks: Clicks, generator: torch.Generator, n_items: int
+    ) -> tuple[Tensor, Tensor, Clicks]:
         if not self.settings.sampled_softmax:
-            return super().scored_items(output, clicks, generator)
-        items, shift, columns = sample_items(clicks.columns, len(output.weight), self.settings.sampled_softmax, generator)
+            return super().scored_items(output, clicks, generator, n_items)
+        items, shift, columns = sample_items(clicks.columns, n_items, self.settings.sampled_softmax, generator)
         weight = nn.functional.embedding(items, output.weight, sparse=self.sparse)
         return weight, output.bias[items] + shift, Clicks(columns, clicks.offsets)
 

@@ -33,6 +33,7 @@ class ClickAutoEncoder(ClickRecommender):
 
     settings_class: ClassVar[type[RecommenderSettings]] = ModelSettings
     no_warm_start: ClassVar[str | None] = None
+    no_cold_items: ClassVar[str | None] = None
     #: How :meth:`encode` scales the clicks, by its name in :meth:`spec`: ``l2``, x / ||x||_2, or ``none``.
     input_scaling: str = "l2"
     #: The activation between the encoder's last layer and the decoder, by its name in :meth:`spec`.
@@ -48,6 +49,29 @@ class ClickAutoEncoder(ClickRecommender):
         self.cuts = reads_order(config)
         if self.cuts:
             self.training_clicks.set_order(order_of(dataset))
+
+    def add_cold_items(self) -> None:
+        """Widen the first layer and the last, made for the items of training, by those that are unseen in it.
+
+        Training has then the same initial weights, whether there are such items or not.
+        """
+        if self.cold_items is None:
+            return
+        output: Any = self.decoder[-1]
+        for table in (self.encoder.first.weight, output.weight, output.bias):
+            table.data = torch.cat([table.data, table.data.new_zeros(self.cold_items.count, *table.shape[1:])])
+        output.out_features = len(output.bias)
+
+    @override
+    @torch.no_grad()
+    def fill_cold_items(self) -> None:
+        if self.cold_items is None:
+            return
+        output: Any = self.decoder[-1]
+        known, first = self.n_trained, self.encoder.first.weight
+        first[known:] = self.cold_items.rows(first[:known])
+        rows = self.cold_items.rows(torch.cat([output.weight, output.bias[:, None]], dim=1)[:known])
+        output.weight[known:], output.bias[known:] = rows[:, :-1], rows[:, -1]
 
     def make_likelihood(self) -> Likelihood:
         """The likelihood that the configuration names."""
@@ -94,7 +118,8 @@ class ClickAutoEncoder(ClickRecommender):
     def negative_log_likelihood(self, z: Tensor, clicks: Clicks) -> Tensor:
         """The mean over users of -log p(x_u | z_u), for latent representations ``z``, [B, K]."""
         output: Any = self.decoder[-1]
-        return self.likelihood.negative_log_likelihood(self.decoder[:-1](z), output, clicks, self.generator)
+        known = self.n_trained if self.cold_items else None
+        return self.likelihood.negative_log_likelihood(self.decoder[:-1](z), output, clicks, self.generator, known)
 
     @override
     def sparse_parameters(self) -> list[nn.Parameter]:

@@ -60,11 +60,12 @@ class AutoRec(ClickAutoEncoder):
             sums = self.training_matrix(dataset, rating_field(config, dataset))
             # The mean, where a user rated an item several times.
             self.training_clicks.set_values(sums.data / self.training_matrix(dataset).data)
-        size = self.training_clicks.n_columns
+        size = self.training_clicks.n_columns - (self.n_items - 1 - self.n_trained)
         latent, self.latent_activation = self.settings.latent_dimension, self.settings.hid_activation
         self.encoder = SparseEncoder([size, latent], dropout=0, sparse=self.sparse, normalise=False)
         self.activation = ACTIVATIONS[self.latent_activation]()
         self.decoder = mlp([latent, size])
+        self.add_cold_items()
         self.l2 = self.settings.reg_weight / 2 / config["train_batch_size"]
 
     @classmethod

@@ -19,6 +19,7 @@ from recbole_multvae.checkpoint import FORMAT_VERSION, check_format
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.settings import RecommenderSettings, Settings
+from recbole_multvae.data.cold_items import ColdItems
 from recbole_multvae.data.csr import click_matrix
 from recbole_multvae.data.loaders import ClickUserDataLoader
 from recbole_multvae.data.memory import check_memory
@@ -46,6 +47,10 @@ class ClickRecommender(GeneralRecommender):
     settings_class: ClassVar[type[RecommenderSettings]] = RecommenderSettings
     #: Why a training cannot go on from a checkpoint with other items, and what to do, as a clause; None where it can.
     no_warm_start: ClassVar[str | None] = "its layers are not those of an auto-encoder: take MultVAE, MultDAE or AutoRec"
+    #: Why the weights of items cannot follow from their fields, and what to do, likewise.
+    no_cold_items: ClassVar[str | None] = (
+        "it has no weights of single items: take MultVAE, MultDAE, AutoRec, EDLAE or SparseEDLAE"
+    )
     #: The loader of the training batches.
     training_loader: ClassVar[type[ClickUserDataLoader]] = ClickUserDataLoader
     #: DistributedDataParallel broadcasts buffers before every update; these never change.
@@ -58,6 +63,9 @@ class ClickRecommender(GeneralRecommender):
         resolve_auto(config, dataset)  # For a script that splits the data itself, or under another configuration.
         self.settings = self.read_settings(config)
         self.training_clicks = TrainingClicks(self.training_matrix(dataset))
+        self.cold_items: ColdItems | None = getattr(dataset, "cold_items", None)
+        #: How many items, the first ones, training knows; no padding item is among them.
+        self.n_trained = self.n_items - 1 - (self.cold_items.count if self.cold_items else 0)
         self.item_tokens, self.user_tokens = tokens(dataset, self.ITEM_ID), tokens(dataset, self.USER_ID)
         self.dataset_name = config["dataset"]
         self.update = 0
@@ -182,6 +190,12 @@ class ClickRecommender(GeneralRecommender):
     def _with_padding(scores: Tensor) -> Tensor:
         # The lowest finite number: never recommended, and the caller's arithmetic does not make NaN or infinity of it.
         return nn.functional.pad(scores, (1, 0), value=torch.finfo(scores.dtype).min)
+
+    def fill_cold_items(self) -> None:
+        """Give the items that are unseen in training the weights that follow from those of the others.
+
+        A closed form does this once, when it is computed.
+        """
 
     def refit_keys(self) -> dict[str, Any]:
         """The configuration keys of a new training on more data that must differ for the model to be the same."""

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from recbole_multvae.clicks import Clicks
 from recbole_multvae.config.settings import RecommenderSettings, setting
+from recbole_multvae.data.cold_items import ColdItems
 from recbole_multvae.errors import TrainingError
 from recbole_multvae.models.linear import LinearRecommender, weigh_users
 
@@ -68,6 +69,7 @@ class EDLAE(LinearRecommender):
     """
 
     settings_class = EDLAESettings
+    no_cold_items = None
 
     similarity: Tensor
 
@@ -80,6 +82,12 @@ class EDLAE(LinearRecommender):
         weighted = weigh_users(clicks, settings.user_exponent)
         computed = similarities(weighted, settings.dropout_prob, settings.reg_weight)
         self.similarity = torch.from_numpy(computed).to(self.device)
+
+    def add_cold_items(self, cold: ColdItems) -> None:  # noqa: D102
+        table = torch.cat([self.similarity, cold.rows(self.similarity)])
+        columns = cold.rows(table.T).T
+        columns[self.n_trained :].fill_diagonal_(0)
+        self.similarity = torch.cat([table, columns], dim=1)
 
     @classmethod
     def dense_bytes(cls, n_users: int, n_items: int, n_clicks: int) -> int:

@@ -36,6 +36,7 @@ class ItemAutoRec(AutoRec):
     """
 
     training_loader = ClickItemDataLoader
+    no_cold_items = "its weights belong to the users of its training: take AutoRec"
     no_warm_start = "its weights belong to the users of its training: take AutoRec"
 
     @staticmethod

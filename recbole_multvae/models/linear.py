@@ -15,13 +15,15 @@ from scipy.sparse import csr_matrix, diags
 from torch import Tensor
 from typing_extensions import override
 
+from recbole_multvae.data.cold_items import ColdItems
 from recbole_multvae.models.base import ClickRecommender
 
 
 class LinearRecommender(ClickRecommender):
     """Item similarities that are computed in the first and only epoch, by the processor and from there to the device.
 
-    A subclass defines :meth:`fit`, :meth:`forward` and :meth:`spec`.
+    A subclass defines :meth:`fit`, :meth:`forward` and :meth:`spec`, and with ``no_cold_items = None`` also
+    :meth:`add_cold_items`.
     """
 
     type = ModelType.TRADITIONAL
@@ -29,6 +31,13 @@ class LinearRecommender(ClickRecommender):
 
     def fit(self, clicks: csr_matrix) -> None:
         """Compute B from the training clicks, float32 ones, [U, I]. Each of the users has one at least."""
+        raise NotImplementedError
+
+    def add_cold_items(self, cold: ColdItems) -> None:
+        """Add rows and columns for items that are unseen in training to B, which :meth:`fit` has computed without them.
+
+        The rows follow from those of the other items, then the columns from theirs. No new item raises its own score.
+        """
         raise NotImplementedError
 
     def calculate_loss(self, interaction: Any) -> Tensor:
@@ -46,8 +55,10 @@ class LinearRecommender(ClickRecommender):
         """Compute B from the data set of the model. Raises the errors of :meth:`calculate_loss`."""
         clicks = self.training_clicks
         columns, offsets = clicks.columns.cpu().numpy(), clicks.offsets.unique().cpu().numpy()
-        shape = (len(offsets) - 1, self.n_items - 1)
+        shape = (len(offsets) - 1, self.n_trained)
         self.fit(csr_matrix((np.ones(len(columns), np.float32), columns, offsets), shape))
+        if self.cold_items:
+            self.add_cold_items(self.cold_items)
 
     def recompute(self, saved: Mapping[str, Any]) -> None:
         """Compute the model from its data set, which has the clicks of a checkpoint and further ones.

@@ -38,9 +38,10 @@ class MultDAE(ClickAutoEncoder):
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
         dropout, self.latent_activation = self.input_dropout(), self.settings.hid_activation
-        self.encoder = SparseEncoder([self.n_items - 1, *hidden, latent], dropout, self.sparse, self.latent_activation)
+        self.encoder = SparseEncoder([self.n_trained, *hidden, latent], dropout, self.sparse, self.latent_activation)
         self.activation = ACTIVATIONS[self.latent_activation]()
-        self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_items - 1], self.latent_activation)
+        self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_trained], self.latent_activation)
+        self.add_cold_items()
         # The authors' code: lam = 0.01 / batch_size, and lam * ||W||^2 is added to the mean over the users of a batch.
         self.l2 = self.settings.reg_weight / config["train_batch_size"]
 

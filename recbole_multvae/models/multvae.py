@@ -67,8 +67,9 @@ class MultVAE(ClickAutoEncoder):
         super().__init__(config, dataset)
         hidden, latent = self.settings.mlp_hidden_size, self.settings.latent_dimension
         dropout, activation = self.input_dropout(), self.settings.hid_activation
-        self.encoder = SparseEncoder([self.n_items - 1, *hidden, 2 * latent], dropout, self.sparse, activation)
-        self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_items - 1], activation)
+        self.encoder = SparseEncoder([self.n_trained, *hidden, 2 * latent], dropout, self.sparse, activation)
+        self.decoder = mlp([latent, *self.settings.decoder_sizes(), self.n_trained], activation)
+        self.add_cold_items()
         counts = self.training_clicks.clicks.counts
         self.clicks_per_user = int(counts.sum()) / max(1, int((counts > 0).sum()))
 

@@ -25,11 +25,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.sparse import csc_matrix, csr_matrix
+from scipy.sparse import bmat, csc_matrix, csr_matrix
 from torch import Tensor, nn
 
 from recbole_multvae.clicks import Clicks, entries_of_rows
 from recbole_multvae.config.settings import RecommenderSettings, Size, setting
+from recbole_multvae.data.cold_items import ColdItems
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.models.linear import LinearRecommender, weigh_users
 
@@ -78,6 +79,7 @@ class SparseEDLAE(LinearRecommender):
     """
 
     settings_class = SparseEDLAESettings
+    no_cold_items = None
     offsets: Tensor
     columns: Tensor
 
@@ -107,6 +109,16 @@ class SparseEDLAE(LinearRecommender):
         self.offsets = torch.from_numpy(similarity.indptr.astype(np.int64)).to(self.device)
         self.columns = torch.from_numpy(similarity.indices.astype(np.int32, copy=False)).to(self.device)
         self.weights.data = torch.from_numpy(similarity.data).to(self.device)
+
+    def add_cold_items(self, cold: ColdItems) -> None:  # noqa: D102
+        own = csr_matrix((self.weights.cpu().numpy(), self.columns.cpu().numpy(), self.offsets.cpu().numpy()))
+        own.resize(self.n_trained, self.n_trained)
+        places = torch.from_numpy(np.stack([own.tocoo().row, own.tocoo().col]))
+        table = torch.sparse_coo_tensor(places, torch.from_numpy(own.data), own.shape, check_invariants=True).coalesce()
+        rows, columns = cold.rows(table), cold.rows(table.T.coalesce())
+        corner, most = cold.rows(rows.T).T.fill_diagonal_(0), int(self.offsets.diff().max())
+        parts = [[own, _largest_of_rows(columns, most).T], [_largest_of_rows(rows, most), _largest_of_rows(corner, most)]]
+        self.set_similarity(bmat(parts, "csr"))
 
     def forward(self, clicks: Clicks) -> Tensor:
         """The scores x B, [B, I]."""
@@ -144,6 +156,13 @@ class SparseEDLAE(LinearRecommender):
             if saved is not None and saved.dim() == 1:
                 ours.data = ours.data.new_zeros(len(saved))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _largest_of_rows(matrix: Tensor, number: int) -> csr_matrix:
+    """The entries of each row that are largest by size, at most ``number`` of them."""
+    places = matrix.abs().topk(min(number, matrix.shape[1]), dim=1).indices.sort(dim=1).values
+    ends = np.arange(len(places) + 1) * places.shape[1]
+    return csr_matrix((matrix.gather(1, places).flatten().numpy(), places.flatten().numpy(), ends), matrix.shape)
 
 
 class WeightedGram:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from recbole_multvae import checkpoint
+from recbole_multvae.data import cold_items
 from recbole_multvae.data.atomic_files import read_dataset
 from recbole_multvae.errors import CheckpointError, ConfigurationError, DataError
 from recbole_multvae.experiment.recbole_errors import explain_recbole_errors
@@ -103,6 +104,10 @@ def _read_linear(path: str) -> dict[str, Any]:
             f"only: train it on with --warm_start={path}."
         )
     checkpoint.check_format(saved["other_parameter"].get("format_version"))
+    if cold_items.asked(saved["config"]):
+        raise CheckpointError(
+            f"{path} was trained with cold_items='features', and multvae-update reads no fields of items: train it again."
+        )
     return saved
 
 

@@ -69,6 +69,7 @@ class Sum(ClickRecommender):
 
     type = ModelType.TRADITIONAL
     no_warm_start = None  # See :mod:`.warm_start`.
+    no_cold_items = None  # Its members have them.
     settings_class = SumSettings
 
     def __init__(self, config: Any, dataset: Any) -> None:

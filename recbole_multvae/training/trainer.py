@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ from recbole_multvae.training.warm_start import WarmStart
 class FamilyTrainer(AtomicCheckpoints, WarmStart):
     """RecBole's ``Trainer`` with exact resuming, fused Adam, and full ranking of many users at once.
 
-    With ``ema_decay`` above 0, validation, checkpoints and the trained model have the average of the weights.
+    With ``ema_decay`` above 0, validation, checkpoints and the trained model have the average of the weights. There, items
+    that are unseen in training have weights that follow from their fields (``cold_items``).
 
     Attributes:
         evaluations: all validations of the run so far; a checkpoint holds them.
@@ -36,6 +37,7 @@ class FamilyTrainer(AtomicCheckpoints, WarmStart):
         self.evaluations: list[Evaluation] = []
         self._ranker: ranking.Ranker | None = None
         self._average: AveragedWeights | None = None
+        self._filled_at: int | None = None
         if (decay := getattr(model.settings, "ema_decay", 0)) and not model.sparse_parameters():
             self._average = AveragedWeights(model, decay)
             self.optimizer.register_step_post_hook(self._average.update)
@@ -57,39 +59,46 @@ class FamilyTrainer(AtomicCheckpoints, WarmStart):
             return super(FamilyTrainer, self).fit(train_data, valid_data, verbose, saved, *args, **kwargs)
 
         if not self.config["choose_beta"]:
-            return self._end_with_average(train)
+            return self._end_with_kept(train)
         if not (saved and valid_data and self.eval_step > 0):
             raise ConfigurationError(
                 "choose_beta=True needs validation and a checkpoint: leave it out, or let eval_args hold out a validation "
                 "part, and keep epochs, eval_step and saved on."
             )
         self.model.attach_loader(train_data)
-        return self._end_with_average(lambda: train_twice(self, train))
+        return self._end_with_kept(lambda: train_twice(self, train))
 
-    def _end_with_average(self, train: Callable[[], Any]) -> Any:
-        """Train, then give the model the average of its weights."""
+    def _end_with_kept(self, train: Callable[[], Any]) -> Any:
+        """Train, then give the model the weights that are kept."""
         try:
             return train()
         finally:
+            with self._kept():
+                pass
             if self._average is not None:
                 self._average.adopt()
 
-    def _averaged(self) -> Any:
-        """A context with the average in place of the weights, if there is one."""
-        return nullcontext() if self._average is None else self._average.in_place()
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """A context with the weights that are kept: their average, if there is one, with those of all items."""
+        with nullcontext() if self._average is None else self._average.in_place():
+            if self._filled_at != self.model.update:
+                self.model.fill_cold_items()
+                self._filled_at = self.model.update
+            yield
 
     def _restart_average(self) -> None:
         if self._average is not None:
             self._average.load_state_dict(None)
 
     def _valid_epoch(self, *args: Any, **kwargs: Any) -> Any:
-        with self._averaged():
+        with self._kept():
             score, result = super()._valid_epoch(*args, **kwargs)
         self.evaluations.append(Evaluation(self.model.update, float(score), self.model.beta))
         return score, result
 
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
-        with self._averaged():
+        with self._kept():
             averaging = {} if self._average is None else {"averaging": self._average.state_dict()}
             evaluations = [list(evaluation) for evaluation in self.evaluations]
             return {**super()._checkpoint(epoch), "evaluations": evaluations, **averaging}
@@ -135,6 +144,7 @@ class FamilyTrainer(AtomicCheckpoints, WarmStart):
 
     def _resume(self, saved: dict[str, Any]) -> None:
         """Restore the values that :meth:`_checkpoint` adds to RecBole's. The model has compared the data already."""
+        self._filled_at = None
         self.evaluations = [Evaluation(*row) for row in saved.get("evaluations", ())]
         self.train_loss_dict.clear()  # Epochs after the checkpoint are none of this run.
         if self._average is not None:

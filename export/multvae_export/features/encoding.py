@@ -40,6 +40,13 @@ class Encoded:
     names: tuple[str, ...]
     constant: tuple[str, ...]
 
+    @property
+    def known(self) -> np.ndarray:
+        """Whether each new item has anything that a trained one has, bool [N]."""
+        known = np.zeros(self.new.shape[0], bool)
+        known[self.new.indices()[0]] = True
+        return known
+
 
 @dataclass(frozen=True)
 class _Block:
@@ -68,8 +75,7 @@ def encode(trained: ItemFile, new: ItemFile, order: dict[str, int], weights: np.
         weights: how much each trained item counts, [I]; 0 for one that the file does not have.
 
     Raises:
-        FeaturesError: no field says anything, a new item has nothing in common with the trained ones, or the rows of a
-            float_seq have different lengths.
+        FeaturesError: no field says anything, or the rows of a float_seq have different lengths.
     """
     items, blocks = len(order), {}
     for name, kind in trained.kinds.items():
@@ -83,7 +89,6 @@ def encode(trained: ItemFile, new: ItemFile, order: dict[str, int], weights: np.
     constant = tuple(name for name in trained.kinds if name not in blocks)
     if not blocks:
         raise FeaturesError(f"the fields {', '.join(constant)} of {trained.path} tell no two of the trained items apart.")
-    _check_new(new, blocks, items)
     return Encoded(*_matrices(list(blocks.values()), items, len(new.tokens)), tuple(blocks), constant)
 
 
@@ -150,17 +155,6 @@ def _scale(block: _Block, items: int, weights: np.ndarray) -> float:
     square = float((shares[rows] * values**2).sum())
     variance = square - float((mean**2).sum())
     return float(variance**-0.5) if variance > 1e-9 * max(square, 1e-300) else 0.0
-
-
-def _check_new(new: ItemFile, blocks: dict[str, _Block], items: int) -> None:
-    known = np.zeros(len(new.tokens), bool)
-    for block in blocks.values():
-        known[block.rows[block.rows >= items] - items] = True
-    if not known.all():
-        raise FeaturesError(
-            f"the item {new.tokens[int(np.argmin(known))]!r} of {new.path} has nothing in {', '.join(blocks)} that a "
-            "trained item has: give it values of theirs, or take it out of the file."
-        )
 
 
 def _matrices(blocks: list[_Block], items: int, new: int) -> tuple[Tensor, Tensor]:

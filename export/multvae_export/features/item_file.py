@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,12 @@ class ItemFile:
             chosen = _chosen(path, dict(columns), layout.item, names)
             readers = {name: (columns.index((name, kind)), _reader(kind, layout)) for name, kind in chosen.items()}
             return cls._of(path, lines, columns.index((layout.item, "token")), readers, chosen)
+
+    def only(self, tokens: Sequence[str]) -> ItemFile:
+        """The same file with some of its items alone, in this order."""
+        rows = {token: row for row, token in enumerate(self.tokens)}
+        values = {name: [column[rows[token]] for token in tokens] for name, column in self.values.items()}
+        return replace(self, tokens=tuple(tokens), values=values)
 
     @classmethod
     def _of(

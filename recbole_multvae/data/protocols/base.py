@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -104,7 +104,7 @@ def mask(dataset: Any, clicks: csr_matrix) -> Any:
     return dataset
 
 
-def keep_items_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
+def keep_items_of(dataset: Any, rows: np.ndarray, cold: Sequence[int] | np.ndarray = ()) -> np.ndarray:
     """Remove the items that are in none of the ``rows`` from the interactions, the tokens and the features.
 
     Items that the model knows from ``warm_start`` stay.
@@ -112,6 +112,7 @@ def keep_items_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
     Args:
         dataset: the whole data set, changed in place.
         rows: the interactions whose items are kept, bool [interactions].
+        cold: ids of other items that stay; their new ids come after those of all others.
 
     Returns:
         The rows of the interactions that are left, int64.
@@ -121,7 +122,7 @@ def keep_items_of(dataset: Any, rows: np.ndarray) -> np.ndarray:
     clicked = np.bincount(items[rows], minlength=dataset.item_num)
     clicked[0] = 1  # RecBole's padding item.
     clicked[known_ids(dataset)] = 1
-    kept = np.flatnonzero(clicked)
+    kept = np.append(np.flatnonzero(clicked), np.asarray(cold, dtype=np.int64))
     ids = np.full(dataset.item_num, -1)
     ids[kept] = np.arange(len(kept))
     left = np.flatnonzero(ids[items] >= 0)

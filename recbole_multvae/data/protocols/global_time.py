@@ -11,6 +11,7 @@ training holds clicks that are later than the first of the test.
 * An item that nobody clicked before ``valid_from`` is left out of the data: it is neither recommended nor relevant, and its
   clicks are in no history. How many there are is logged, and stands in the report. In a refit (``refit: True``) this is
   ``test_from``, so that the new items of validation are there.
+* With ``cold_items: features`` such an item stays if the ``.item`` file says something about it (:mod:`..cold_items`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scipy.sparse import csr_matrix
 
 from recbole_multvae.config.run_settings import RunSettings
 from recbole_multvae.config.settings import Settings, setting
+from recbole_multvae.data.cold_items import find_cold_items
 from recbole_multvae.data.csr import ones
 from recbole_multvae.data.known_items import known_ids
 from recbole_multvae.data.normalization import times_in_file
@@ -65,7 +67,7 @@ class GlobalTime(Protocol):
 
         Raises:
             ConfigurationError: an argument is not allowed, or the test does not begin after the validation.
-            DataError: a part has no interaction that counts.
+            DataError: a part has no interaction that counts, or ``cold_items`` finds no fields of the items.
         """
         settings = read_arguments(GlobalTimeSettings, self.name, arguments)
         check_mode(dataset.config, self.name)
@@ -79,12 +81,13 @@ class GlobalTime(Protocol):
         part_of_row = np.searchsorted(cuts, times, side="right")
         _rows(part_of_row == 0, 0, settings.users)
         trained = part_of_row <= RunSettings.from_config(dataset.config).refit
-        unseen = _unseen(dataset, trained, part_of_row)
-        part_of_row = part_of_row[keep_items_of(dataset, trained)]
+        cold, dataset.cold_items = find_cold_items(dataset, trained)
+        unseen = _unseen(dataset, trained, part_of_row, cold)
+        part_of_row = part_of_row[keep_items_of(dataset, trained, cold)]
         held_out = [_held_out(dataset, part_of_row, number, settings.users) for number in (1, 2)]
-        for data, number, counts in zip(held_out, PARTS[1:], unseen, strict=True):
-            data.left_out = counts
-            _log(number, counts)
+        for data, name, counts in zip(held_out, PARTS[1:], unseen, strict=True):
+            data.left_out, data.of_cold_items = counts
+            _log(name, data)
         return [part(dataset, np.flatnonzero(part_of_row == 0)), *held_out]
 
 
@@ -111,12 +114,28 @@ def _time(key: str, boundary: Boundary, times: np.ndarray) -> Any:
     return times[int(boundary * len(times))] if 0 < boundary < 1 else boundary
 
 
-def _unseen(dataset: Any, trained: np.ndarray, part_of_row: np.ndarray) -> list[dict[str, int]]:
-    """For validation and test, how many items and interactions are left out as no interaction of training has the item."""
+def _unseen(
+    dataset: Any, trained: np.ndarray, part_of_row: np.ndarray, cold: np.ndarray
+) -> list[tuple[dict[str, int], dict[str, int]]]:
+    """How many items and interactions there are of items that no interaction of training has.
+
+    Args:
+        dataset: the whole data set.
+        trained: the interactions of training, bool [interactions].
+        part_of_row: of each interaction.
+        cold: ids of the items that stay nevertheless.
+
+    Returns:
+        For validation and test, the numbers of what is left out, and of what stays.
+    """
     items = dataset.inter_feat[dataset.iid_field].numpy()
-    new = ~np.isin(items, np.append(items[trained], known_ids(dataset)))
-    rows = [np.flatnonzero(new & (part_of_row == number)) for number in (1, 2)]
-    return [{"items": len(np.unique(items[left])), "interactions": len(left)} for left in rows]
+    new, stays = ~np.isin(items, np.append(items[trained], known_ids(dataset))), np.isin(items, cold)
+
+    def counts(rows: np.ndarray) -> dict[str, int]:
+        return {"items": len(np.unique(items[rows])), "interactions": int(rows.sum())}
+
+    parts = [part_of_row == number for number in (1, 2)]
+    return [(counts(rows & new & ~stays), counts(rows & stays)) for rows in parts]
 
 
 def _held_out(dataset: Any, part_of_row: np.ndarray, number: int, counted: str) -> Any:
@@ -149,9 +168,14 @@ def _rows(counts: np.ndarray, number: int, users: str) -> np.ndarray:
     return np.flatnonzero(counts)
 
 
-def _log(name: str, left_out: dict[str, int]) -> None:
-    if left_out["items"]:
+def _log(name: str, data: Any) -> None:
+    if data.left_out["items"]:
         getLogger().info(
-            f"split GT leaves out {left_out['items']:,} items that are not in training, and their "
-            f"{left_out['interactions']:,} interactions, from the {name}."
+            f"split GT leaves out {data.left_out['items']:,} items that are not in training, and their "
+            f"{data.left_out['interactions']:,} interactions, from the {name}."
+        )
+    if data.of_cold_items["items"]:
+        getLogger().info(
+            f"{data.of_cold_items['items']:,} items that are not in training, with {data.of_cold_items['interactions']:,} "
+            f"interactions, stay in the {name}: their weights follow from {', '.join(data.cold_items.fields)}."
         )
