@@ -2,6 +2,10 @@
 
     python benchmarks/new_items.py [--dataset ml-100k] [--fold 0] [--models MultVAE EDLAE SparseEDLAE]
     python benchmarks/new_items.py --dataset ml-1m --data_path ../shared/data
+    python benchmarks/new_items.py --time 0.9 1.0
+
+With ``--time A B`` the new items are those that really came later: their first click is between the shares A and B of all
+clicks in order of time. The models are trained on the clicks before A, and the clicks from A to B are relevant.
 
 The models are trained without the held-out items. Each user is then scored from all clicks of training; the user's clicks
 on held-out items are relevant. In the first table only held-out items are ranked. ``popularity of the genre`` is the mean
@@ -32,20 +36,28 @@ FOLDS, K, BATCH = 10, 20, 256
 GENRES = ("genre:token_seq", "class:token_seq")
 
 
-def hold_out(dataset: str, folder: Path, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write a data set ``warm`` without a tenth of the items, and their ``new.item``. Returns the clicks of both parts."""
+def hold_out(dataset: str, folder: Path, fold: int, time: tuple[float, float] | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write a data set ``warm`` without the new items, and their ``new.item``. Returns the clicks of both parts."""
     clicks, items = (
         pd.read_csv(folder / dataset / f"{dataset}.{kind}", sep="\t", dtype=str, keep_default_na=False, quoting=3)
         for kind in ("inter", "item")
     )
     genre = next(name for name in GENRES if name in items)
     named = items.loc[~items[genre].isin(["", "unknown"]), "item_id:token"]  # Genres are measured alone.
-    clicked = np.intersect1d(clicks["item_id:token"], named)
-    new = set(np.random.default_rng(2020).permutation(clicked)[fold::FOLDS])
+    if time is None:
+        clicked = np.intersect1d(clicks["item_id:token"], named)
+        new = set(np.random.default_rng(2020).permutation(clicked)[fold::FOLDS])
+    else:
+        clicks = clicks.sort_values("timestamp:float", key=lambda column: column.astype(float), kind="stable")
+        begin, end = (int(share * len(clicks)) for share in time)
+        later = set(clicks[begin:end]["item_id:token"]) - set(clicks[:begin]["item_id:token"])
+        new, clicks = later & set(named), clicks[:end]
+        clicks = clicks[(np.arange(end) < begin) | clicks["item_id:token"].isin(new)]
     Path("warm").mkdir()
     is_new, of_new = clicks["item_id:token"].isin(new), items["item_id:token"].isin(new)
     clicks[~is_new].to_csv("warm/warm.inter", sep="\t", index=False)
-    items[~of_new].to_csv("warm/warm.item", sep="\t", index=False, quoting=3)
+    known = items["item_id:token"].isin(clicks[~is_new]["item_id:token"])
+    items[known].to_csv("warm/warm.item", sep="\t", index=False, quoting=3)
     items[of_new].to_csv("new.item", sep="\t", index=False, quoting=3)
     return clicks[~is_new], clicks[is_new]
 
@@ -169,13 +181,16 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["MultVAE", "EDLAE", "SparseEDLAE"])
     parser.add_argument("--features", nargs="*", help="sets of fields, with commas between; all fields are always measured")
     parser.add_argument("--fold", type=int, default=0, help=f"which of {FOLDS} parts of the items is held out")
+    parser.add_argument(
+        "--time", type=float, nargs=2, metavar=("A", "B"), help="shares of the clicks: the items that came there"
+    )
     parser.add_argument("--seed", type=int, default=2020)
     args = parser.parse_args()
     quiet()
     folder = (args.data_path or Path(recbole.__path__[0]) / "dataset_example").absolute()
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        parts = hold_out(args.dataset, folder, args.fold)
+        parts = hold_out(args.dataset, folder, args.fold, args.time)
         checkpoints = {model: train(model, args.seed) for model in args.models}
         print(describe())
         measure(checkpoints, [*(args.features or []), None], parts)

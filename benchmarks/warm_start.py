@@ -9,6 +9,7 @@ are those of the calendar. Every evening each kind of model is trained, and the 
 * ``from nothing``: on all clicks so far;
 * ``warm``: on all clicks so far, from the model of the evening before;
 * ``warm, day alone``: on the clicks of the day, from the model of the evening before;
+* ``from nothing, day alone``: on the clicks of the day, from nothing;
 * ``first``: the model of the first half, which is never trained again.
 
 Each user's newest clicks validate. In the test a user is scored from all clicks before the day and the first half of the
@@ -31,7 +32,7 @@ import recbole
 import torch
 from machine import describe, quiet
 
-KINDS = ("from nothing", "warm", "warm, day alone", "first")
+KINDS = ("from nothing", "warm", "warm, day alone", "first", "from nothing, day alone")
 #: Days of the calendar with fewer clicks are left out: those of news end with some.
 LEAST = 1000
 #: Without a test: the next day is the test.
@@ -110,7 +111,7 @@ def measure(parts: list[pd.DataFrame], seed: int, keys: dict[str, Any], kinds: l
             if kind == "first":
                 model = first
             else:
-                start = {} if kind == "from nothing" else {"warm_start": newest[kind]}
+                start = {} if kind.startswith("from nothing") else {"warm_start": newest[kind]}
                 clicks = day if "alone" in kind else so_far
                 trainer, row = train(f"d{evening}-{KINDS.index(kind)}", clicks, {**keys, **start})
                 model, newest[kind] = trainer.model, trainer.saved_model_file
