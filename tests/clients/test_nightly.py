@@ -30,12 +30,19 @@ ENVIRONMENT = {
 
 
 def write_days(folder: Path) -> Iterator[int]:
-    """Write the clicks of ml-100k so far: half of them, and 5,000 more each night."""
-    clicks = pd.read_csv(Path(recbole.__path__[0]) / "dataset_example/ml-100k/ml-100k.inter", sep="\t", dtype=str)
+    """Write the clicks of ml-100k so far: half of them, and 5,000 more each night. In the third, items come without clicks."""
+    source = Path(recbole.__path__[0]) / "dataset_example/ml-100k"
+    clicks = pd.read_csv(source / "ml-100k.inter", sep="\t", dtype=str)
     clicks = clicks.sort_values("timestamp:float", key=pd.to_numeric, kind="stable")
+    items = pd.read_csv(source / "ml-100k.item", sep="\t", dtype=str, keep_default_na=False)
     folder.mkdir(parents=True)
     for night in (1, 2, 3):
-        clicks[: 45_000 + 5_000 * night].to_csv(folder / "shop.inter", sep="\t", index=False)
+        so_far = clicks[: 45_000 + 5_000 * night]
+        so_far.to_csv(folder / "shop.inter", sep="\t", index=False)
+        clicked = items["item_id:token"].isin(so_far["item_id:token"])
+        items[clicked].to_csv(folder / "shop.item", sep="\t", index=False)
+        if night == 3:
+            items[~clicked & (items["class:token_seq"] != "unknown")].to_csv(folder / "new.item", sep="\t", index=False)
         yield night
 
 
@@ -82,11 +89,12 @@ def test_three_nights(tmp_path: Path) -> None:
     service = None
     try:
         for number in write_days(data):
-            done = night(data, models)
+            done = night(data, models, FEATURES="class")
             assert done.returncode == 0, done.stdout + done.stderr
             steps = re.findall(r"^(\w+): \d+ s$", done.stdout, re.MULTILINE)
             assert steps == ["train", "export", "compare"][: 3 if number > 1 else 2]
             assert done.stdout.endswith(f"version {number}\n")
+            assert ("new items: " in done.stdout) == (number == 3)
             if service is None:
                 service = Service(tmp_path, models)
             else:
