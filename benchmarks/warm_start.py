@@ -41,11 +41,12 @@ TYPED = {"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "t
 
 
 def read(dataset: str, data_path: str | None) -> pd.DataFrame:
-    """The clicks in order of time, each pair of user and item once."""
+    """The clicks in order of time, each pair of user and item once. Without times in the file, they are drawn."""
     folder = Path(data_path or Path(recbole.__path__[0]) / "dataset_example")
     clicks = pd.read_csv(folder / dataset / f"{dataset}.inter", sep="\t", dtype=str)
     clicks.columns = [name.partition(":")[0] for name in clicks.columns]
-    clicks["timestamp"] = clicks["timestamp"].astype(float)
+    drawn = np.random.default_rng(2020).permutation(len(clicks))
+    clicks["timestamp"] = clicks["timestamp"].astype(float) if "timestamp" in clicks else drawn
     return clicks[list(TYPED)].sort_values("timestamp", kind="stable").drop_duplicates(["user_id", "item_id"])
 
 
@@ -98,13 +99,13 @@ def ndcg(model: Any, before: pd.DataFrame, day: pd.DataFrame, k: int = 10) -> fl
     return float(np.mean(values))
 
 
-def measure(parts: list[pd.DataFrame], seed: int, keys: dict[str, Any], kinds: list[str]) -> pd.DataFrame:
+def measure(parts: list[pd.DataFrame], seed: int, keys: dict[str, Any], kinds: list[str], last: int) -> pd.DataFrame:
     """A row for each evening and kind of model."""
     keys = {"seed": seed, **keys}
     trainer, _ = train("before", parts[0], keys)
     newest, first = dict.fromkeys(kinds, trainer.saved_model_file), trainer.model
     rows = []
-    for evening in range(1, len(parts) - 1):
+    for evening in range(1, min(len(parts) - 1, last + 1)):
         so_far, day, tomorrow = pd.concat(parts[: evening + 1]), parts[evening], parts[evening + 1]
         for kind in kinds:
             row: dict[str, Any] = {"seconds": 0.0}
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--data_path", type=Path, help="the folder with the data set's folder")
     parser.add_argument("--by_date", action="store_true", help="days of the calendar; times are milliseconds")
     parser.add_argument("--days", type=int, default=10)
+    parser.add_argument("--evenings", type=int, default=1000, help="stop after so many")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--keys", type=Path, help="a YAML file of configuration keys")
@@ -153,7 +155,7 @@ def main() -> None:
     parts = cut(read(args.dataset, args.data_path and args.data_path.absolute()), args.days, args.by_date)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        rows = pd.concat([measure(parts, seed, keys, args.kinds) for seed in args.seeds], ignore_index=True)
+        rows = pd.concat([measure(parts, seed, keys, args.kinds, args.evenings) for seed in args.seeds], ignore_index=True)
     print(f"\n{describe()}\n\n{table(rows)}")
 
 
