@@ -91,13 +91,13 @@ class Extended:
         trained = ItemFile.read(_trained_items(checkpoint.config, dataset_path), layout, tuple(added.kinds))
         _check_kinds(trained, added)
         order = {token: row for row, token in enumerate(model.tokens[1:])}
-        known = np.isin(model.tokens[1:], trained.tokens)
-        if not known.any():
-            raise FeaturesError(
-                f"none of the model's items is in {trained.path}, such as {model.tokens[1]!r}: name the folder of the data "
-                "set that it was trained on with --dataset-path."
-            )
+        known = np.isin(np.arange(len(order)), [order[token] for token in trained.tokens if token in order])
         weights = weights_of(checkpoint.item_clicks(model.n_items), known)
+        if not weights.any():
+            raise FeaturesError(
+                f"none of the items that the model has learned from is in {trained.path}, such as {model.tokens[1]!r}: name "
+                "the folder of the data set that it was trained on with --dataset-path."
+            )
         encoded = encode(trained, added, order, weights)
         _check_known(added, encoded)
         if new.fields is not None and encoded.constant:
@@ -122,7 +122,8 @@ class Extended:
     def limited(self, most: float, people: People) -> Extended:
         """The model whose new items have lower scores, such that not more of them are among the ten best on average."""
         surplus = np.sort(np.concatenate([self._margins(part).ravel() for part in people.batches]))[::-1]
-        place = int(most * people.count)
+        always = int(np.isinf(surplus).sum())  # In a list without enough trained items.
+        place = max(int(most * people.count), always)
         if place >= len(surplus) or surplus[place] < 0:
             return self
         lower = surplus[place] * (1 + 1e-5) + 1e-5  # Rounding must not bring an item back.

@@ -239,6 +239,9 @@ def test_a_limit_holds_on_average(folder: Path, capsys: pytest.CaptureFixture[st
     for most in (0.5, 0.0):
         assert most - 0.06 < found(f"--max-new-in-top-10={most}") <= most
     assert found("--max-new-in-top-10=9") == free
+    everything = "".join(f"all\ti{n}\n" for n in range(20))
+    Path("all.inter").write_text(f"user_id:token\titem_id:token\n{everything}")
+    assert found("--histories=all.inter", "--max-new-in-top-10=0") == 4.0  # Nothing else is left.
 
 
 def test_vectors_and_recommendations_have_them_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
