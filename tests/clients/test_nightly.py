@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 
 def write_days(folder: Path) -> Iterator[int]:
-    """Write the clicks of ml-100k so far: half of them, and 5,000 more each night. In the third, items come without clicks."""
+    """Write the clicks of ml-100k so far: half of them, and 5,000 more each night. The third has items without clicks."""
     source = Path(recbole.__path__[0]) / "dataset_example/ml-100k"
     clicks = pd.read_csv(source / "ml-100k.inter", sep="\t", dtype=str)
     clicks = clicks.sort_values("timestamp:float", key=pd.to_numeric, kind="stable")
