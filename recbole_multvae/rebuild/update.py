@@ -26,7 +26,7 @@ from recbole_multvae.files import atomic_write
 from recbole_multvae.models import FAMILY
 from recbole_multvae.models.linear import LinearRecommender
 from recbole_multvae.rebuild.data import disable_pickle_caches
-from recbole_multvae.rebuild.model import UPDATED, read_family
+from recbole_multvae.rebuild.model import read_family
 from recbole_multvae.rebuild.named_clicks import NamedClicks
 
 #: The models that are computed from clicks alone.
@@ -145,7 +145,7 @@ def _save(saved: dict[str, Any], model: Any, target: Path) -> None:
             **parameters,
             **model.trained_on.saved(),
             **{name: computed[name] for name in ("spec", "clicks", "members") if name in computed},
-            UPDATED: True,
+            checkpoint.UPDATED: True,
         },
     }
     try:
