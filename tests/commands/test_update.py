@@ -197,8 +197,10 @@ def test_another_model(write_dataset: Any, capsys: pytest.CaptureFixture[str]) -
     for model, message in (
         (
             "MultVAE",
-            "is a checkpoint of MultVAE, and multvae-update takes those of EDLAE, SparseEDLAE and sums of these only",
+            "is a checkpoint of MultVAE, and multvae-update takes those of EDLAE, SparseEDLAE and sums of these only: train "
+            "it on with --warm_start=",
         ),
+        ("ItemAutoRec", "EDLAE, SparseEDLAE and sums of these only: train it again with the clicks of all days."),
         ("EASE", "is not a checkpoint of this family"),
     ):
         experiment = Experiment(model)
