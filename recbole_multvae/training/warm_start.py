@@ -28,7 +28,8 @@ from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import CheckpointError, ConfigurationError
 from recbole_multvae.training.earlier import Earlier
 
-#: Keys that decide which weights there are, and what they mean.
+#: Keys that decide which weights there are, and what they mean: AutoRec's ``targets`` says whether they read clicks or
+#: ratings. The key ``target`` of MultVAE and MultDAE is not among them: it chooses what a network of the same clicks learns.
 _OF_THE_WEIGHTS = ("latent_dimension", "mlp_hidden_size", "decoder_hidden_size", "hid_activation", "targets")
 #: ``stopping_step``, unless the user sets it: the best validation comes early (benchmarks/warm_start.py).
 PATIENCE = 3
