@@ -53,7 +53,10 @@ from multvae_export.reading import (
     unpack,
 )
 
-__all__ = ["FORMAT_VERSION", "add_test_result", "check_format", "load", "newest"]
+__all__ = ["FORMAT_VERSION", "UPDATED", "add_test_result", "check_format", "load", "load_for_recbole", "newest"]
+
+#: The entry of ``other_parameter`` of a model to which ``multvae-update`` has added clicks.
+UPDATED = "updated"
 
 _COO, _LIL = (sparse.coo_matrix, sparse.coo_array), (sparse.lil_matrix, sparse.lil_array)
 
@@ -183,6 +186,22 @@ def load(file: Any, map_location: Any = None) -> Any:
         raise CheckpointError(f"Cannot load the checkpoint {file}: {error}.") from None
     except ExportError as error:
         raise CheckpointError(f"The checkpoint {file} is damaged or is not one of RecBole's: {error}.") from error
+
+
+def load_for_recbole(file: Any, *args: Any, **kwargs: Any) -> Any:
+    """Load a checkpoint for RecBole's own code, which takes its data set for that of the training.
+
+    Raises:
+        CheckpointError: see :func:`load`; or the model has taken the clicks of a day, which are not in the data set.
+    """
+    saved = load(file, *args, **kwargs)
+    added = saved.get("other_parameter") if isinstance(saved, dict) else None
+    if isinstance(added, dict) and UPDATED in added:
+        raise CheckpointError(
+            f"{file} was updated with the clicks of a day, so that its data set is not that of its model, as RecBole's own "
+            "functions expect: take multvae-recommend, multvae-export, or recbole_multvae.rebuild.model.load_model."
+        )
+    return saved
 
 
 def check_format(version: Any) -> None:

@@ -44,8 +44,8 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
 * if the configuration has ``eval_memory``, which this package's command sets, RecBole's general models that score all items
   for a user get loaders of many users too (``get_dataloader``);
 * ``torch.load`` refuses RecBole's checkpoints since torch 2.6: calls from RecBole's own modules get
-  :func:`.checkpoint.load`. This replaces ``torch.load`` for the whole process; ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the
-  environment leaves it as it is.
+  :func:`.checkpoint.load_for_recbole`. This replaces ``torch.load`` for the whole process; with
+  ``RECBOLE_MULTVAE_TORCH_LOAD=0`` in the environment it stays as it is.
 
 Other models take RecBole's own path through each of these, except where it says "for every model".
 """
@@ -343,5 +343,5 @@ def _safe_load(original: Any, *args: Any, **kwargs: Any) -> Any:
     # Frame 0 is this function, 1 is _wrap's.
     caller = sys._getframe(2).f_globals.get("__name__", "")
     if caller.startswith("recbole.") and not kwargs.keys() & {"weights_only", "pickle_module"}:
-        return checkpoint.load(*args, **kwargs)
+        return checkpoint.load_for_recbole(*args, **kwargs)
     return original(*args, **kwargs)

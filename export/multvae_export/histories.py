@@ -18,6 +18,8 @@ from multvae_export.errors import HistoriesError
 QUOTED = r'"((?:[^"]|"")*)"'
 #: Mean and standard deviation of the logarithm of a random history's length: 47 items on average.
 LOG_MEAN, LOG_SPREAD = 3.41, 1.0
+#: Of more users than these, so many are drawn to try a file on.
+MOST = 10_000
 
 
 def random_histories(n_items: int, count: int, longest: int | None = None) -> list[np.ndarray]:
@@ -95,6 +97,11 @@ def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[
         if item in ids:
             users.setdefault(user, set()).add(ids[item])
     return [np.array(sorted(items)) for items in users.values()]
+
+
+def drawn(histories: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """The histories, in their order; of more than 10,000 users 10,000 are drawn uniformly."""
+    return [histories[n] for n in np.sort(rng.permutation(len(histories))[:MOST])]
 
 
 def read_rows(path: str | Path, layout: Layout) -> Iterator[tuple[str, str, float | None]]:

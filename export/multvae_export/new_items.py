@@ -15,11 +15,11 @@ from multvae_export.errors import FeaturesError, HistoriesError, OptionError
 from multvae_export.features.encoding import Encoded, encode
 from multvae_export.features.item_file import ItemFile
 from multvae_export.features.regression import Regression, weights_of
-from multvae_export.histories import Layout, padded, random_histories, read_inter
+from multvae_export.histories import MOST, Layout, drawn, padded, random_histories, read_inter
 from multvae_export.trained_model import Model
 
 #: The length of the lists in which new items are counted, and in how many lists at most.
-TOP, MOST = 10, 10_000
+TOP = 10
 RANDOM, BATCH = 1000, 100
 
 
@@ -184,7 +184,7 @@ class People:
                 raise HistoriesError(
                     f"no user of {histories} has an item that the model knows: expected its data set's tokens."
                 )
-        rows = [rows[n] for n in np.sort(rng.permutation(len(rows))[:MOST])]
+        rows = drawn(rows, rng)
         return cls([padded(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)], kind)
 
     @property

@@ -63,9 +63,7 @@ def measure(inputs: RunInputs) -> dict[str, Any]:
             del experiment
             experiment = timed(plan.fit, seconds)()
             measured["seconds"]["training"] += sum(seconds)
-            sizes = _data(experiment)["data"].items()
-            tested = {name: size for name, size in sizes if name.startswith(("items", "test", "cold"))}
-            measured["data"] |= tested  # Under GT the refitted model knows more items.
+            measured["data"] = _after_refit(measured["data"], _data(experiment)["data"])
         return measured | _test(inputs, experiment, measured["seconds"])
 
 
@@ -155,6 +153,19 @@ def _data(experiment: Experiment) -> dict[str, Any]:
             kept = getattr(datasets[name], "of_cold_items", {})  # A refit has no validation.
             sizes |= {f"{name}_cold_{kind}": count for kind, count in kept.items()}
     return {"split": digest(list(datasets.values())), "data": sizes}
+
+
+def _after_refit(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The sizes of training and validation before a refit, and those of the test after it.
+
+    Under GT the refitted model knows more items, and perhaps no item is unseen any more.
+    """
+
+    def is_tested(name: str) -> bool:
+        return name.startswith(("items", "test", "cold"))
+
+    kept = {name: size for name, size in first.items() if not is_tested(name)}
+    return kept | {name: size for name, size in second.items() if is_tested(name)}
 
 
 def _parameters(model: Any) -> int | None:

@@ -23,7 +23,8 @@ import recbole
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recbole_multvae.config.refit import refitted_file
-from recbole_multvae.data.digests import files_of
+from recbole_multvae.config.yaml_files import read_keys
+from recbole_multvae.data.digests import content_digest, files_of
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.files import atomic_write
 from recbole_multvae.leaderboard.json_file import write_json
@@ -54,7 +55,7 @@ class RayJobs:
         self._versions = version_reader()()
         self._perform = ray.remote(perform).options(num_cpus=self._threads)
         self._lock = threading.Lock()
-        self._data: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
         self._tasks: set[Any] = set()
         self._stopped = False
         _connect(address)
@@ -133,15 +134,22 @@ class RayJobs:
         """Start a task with all that a run reads. Paths become those of the node."""
         own = Path(inputs.data_folder).resolve().is_relative_to(Path(recbole.__file__).resolve().parent)
         data = {} if own else files_of(inputs.dataset, inputs.data_folder)
-        for name, digest in data.items():
-            if digest not in self._data:
-                self._data[digest] = _put(Path(inputs.data_folder, name))
-        moved, sources = _moved(inputs, bool(data))
-        contents = [self._data[digest] for digest in data.values()] + [_put(file) for file in sources.values()]
+        start = _warm_start(inputs)
+        kept = {f"{DATA}/{name}": Path(inputs.data_folder, name) for name in data}
+        kept |= {_there(key, file): file for key, file in start.items()}
+        moved, sources = _moved(inputs, bool(data), start)
+        contents = [self._keep(file) for file in kept.values()] + [_put(file) for file in sources.values()]
         recorded = {"data_path": inputs.data_folder, "checkpoint_dir": inputs.keys["checkpoint_dir"]}
-        files = [f"{DATA}/{name}" for name in data] + list(sources)
+        recorded |= {key: str(file) for key, file in start.items()}
+        files = [*kept, *sources]
         task = Task(moved, measure, data, files, recorded, self._threads, self._versions)
         return self._perform.remote(task, *contents)
+
+    def _keep(self, file: Path) -> Any:
+        """A file that many runs read, as one object of Ray's."""
+        if (digest := content_digest(file)) not in self._kept:
+            self._kept[digest] = _put(file)
+        return self._kept[digest]
 
     def stop(self) -> None:
         """Cancel all tasks; no run begins any more."""
@@ -193,12 +201,25 @@ def _put(file: Path) -> Any:
     return ray.put(np.fromfile(file, np.uint8))
 
 
-def _moved(inputs: RunInputs, data: bool) -> tuple[RunInputs, dict[str, Path]]:
-    """The inputs with the paths of a node, and by these paths the files of this machine that it reads.
+def _warm_start(inputs: RunInputs) -> dict[str, Path]:
+    """The key ``warm_start`` with its file on this machine; nothing for a run without it."""
+    in_files = {key: value for file in inputs.files for key, value in read_keys(file).items()}
+    file = {**in_files, **inputs.defaults, **inputs.keys}.get("warm_start")
+    return {"warm_start": Path(file)} if file and Path(file).is_file() else {}
+
+
+def _there(key: str, file: Path) -> str:
+    """The path on a node of the file that a key names."""
+    return f"{key}/{file.name}"
+
+
+def _moved(inputs: RunInputs, data: bool, start: dict[str, Path]) -> tuple[RunInputs, dict[str, Path]]:
+    """The inputs with the paths of a node, and by these paths further files of this machine that it reads.
 
     Args:
         inputs: with the paths of this machine.
         data: whether the data set is sent too.
+        start: of :func:`_warm_start`.
     """
     files = {f"files/{n}/{Path(file).name}": Path(file) for n, file in enumerate(inputs.files) if Path(file).exists()}
     members = {name: Path(file) for name, file in inputs.defaults.get("members", {}).items()}
@@ -210,9 +231,10 @@ def _moved(inputs: RunInputs, data: bool) -> tuple[RunInputs, dict[str, Path]]:
         inputs,
         files=[at.get(str(Path(file)), file) for file in inputs.files],
         defaults={**inputs.defaults, **({"members": there} if there else {})},
-        keys={**inputs.keys, "checkpoint_dir": CHECKPOINTS, **({"data_path": DATA} if data else {})},
+        keys={**inputs.keys, "checkpoint_dir": CHECKPOINTS, **({"data_path": DATA} if data else {}),
+              **{key: _there(key, file) for key, file in start.items()}},
         result=f"{RUNS}/{Path(inputs.result).name}",
-    )
+    )  # fmt: skip
     return moved, files | {path: file for path, file in both.items() if file.exists()}
 
 

@@ -40,7 +40,7 @@ class Task:
         measure: performs it.
         data: a digest of each file of the data set, by name; empty for RecBole's own, which every node has.
         files: the paths of the contents that come with the task.
-        recorded: keys with the folders of the machine that asked for the run, which the checkpoints name.
+        recorded: keys with the paths of the machine that asked for the run, which results and checkpoints name.
         threads: of the run.
         versions: those of the packages of that machine.
     """
@@ -116,12 +116,13 @@ def _write(file: Path, content: Content) -> None:
 
 
 def _measure(task: Task, inputs: RunInputs) -> dict[str, Any]:
-    """Measure a run in its process; the folders that its checkpoints name become those of the machine that asked for it."""
+    """Measure a run in its process; the paths that it names become those of the machine that asked for it."""
     measured = task.measure(inputs)
+    measured["configuration"] = {**measured["configuration"], **task.recorded}
     for file in {measured[key] for key in ("chosen", "checkpoint") if key in measured}:
         saved = checkpoint.load(file, map_location="cpu")
-        for key, folder in task.recorded.items():
-            saved["config"][key] = folder
+        for key, path in task.recorded.items():
+            saved["config"][key] = path
         with atomic_write(file) as part:
             torch.save(saved, part, pickle_protocol=4)
     if "metrics" in measured:  # The result of the test is a part of the archive that the lines above do not save.

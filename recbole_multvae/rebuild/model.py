@@ -13,9 +13,6 @@ from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.rebuild.data import disable_pickle_caches, find_dataset, split_dataset
 from recbole_multvae.rebuild.named_clicks import NamedClicks
 
-#: The entry of ``other_parameter`` of a model to which :mod:`.update` has added clicks.
-UPDATED = "updated"
-
 
 def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecommender, list[Any]]:
     """Load a model of the family and the data sets that it was trained, validated and tested on.
@@ -48,7 +45,7 @@ def load_model(path: str, dataset_path: str | None = None) -> tuple[ClickRecomme
 
 def _parts(path: str, saved: dict[str, Any]) -> list[Any]:
     config = saved["config"]
-    if UPDATED in saved["other_parameter"]:
+    if checkpoint.UPDATED in saved["other_parameter"]:
         return [NamedClicks.of_checkpoint(path, saved["other_parameter"]).dataset(read_dataset(config))]
     return [loader._dataset for loader in split_dataset(config)]
 

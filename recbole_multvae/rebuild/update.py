@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.utils import ModelType, get_model
 
 from recbole_multvae import checkpoint
 from recbole_multvae.data import cold_items
@@ -26,7 +27,7 @@ from recbole_multvae.files import atomic_write
 from recbole_multvae.models import FAMILY
 from recbole_multvae.models.linear import LinearRecommender
 from recbole_multvae.rebuild.data import disable_pickle_caches
-from recbole_multvae.rebuild.model import UPDATED, read_family
+from recbole_multvae.rebuild.model import read_family
 from recbole_multvae.rebuild.named_clicks import NamedClicks
 
 #: The models that are computed from clicks alone.
@@ -101,7 +102,7 @@ def _read_linear(path: str) -> dict[str, Any]:
         name = f"a sum with {other}" if len(names) > 1 else other
         raise CheckpointError(
             f"{path} is a checkpoint of {name}, and multvae-update takes those of EDLAE, SparseEDLAE and sums of these "
-            f"only: train it on with --warm_start={path}."
+            f"only: {_otherwise(path, names)}."
         )
     checkpoint.check_format(saved["other_parameter"].get("format_version"))
     if cold_items.asked(saved["config"]):
@@ -121,6 +122,21 @@ def _models(path: str, saved: dict[str, Any]) -> list[str]:
         raise CheckpointError(
             f"{path} has no complete list of the members of its sum, so that the file is damaged: take another copy of it."
         ) from error
+
+
+def _otherwise(path: str, names: list[str]) -> str:
+    """What to do with a model, or with those of a sum: ``warm_start`` takes auto-encoders, and closed forms in a sum."""
+    if all(_goes_on(name) for name in names):
+        return f"train it on with --warm_start={path}"
+    return "train it again with the clicks of all days"
+
+
+def _goes_on(name: str) -> bool:
+    try:
+        model_class = get_model(name)
+    except (ValueError, ImportError):  # A class of the user's, or one whose package is not installed.
+        return False
+    return model_class.type == ModelType.TRADITIONAL or getattr(model_class, "no_warm_start", True) is None
 
 
 def _of_day(config: Any, day: Path) -> tuple[Any, dict[str, Any]]:
@@ -145,7 +161,7 @@ def _save(saved: dict[str, Any], model: Any, target: Path) -> None:
             **parameters,
             **model.trained_on.saved(),
             **{name: computed[name] for name in ("spec", "clicks", "members") if name in computed},
-            UPDATED: True,
+            checkpoint.UPDATED: True,
         },
     }
     try:

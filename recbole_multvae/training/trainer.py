@@ -101,7 +101,7 @@ class FamilyTrainer(AtomicCheckpoints, WarmStart):
         with self._kept():
             averaging = {} if self._average is None else {"averaging": self._average.state_dict()}
             evaluations = [list(evaluation) for evaluation in self.evaluations]
-            return {**super()._checkpoint(epoch), "evaluations": evaluations, **averaging}
+            return {**super()._checkpoint(epoch), "evaluations": evaluations, "to_shrink": bool(self._initial), **averaging}
 
     def evaluate(
         self, eval_data: Any, load_best_model: bool = True, model_file: Any = None, *args: Any, **kwargs: Any
@@ -145,6 +145,8 @@ class FamilyTrainer(AtomicCheckpoints, WarmStart):
     def _resume(self, saved: dict[str, Any]) -> None:
         """Restore the values that :meth:`_checkpoint` adds to RecBole's. The model has compared the data already."""
         self._filled_at = None
+        if not saved.get("to_shrink"):
+            self._initial = []
         self.evaluations = [Evaluation(*row) for row in saved.get("evaluations", ())]
         self.train_loss_dict.clear()  # Epochs after the checkpoint are none of this run.
         if self._average is not None:

@@ -28,7 +28,8 @@ from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import CheckpointError, ConfigurationError
 from recbole_multvae.training.earlier import Earlier
 
-#: Keys that decide which weights there are, and what they mean.
+#: Keys that decide which weights there are, and what they mean: AutoRec's ``targets`` says whether they read clicks or
+#: ratings. The key ``target`` of MultVAE and MultDAE is not among them: it chooses what a network of the same clicks learns.
 _OF_THE_WEIGHTS = ("latent_dimension", "mlp_hidden_size", "decoder_hidden_size", "hid_activation", "targets")
 #: ``stopping_step``, unless the user sets it: the best validation comes early (benchmarks/warm_start.py).
 PATIENCE = 3
@@ -163,7 +164,8 @@ class WarmStart(Trainer):
         super().__init__(config, model)
         # The closed form of a member of a sum is computed anew.
         self._begins_at: str | None = None if model.type == ModelType.TRADITIONAL else config["warm_start"]
-        self._initial = [weight.detach().clone() for weight in model.parameters()] if self._begins_at else []
+        #: Initial weights, until those of the checkpoint are drawn towards them.
+        self._initial = self._weights() if self._begins_at else []
 
     def fit(
         self, train_data: Any, valid_data: Any = None, verbose: bool = True, saved: bool = True, *args: Any, **kwargs: Any
@@ -183,9 +185,15 @@ class WarmStart(Trainer):
         return super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
 
     def resume_checkpoint(self, resume_file: Any) -> None:
-        """Continue a run from its own checkpoint, which may be the state before the first update."""
+        """Continue a run from its own checkpoint, which may be the state before the first update.
+
+        Its weights are then drawn towards those that the model has here, before any training.
+        """
+        self._begins_at, self._initial = None, self._weights()
         super().resume_checkpoint(resume_file)
-        self._begins_at, self._initial = None, []
+
+    def _weights(self) -> list[Tensor]:
+        return [weight.detach().clone() for weight in self.model.parameters()]
 
     def _take(self, earlier: Earlier) -> None:
         """Give the model the weights of the checkpoint."""

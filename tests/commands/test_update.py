@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from multvae_export.exporter import export
+from recbole.quick_start import load_data_and_model
 
 from recbole_multvae import checkpoint
 from recbole_multvae.commands import recommend
 from recbole_multvae.commands.update import main
+from recbole_multvae.errors import CheckpointError
 from tests.archive import changed
 from tests.conftest import QUIET, Experiment, block_pairs
 
@@ -117,6 +119,8 @@ def test_new_items_reach_new_users(old: str, capsys: pytest.CaptureFixture[str])
     assert lines[2] == "user_inter_num_interval='[2,inf)' is not applied to the day, as it needs all days."
     exported = export("new.pth", "new.onnx")
     assert exported.checks and exported.model.tokens[-1] == "shiny" and not exported.model.metrics
+    with pytest.raises(CheckpointError, match=r"^new.pth was updated with the clicks of a day, .* take multvae-recommend"):
+        load_data_and_model("new.pth")
 
     Path("shop/shop.item").write_text("item_id:token\ttitle:token_seq\nshiny\tA shiny thing\n")
     assert recommend.main(["new.pth", "--user=new", "-k", "20"]) == 0
@@ -193,8 +197,10 @@ def test_another_model(write_dataset: Any, capsys: pytest.CaptureFixture[str]) -
     for model, message in (
         (
             "MultVAE",
-            "is a checkpoint of MultVAE, and multvae-update takes those of EDLAE, SparseEDLAE and sums of these only",
+            "is a checkpoint of MultVAE, and multvae-update takes those of EDLAE, SparseEDLAE and sums of these only: train "
+            "it on with --warm_start=",
         ),
+        ("ItemAutoRec", "EDLAE, SparseEDLAE and sums of these only: train it again with the clicks of all days."),
         ("EASE", "is not a checkpoint of this family"),
     ):
         experiment = Experiment(model)

@@ -268,6 +268,16 @@ def test_a_run_and_a_report_measure_unseen_items(caplog: pytest.LogCaptureFixtur
     assert cold_items.describe(tests) in caplog.text
 
 
+def test_a_refit_that_knows_all_items_measures_none(shop: str) -> None:
+    file = Path(shop, f"{shop}.inter")
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "\ti29\t" not in line))
+    keys = {**KEYS, **FEATURES, "refit": True}
+    measured = measure(RunInputs("row", "EDLAE", shop, [], keys, {}, 2020, str(Path("result.json").resolve()), 2, shop))
+    assert measured["data"]["valid_cold_items"] == len(LATE) - 1
+    assert measured["data"]["items"] == 30 - 1 + len(LEFT_OUT) and measured["data"]["test_left_out_items"] == 0
+    assert not measured["cold"] and not {name for name in measured["data"] if name.startswith(("cold", "test_cold"))}
+
+
 @pytest.mark.parametrize(
     ("keys", "error", "message"),
     [

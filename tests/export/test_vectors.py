@@ -11,6 +11,7 @@ import onnxruntime
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from multvae_export import histories
 from multvae_export.cli import main
 from multvae_export.errors import OptionError, UnsupportedModelError, VerificationError
 from multvae_export.graph import onnx_file
@@ -246,10 +247,13 @@ def test_regularisation_has_a_bound() -> None:
 def test_histories_of_a_file_are_tried_and_pyarrow_is_asked_for(
     checkpoint: Path, trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exported = export_vectors(checkpoint, "vectors", histories=checkpoint.parent / "blocks" / "blocks.inter")
+    monkeypatch.setattr(histories, "MOST", 30)
+    file = checkpoint.parent / "blocks" / "blocks.inter"
+    exported = export_vectors(checkpoint, "vectors", histories=file)
     plain = dict(export_vectors(checkpoint, "vectors").checks)["products equal torch's scores"]
     more = dict(exported.checks)["products equal torch's scores"]
-    assert int(more.split()[0]) == int(plain.split()[0]) + 40
+    assert int(more.split()[0]) == int(plain.split()[0]) + 30
+    assert dict(exported.checks)["histories tried"] == f"30 of the 40 users of {file}"
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(
         OptionError, match=r"--vectors writes items.parquet, which needs pyarrow \(.*\): pip install pyarrow"

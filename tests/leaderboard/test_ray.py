@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import psutil
 import pytest
@@ -22,6 +23,7 @@ from recbole_multvae import checkpoint
 from recbole_multvae.commands.train import main
 from recbole_multvae.leaderboard import jobs
 from recbole_multvae.leaderboard.ray_node import difference
+from recbole_multvae.leaderboard.run_inputs import RunInputs
 from tests.leaderboard.test_jobs import FLAGS, report, without_times
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
@@ -172,6 +174,27 @@ def test_a_node_without_the_package(cluster: str, blocks: str) -> None:
         out, re.MULTILINE,
     )  # fmt: skip
     assert "running" not in out
+
+
+@needs_ray
+@pytest.mark.parametrize("in_a_file", [False, True])
+def test_the_checkpoint_of_a_warm_start_goes_with_a_run(monkeypatch: pytest.MonkeyPatch, in_a_file: bool) -> None:
+    from recbole_multvae.leaderboard import ray_jobs
+
+    sent: list[Any] = []
+    monkeypatch.setattr(ray_jobs, "ray", MagicMock(put=bytes))
+    monkeypatch.setattr(ray_jobs, "_connect", lambda _: None)
+    monkeypatch.setattr(ray_jobs.RayJobs, "_check_nodes", lambda _: None)
+    Path("old.pth").write_bytes(b"weights")
+    Path("keys.yaml").write_text("warm_start: old.pth\n")
+    keys = {"checkpoint_dir": "kept", **({} if in_a_file else {"warm_start": "old.pth"})}
+    inputs = RunInputs("row", "MultVAE", "none", ["keys.yaml"] * in_a_file, {}, keys, 1, "runs/row.json", 3, ".")
+    jobs = ray_jobs.RayJobs("auto", None)
+    jobs._perform = MagicMock(remote=lambda *task: sent.append(task))
+    jobs._send(inputs, dict), jobs._send(inputs, dict)
+    (task, *contents), (_, *again) = sent
+    assert dict(zip(task.files, contents, strict=True))[task.inputs.keys["warm_start"]] == b"weights"
+    assert contents[0] is again[0] and task.recorded["warm_start"] == "old.pth"
 
 
 @needs_ray

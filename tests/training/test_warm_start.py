@@ -165,11 +165,13 @@ def test_the_start_is_kept_where_nothing_is_better_and_a_refit_takes_it_too() ->
     assert [update for update, *_ in first["evaluations"]] == [first["other_parameter"]["update"]]
 
 
-def test_resuming_goes_on_with_the_run_and_not_from_the_start() -> None:
+@pytest.mark.parametrize("dataset", ["grown", "day"])
+@pytest.mark.parametrize("stopped_after", [0, 2])
+def test_a_resumed_run_ends_as_an_unbroken_one(dataset: str, stopped_after: int) -> None:
     old = trained()
     keys = {"warm_start": file_of(old), "eval_step": 0}
-    whole, half = trained("MultVAE", "grown", epochs=4, **keys), trained("MultVAE", "grown", epochs=2, **keys)
-    rest = made("MultVAE", "grown", epochs=4, **keys)
+    whole, half = (trained("MultVAE", dataset, epochs=epochs, **keys) for epochs in (4, stopped_after))
+    rest = made("MultVAE", dataset, epochs=4, **keys)
     rest.trainer.resume_checkpoint(file_of(half))
     rest.fit()
     for name, weight in whole.model.state_dict().items():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from multvae_export.errors import OptionError
 from multvae_export.exporter import Exported, Source, check_atol
 from multvae_export.graph.onnx_file import check_opset
-from multvae_export.histories import Layout, padded, read_inter
+from multvae_export.histories import Layout, drawn, padded, read_inter
 from multvae_export.new_items import NewItems
 from multvae_export.publish.whole_folder import check_folder, replace_folder
 from multvae_export.publish.working_folder import working_folder
@@ -47,7 +49,7 @@ def export_vectors(
         opset: 16, 17 or 18.
         atol: see :func:`.exporter.export`.
         regularization: of the fold-in, see :mod:`.fold_in`.
-        histories: an ``.inter`` file; its users' histories are tried too.
+        histories: an ``.inter`` file; the histories of its users, at most 10,000 of them, are tried too.
         check: whether to verify.
         dataset_path: see :func:`.exporter.export`.
         trust_dataset: likewise.
@@ -66,8 +68,7 @@ def export_vectors(
     check_folder(target := Path(folder), "--vectors", NAMES)
     source = Source.read(Path(checkpoint), dataset_path, trust_dataset, new_items, histories, progress)
     vectors, layout = VectorModel.of(source.model, regularization), Layout.of(source.checkpoint.config)
-    tried = [] if histories is None else read_inter(histories, vectors.model.tokens, layout)
-    further = [Case("a history of the file", padded(tried[n : n + BATCH]), 1) for n in range(0, len(tried), BATCH)]
+    further, said = ([], []) if histories is None else _of_file(histories, vectors.model.tokens, layout)
     progress("Writing the vectors")
     with working_folder(target.resolve()) as working:
         (new := working / "new").mkdir()
@@ -75,6 +76,14 @@ def export_vectors(
         checks = source.checks
         if check:
             progress("Verifying against torch and onnxruntime")
-            checks = source.checks + list(vectors.checks(new, opset, atol, further))
+            checks = [*source.checks, *vectors.checks(new, opset, atol, further), *said]
         replace_folder(new, target.resolve())
     return Exported(target, tuple(sorted(target.iterdir())), vectors.model, VECTORS.io, tuple(checks), source.proof)
+
+
+def _of_file(path: str | Path, tokens: Sequence[str], layout: Layout) -> tuple[list[Case], list[tuple[str, str]]]:
+    """The histories of a file that are tried, and the figure that says how many they are."""
+    everyone = read_inter(path, tokens, layout)
+    some = drawn(everyone, np.random.default_rng(0))
+    cases = [Case("a history of the file", padded(some[n : n + BATCH]), 1) for n in range(0, len(some), BATCH)]
+    return cases, [("histories tried", f"{len(some):,} of the {len(everyone):,} users of {path}")]

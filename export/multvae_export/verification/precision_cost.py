@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from multvae_export.errors import HistoriesError
-from multvae_export.histories import Layout, padded, random_histories, read_inter
+from multvae_export.histories import MOST, Layout, drawn, padded, random_histories, read_inter
 from multvae_export.ranking import best, multi_hot
 from multvae_export.verification.checks import Case, ExportedFile
 
 #: The length of the rankings that the overlap and NDCG look at.
 OVERLAP_AT, NDCG_AT = 10, 100
 HELD_OUT = 0.2
-RANDOM, MOST, BATCH = 1000, 10_000, 100
+RANDOM, BATCH = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def read_histories(path: str | Path, tokens: Sequence[str], layout: Layout) -> H
     if not rows:
         raise HistoriesError(f"no user of {path} has two items that the model knows: expected its data set's item tokens.")
     rng = np.random.default_rng(0)
-    rows = [rng.permutation(rows[n]) for n in sorted(rng.permutation(len(rows))[:MOST])]
+    rows = [rng.permutation(row) for row in drawn(rows, rng)]
     cuts = [max(1, int(HELD_OUT * len(row))) for row in rows]
     return Histories(
         [row[cut:] for row, cut in zip(rows, cuts, strict=True)], [row[:cut] for row, cut in zip(rows, cuts, strict=True)]

@@ -2,8 +2,10 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -19,6 +21,8 @@ const (
 	bytesOfItem = 128
 	// For each number of an answer: with its item, in onnxruntime, in Go and as JSON.
 	bytesOfNumber = 128
+	// In the text of an answer: a score or a part of it, with its comma.
+	textOfNumber = 12
 	// For each byte of a body or an answer that is held: what is parsed from it, and what Go has not yet given back.
 	bytesOfByte = 16
 )
@@ -71,6 +75,20 @@ func costsOf(model *recommend.Model, reasons bool) (costs, error) {
 		read *= 4 // Each item's part is also computed without it.
 	}
 	return costs{history: bytesOfScore * items, item: read + bytesOfItem}, nil
+}
+
+// textsOf returns for each k the bytes of the k longest items in the text of an answer, each with its comma.
+func textsOf[T recommend.Item](items []T) []int64 {
+	texts := make([]int64, len(items)+1)
+	for at, item := range items {
+		text, _ := json.Marshal(item) // A text or a number never fails.
+		texts[at+1] = int64(len(text)) + 1
+	}
+	slices.SortFunc(texts[1:], func(one, other int64) int { return cmp.Compare(other, one) })
+	for k := range items {
+		texts[k+1] += texts[k]
+	}
+	return texts
 }
 
 // allowance is a number of bytes that requests share.

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"recbole-multvae/recommend"
 )
 
 func TestTheWidthOfAModel(t *testing.T) {
@@ -34,6 +36,31 @@ func TestTheShareOfGarbage(t *testing.T) {
 			t.Errorf("%d of %d: %d, not %d", c.most, c.used, got, c.share)
 		}
 	}
+}
+
+func TestAnAnswerThatNeverFitsIsRefused(t *testing.T) {
+	s := open(t, model("golden.onnx"), "", func(l *limits) {
+		l.memory, l.body, l.batch, l.padded, l.answer = 1, 1<<14, 256, 256, 3000
+	})
+	ranked := 0
+	replace(s, func(own rank) rank {
+		return func(histories [][]string, k int, options recommend.Options[string]) (*recommend.Ranking[string], error) {
+			ranked += len(histories)
+			return own(histories, k, options)
+		}
+	})
+	many := func(count int) string {
+		return `{"histories": [[]` + strings.Repeat(`, []`, count-1) + `], "k": 8}`
+	}
+	refused(t, ask(s, "POST", "/recommend", many(256)), http.StatusRequestEntityTooLarge, "at most, of fewer histories or a smaller k")
+	if ranked > 0 {
+		t.Errorf("%d histories were ranked", ranked)
+	}
+	if answer := ask(s, "POST", "/recommend", many(64)); answer.Code != http.StatusOK || ranked != 64 {
+		t.Errorf("%s, %d histories were ranked", answer.Body, ranked)
+	}
+	escaped := `{"history": ["` + strings.Repeat("<", 3000) + `"], "unknown": true}` // Each is \u003c in the answer.
+	refused(t, ask(s, "POST", "/recommend", escaped), http.StatusRequestEntityTooLarge, "the answer has about 18")
 }
 
 func TestBytesThatAreHeldAreLimited(t *testing.T) {

@@ -48,6 +48,7 @@ type job struct {
 	kind
 	size   size
 	bytes  int64 // What it takes in memory, ranked alone.
+	text   int64 // About what the text of its answer takes.
 	query  any
 	seen   seen
 	places int

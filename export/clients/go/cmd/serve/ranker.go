@@ -27,6 +27,7 @@ type ranker[T recommend.Item] struct {
 	reasons bool
 	costs   costs
 	known   map[T]struct{}      // The catalogue.
+	texts   []int64             // See textsOf.
 	blocked atomic.Pointer[[]T] // Items that are left out of all rankings.
 }
 
@@ -51,6 +52,7 @@ func newRanker[T recommend.Item](model *recommend.Model) (*ranker[T], error) {
 	for _, item := range all.Items[0] {
 		m.known[item] = struct{}{}
 	}
+	m.texts = textsOf(all.Items[0])
 	m.reasons = all.Reasons != nil
 	m.costs, err = costsOf(model, m.reasons)
 	return m, err
@@ -112,7 +114,7 @@ func (m *ranker[T]) prepare(body []byte, most limits) (*job, error) {
 	if j.seen = seen; q.named {
 		q.unknown = unknown
 	}
-	j.query, j.bytes = q, m.cost(j.size)
+	j.query, j.bytes, j.text = q, m.cost(j.size), m.text(j.size)
 	return j, recommend.Check(m.model, q.histories, q.k, q.options)
 }
 
@@ -157,6 +159,19 @@ func (m *ranker[T]) numbers(size size) int {
 		return size.histories * size.k * max(size.longest, 1)
 	}
 	return size.histories * size.k
+}
+
+// text returns about how many bytes the text of an answer has.
+func (m *ranker[T]) text(size size) int64 {
+	size.k = min(size.k, len(m.texts)-1)
+	if size.among.longest > 0 {
+		size.k = min(size.k, size.among.longest)
+	}
+	numbers := size.histories * size.k
+	if m.reasons {
+		numbers += m.numbers(size)
+	}
+	return int64(size.histories)*m.texts[size.k] + int64(numbers)*textOfNumber
 }
 
 // work ranks requests of one kind together. If that fails, each is ranked alone, so that only those fail that must.

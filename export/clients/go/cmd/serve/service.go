@@ -41,7 +41,8 @@ type service struct {
 	versions *versions
 	limits   limits
 	checks   checks
-	text     allowance // For bodies and answers.
+	texts    int64     // Bytes of all bodies and answers at a time.
+	text     allowance // What is left of them.
 	admitted chan struct{}
 	queue    *queue
 	log      *requestLog // nil if there is none.
@@ -58,11 +59,12 @@ func newService(versions *versions, limits limits, log *requestLog) (*service, e
 	s := &service{
 		versions: versions,
 		limits:   limits,
+		texts:    memory / 4 / bytesOfByte,
 		admitted: make(chan struct{}, limits.working+limits.waiting),
 		queue:    newQueue(limits, memory/2),
 		log:      log,
 	}
-	s.text.left.Store(memory / 4 / bytesOfByte)
+	s.text.left.Store(s.texts)
 	if least := int64(limits.body) * bytesOfByte * 4; memory < least {
 		return nil, fmt.Errorf("-max-memory is %d: a body of -max-body, %d bytes, needs %d or more", limits.memory, limits.body, inMiB(least))
 	}
@@ -218,8 +220,14 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, held *part) ([]
 	if err != nil {
 		return nil, err
 	}
+	if err := s.fits(body, job.text); err != nil {
+		return nil, err
+	}
 	s.versions.counts.add(job.seen)
 	if err := s.work(r.Context(), job); err != nil {
+		return nil, err
+	}
+	if err := s.fits(body, int64(len(job.answer))); err != nil {
 		return nil, err
 	}
 	if !held.take(len(job.answer)) {
@@ -227,6 +235,15 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, held *part) ([]
 	}
 	s.log.add(entry{time.Now(), w.Header().Get("X-Request-Id"), version.name, body, job.answer})
 	return job.answer, nil
+}
+
+// fits refuses an answer that is too long even if there is no other request.
+func (s *service) fits(body []byte, bytes int64) error {
+	if most := s.texts - int64(len(body)); bytes > most {
+		return failure{http.StatusRequestEntityTooLarge, fmt.Sprintf("the answer has about %d bytes: expected %d at most, of fewer histories "+
+			"or a smaller k", bytes, most)}
+	}
+	return nil
 }
 
 // metered is a body that takes its bytes from an allowance as they arrive.
