@@ -34,7 +34,7 @@ _OF_THE_WEIGHTS = ("latent_dimension", "mlp_hidden_size", "decoder_hidden_size",
 #: ``stopping_step``, unless the user sets it: the best validation comes early (benchmarks/warm_start.py).
 PATIENCE = 3
 #: The share of a weight that is then kept; the rest is that of an initial weight.
-KEPT = 0.7
+KEPT = 0.5
 _OF_RECBOLE = "it is RecBole's: take MultVAE, MultDAE or AutoRec"
 
 
