@@ -13,6 +13,7 @@ from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 from recbole_multvae.compatibility import ignore_recbole_deprecations
 from recbole_multvae.errors import ConfigurationError, MultVAEError, ProcessError, TrainingInterrupted
 from recbole_multvae.experiment.early_end import best_state
+from recbole_multvae.experiment.fork_server import METHOD, prepared
 from recbole_multvae.experiment.run import run
 
 #: The port that RecBole's command line uses.
@@ -43,9 +44,11 @@ def run_processes(
         TrainingInterrupted: Ctrl-C.
     """
     group = _group(nproc, nproc if world_size <= 0 else world_size, ip, port, group_offset)
-    results, checkpoints = (multiprocessing.get_context("spawn").SimpleQueue() for _ in range(2))
+    results, checkpoints = (prepared(__name__).SimpleQueue() for _ in range(2))
     logging.getLogger(multiprocessing.spawn.__module__).setLevel(logging.ERROR)  # It logs every process that it stops.
-    context = multiprocessing.spawn(_run_process, args=(arguments, group, results, checkpoints), nprocs=nproc, join=False)
+    context = multiprocessing.start_processes(
+        _run_process, args=(arguments, group, results, checkpoints), nprocs=nproc, join=False, start_method=METHOD
+    )
     try:
         while not context.join():
             pass

@@ -19,17 +19,12 @@ from typing import Any
 import joblib
 
 from recbole_multvae.errors import MultVAEError
+from recbole_multvae.experiment.fork_server import prepared
 from recbole_multvae.files import atomic_write
 from recbole_multvae.hardware import available_memory
 from recbole_multvae.leaderboard.json_file import write_json
 from recbole_multvae.leaderboard.run_inputs import Measure, Run, RunInputs, failed
 
-#: The fork server imports once what all runs need. Where there is none, each process imports it.
-_CONTEXT: Any = multiprocessing.get_context(
-    "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-)
-#: torch imports this when it makes the first optimizer: 1.7 s of each run, most of what a small one takes.
-_LATE_IMPORT = "torch._dynamo"
 #: The environment variables that set the threads of the libraries of a process.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -90,8 +85,7 @@ class LocalJobs:
         with self._changed:
             if self._stopped:
                 return failed(inputs, "interrupted before it began", 0.0)
-            _CONTEXT.set_forkserver_preload([measure.__module__, _LATE_IMPORT])
-            process = _CONTEXT.Process(target=_run_in_process, args=(inputs, measure, log))
+            process = prepared(measure.__module__).Process(target=_run_in_process, args=(inputs, measure, log))
             process.start()
             self._processes.add(process)
         while process.exitcode is None:

@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,16 @@ import pytest
 
 from recbole_multvae.commands.train import main
 from recbole_multvae.data.digests import files_of
-from tests.conftest import block_pairs, unlike_new_ones, write_inter
+from tests.conftest import unlike_new_ones
 
 FLAGS = ("--dataset=blocks", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=2", "--valid_metric=NDCG@10")
+#: Models but EASE do not end by themselves.
+ENDLESS = (
+    *(flag for flag in FLAGS if flag != "--epochs=2"),
+    "--epochs=100000",
+    "--stopping_step=100000",
+    "--report_dir=board",
+)
 FORMS = {"report.csv", "report.html", "report.json", "report.png", "report.tex"}
 
 
@@ -147,47 +155,79 @@ def test_mistakes_are_one_sentence_and_nothing_runs(command: Callable[..., Any],
     assert "running" not in out and folder is None
 
 
-@pytest.mark.parametrize("victim", ["leaderboard", "model", "none"])
-def test_killed_processes(victim: str, tmp_path: Path) -> None:
-    write_inter(tmp_path, "blocks", block_pairs())
-    flags = ["--model=EASE,BPR", *FLAGS, "--report_dir=board", "--stopping_step=100000"]
-    start = [sys.executable, "-W", "ignore", "-m", "recbole_multvae", *flags, "--epochs=100000"]
-    start = [flag for flag in start if flag != "--epochs=2"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # A shell starts background processes with Ctrl-C ignored, and they hand this on to theirs.
-    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(start, cwd=tmp_path, preexec_fn=heeds, **pipes) as board:
+@contextmanager
+def once_trained(models: int, then: Callable[[list[int]], None]) -> Iterator[list[int]]:
+    """Beside a leaderboard in this process, do something once so many models have a checkpoint; gives their processes."""
+    found: list[int] = []
+    over = threading.Event()
+
+    def wait() -> None:
+        while len(checkpoints_of_endless()) < models:
+            if over.wait(0.1):
+                return
+        found.extend(grandchildren(os.getpid()))
+        then(found)
+
+    others, handler = threading.enumerate(), signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=wait).start()
+    try:
+        yield found
+    finally:
+        over.set()
+        for thread in set(threading.enumerate()) - {*others}:  # Python ends only after its threads.
+            thread.join(30)
+            assert not thread.is_alive()
+        signal.signal(signal.SIGINT, handler)
+
+
+def interrupt(_: list[int]) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def checkpoints_of_endless() -> list[Path]:
+    return list(Path("board/checkpoints").glob("[!E]*.pth"))  # EASE ends.
+
+
+def finished_of_endless() -> list[str]:
+    runs = [json.loads(file.read_text()) for file in Path("board/runs").glob("*.json")]
+    return [run["row"] for run in runs if run["status"] == "finished"]
+
+
+def are_gone(processes: list[int]) -> bool:
+    until = time.time() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in processes) and time.time() < until:
+        time.sleep(0.1)
+    return not any(Path(f"/proc/{pid}").exists() for pid in processes)
+
+
+def test_a_killed_model_is_in_the_report(command: Callable[..., Any]) -> None:
+    with once_trained(1, lambda models: os.kill(models[0], signal.SIGKILL)) as models:
+        code, out, error, _ = command("--model=EASE,BPR", *ENDLESS)
+    assert len(models) == 1 and finished_of_endless() == ["EASE"]
+    assert code == 1 and "BPR failed, and the others are in the report" in error
+    assert "BPR, seed 2020: FAILED: its process ended with SIGKILL: was there enough memory?" in out
+    assert Path("board/report.html").is_file()
+
+
+def test_an_interruption_ends_the_model(command: Callable[..., Any]) -> None:
+    with once_trained(1, interrupt) as models:
+        code, _, error, _ = command("--model=EASE,BPR", *ENDLESS)
+    said = "Interrupted: 1 of 2 runs are over; the same command goes on from there.\n"
+    assert (code, error, finished_of_endless()) == (130, said, ["EASE"])
+    assert len(models) == 1 and are_gone(models) and not Path("board/report.json").exists()
+
+
+def test_models_end_with_a_leaderboard_that_is_killed(blocks: str) -> None:
+    start = [sys.executable, "-W", "ignore", "-m", "recbole_multvae", "--model=EASE,BPR", *ENDLESS]
+    with subprocess.Popen(start, stdout=subprocess.DEVNULL) as board:
         try:
-            assert board.stdout is not None
-            while "BPR, seed 2020: running" not in board.stdout.readline():
+            while not checkpoints_of_endless():
                 assert board.poll() is None
-            while not list(tmp_path.glob("board/checkpoints/BPR-*.pth")):
                 time.sleep(0.1)
             (model,) = grandchildren(board.pid)
-            if victim == "none":
-                board.send_signal(signal.SIGINT)
-            else:
-                os.kill(board.pid if victim == "leaderboard" else model, signal.SIGKILL)
-            out, error = board.communicate(timeout=60)
         finally:
             board.kill()
-    runs = [json.loads(file.read_text()) for file in tmp_path.glob("board/runs/*.json")]
-    assert [(run["row"], run["status"]) for run in runs] == [("EASE", "finished")]
-    if victim == "model":
-        assert board.returncode == 1 and "BPR failed, and the others are in the report" in error
-        assert "BPR, seed 2020: FAILED: its process ended with SIGKILL: was there enough memory?" in out
-        assert (tmp_path / "board/report.html").is_file()
-    else:
-        until = time.time() + 30
-        while Path(f"/proc/{model}").exists() and time.time() < until:
-            time.sleep(0.1)
-        assert not Path(f"/proc/{model}").exists()
-        assert not (tmp_path / "board/report.json").exists()
-    if victim == "none":
-        assert (board.returncode, error) == (
-            130,
-            "Interrupted: 1 of 2 runs are over; the same command goes on from there.\n",
-        )
+    assert are_gone([model]) and finished_of_endless() == ["EASE"] and not Path("board/report.json").exists()
 
 
 def grandchildren(pid: int) -> list[int]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import sys
 import threading
 import time
-from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,7 @@ import pytest
 from recbole_multvae.commands.train import main
 from recbole_multvae.leaderboard import local_jobs
 from recbole_multvae.leaderboard.local_jobs import LocalJobs
-from tests.conftest import block_pairs, write_inter
-from tests.leaderboard.test_command import grandchildren
+from tests.leaderboard.test_command import ENDLESS, are_gone, interrupt, once_trained
 
 FLAGS = ("--dataset=blocks", "--data_path=.", "--use_gpu=False", "--state=ERROR", "--epochs=2", "--valid_metric=NDCG@10",
          "--topk=[10]")  # fmt: skip
@@ -104,25 +100,11 @@ def test_auto_waits_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
 
 
-def test_an_interruption_ends_all_processes(tmp_path: Path) -> None:
-    write_inter(tmp_path, "blocks", block_pairs())
-    flags = ["--model=BPR,LightGCN", *FLAGS, "--report_dir=board", "--jobs=2", "--stopping_step=100000"]
-    flags = [flag for flag in flags if flag != "--epochs=2"]
-    start = [sys.executable, "-W", "ignore", "-m", "recbole_multvae", *flags, "--epochs=100000"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(start, cwd=tmp_path, preexec_fn=heeds, **pipes) as board:
-        while len(list(tmp_path.glob("board/checkpoints/*.pth"))) < 2:
-            assert board.poll() is None
-            time.sleep(0.1)
-        models = grandchildren(board.pid)
-        assert len(models) == 2
-        board.send_signal(signal.SIGINT)
-        _, error = board.communicate(timeout=60)
-    assert board.returncode == 130 and "Interrupted: 0 of 2 runs are over; the same command goes on from there." in error
-    time.sleep(1)
-    assert not [pid for pid in models if Path(f"/proc/{pid}").exists()]
-    assert not list(tmp_path.glob("board/runs/*.json"))
+def test_an_interruption_ends_all_processes(blocks: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with once_trained(2, interrupt) as models:
+        assert main(["--model=BPR,LightGCN", *ENDLESS, "--jobs=2"]) == 130
+    assert "Interrupted: 0 of 2 runs are over; the same command goes on from there." in capfd.readouterr().err
+    assert len(models) == 2 and are_gone(models) and not list(Path("board/runs").glob("*.json"))
 
 
 @pytest.mark.parametrize(

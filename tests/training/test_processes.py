@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
@@ -22,23 +21,23 @@ from recbole.evaluator.collector import DataStruct
 from recbole.quick_start import load_data_and_model
 
 from recbole_multvae import checkpoint
-from recbole_multvae.commands.train import main
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.evaluation.collector import ROWS_OF_RECORDS
 from recbole_multvae.experiment.configuration import make_config
 from recbole_multvae.experiment.processes import run_processes
 from recbole_multvae.training.processes import AllRanksEvaluator, SeveralProcesses
-from tests.conftest import QUICK, Experiment, block_pairs
+from tests.conftest import QUICK, Experiment, block_pairs, write_inter
 from tests.data.made import clicks, write
 
 ROOT = Path(__file__).parents[2]
-#: The command line, but every rank also writes the weights it ends with, and can be told to die.
+#: The command line, called once for each folder, as Python takes seconds to import all. A rank also writes the weights it
+#: ends with, and can be told to die, or to send Ctrl-C after the first epoch, as a terminal does: to all processes.
 RANKS = """
-import os, signal, sys, torch, recbole_multvae
+import json, multiprocessing, os, signal, sys, time, torch, recbole_multvae
 from recbole.trainer import Trainer
 from recbole_multvae.commands.train import main
 
-fit = Trainer.fit
+fit, train = Trainer.fit, Trainer._train_epoch
 
 def fit_and_write(trainer, *args, **kwargs):
     rank = trainer.config["local_rank"]
@@ -48,31 +47,79 @@ def fit_and_write(trainer, *args, **kwargs):
     torch.save((trainer.model.state_dict(), trainer.model.update, torch.get_num_threads()), f"rank{rank}.pth")
     return result
 
-Trainer.fit = fit_and_write
+def interrupted(trainer, data, epoch, *args, **kwargs):
+    if "--note=interrupt" in sys.argv and epoch == 1:
+        if trainer.config["local_rank"] == 0:
+            os.killpg(os.getpgid(0), signal.SIGINT)
+        time.sleep(60)
+    return train(trainer, data, epoch, *args, **kwargs)
+
+Trainer.fit, Trainer._train_epoch = fit_and_write, interrupted
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    start, commands = os.getcwd(), json.loads(sys.argv[1])
+    for folder, flags in commands.items():
+        os.mkdir(folder)
+        os.chdir(folder)
+        sys.argv = ["run_recbole.py", *flags]
+        code = main(flags)
+        with open("code", "w") as file:
+            json.dump([code, len(multiprocessing.active_children())], file)
+        os.chdir(start)
+        for stream in (sys.stdout, sys.stderr):
+            print("end of a command", file=stream, flush=True)
 """
-FLAGS = ("--dataset=blocks", "--data_path=.", "--show_progress=False", "--use_gpu=False", "--latent_dimension=4")
+FLAGS = ("--data_path=..", "--show_progress=False", "--use_gpu=False", "--nproc=2")
+KEYS: dict[str, Any] = {"topk": [1, 5], "valid_metric": "MRR@5", "metrics": ["Recall", "MRR", "NDCG", "Hit", "GAUC"]}
+ONE_BATCH: dict[str, Any] = {"epochs": 4, "train_batch_size": 40, "dropout_prob": 0, "eval_step": 0, "precision": "fp32",
+                             "learner": "sgd", "learning_rate": 0.5}  # fmt: skip
+#: The flags of each command, by folder. Of the 41 users of "odd" the processes have shares that are padded.
+COMMANDS = {
+    "trained": ["--model=MultVAE", "--dataset=odd", *(f"--{key}={value}" for key, value in KEYS.items()), "--epochs=3",
+                "--train_batch_size=16", "--latent_dimension=4", "--mlp_hidden_size=[6]", "--decoder_hidden_size=[6]"],
+    "union": ["--model=MultDAE", "--dataset=blocks", "--state=ERROR", "--latent_dimension=4",
+              *(f"--{key}={value}" for key, value in ONE_BATCH.items())],
+    "mistake": ["--model=MultVAE", "--dataset=blocks", "--anneal_capp=0.1"],
+    "dead": ["--model=MultVAE", "--dataset=blocks", "--state=ERROR", "--note=die1"],
+    "interrupted": ["--model=MultVAE", "--dataset=blocks", "--state=ERROR", "--epochs=3", "--note=interrupt"],
+}  # fmt: skip
 
 
-def two_processes(*flags: str) -> subprocess.CompletedProcess[str]:
-    Path("ranks.py").write_text(RANKS)
+class Done(NamedTuple):
+    """A command that has ended: its exit code, the processes that were left, and its output and errors."""
+
+    code: int
+    left: int
+    out: str
+    error: str
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the data sets, in which each command has a folder."""
+    folder = tmp_path_factory.mktemp("processes")
+    write_inter(folder, "odd", block_pairs(users=41))
+    write_inter(folder, "blocks", block_pairs())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> dict[str, Done]:
+    """All commands, by folder."""
+    (folder / "ranks.py").write_text(RANKS)
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "ranks.py", *FLAGS, "--nproc=2", *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**environment, "PYTHONPATH": path})
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """The command line with two processes; returns the exit code."""
-
-    def call(*flags: str) -> int:
-        flags = (*FLAGS, "--nproc=2", *flags)
-        monkeypatch.setattr(sys, "argv", ["run_recbole.py", *flags])
-        return main(flags)
-
-    return call
+    commands = json.dumps({name: [*FLAGS, *flags] for name, flags in COMMANDS.items()})
+    ended = subprocess.run(
+        [sys.executable, "ranks.py", commands], cwd=folder, capture_output=True, text=True, timeout=240,
+        env={**environment, "PYTHONPATH": path}, start_new_session=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    said = zip(*(text.split("end of a command\n") for text in (ended.stdout, ended.stderr)), strict=True)
+    return {
+        name: Done(*json.loads((folder / name / "code").read_text()), *texts)
+        for name, texts in zip(COMMANDS, said, strict=False)
+    }
 
 
 def rank_file(rank: int) -> tuple[dict[str, torch.Tensor], int, int]:
@@ -84,24 +131,24 @@ def logged(name: str, output: str) -> str:
     return metrics
 
 
-def test_two_processes_train_test_and_save_one_model(write_dataset: Any) -> None:
-    write_dataset("blocks", block_pairs(users=41))  # Odd: the shares are padded.
-    keys: dict[str, Any] = {"topk": [1, 5], "valid_metric": "MRR@5", "metrics": ["Recall", "MRR", "NDCG", "Hit", "GAUC"]}
-    done = two_processes("--model=MultVAE", *(f"--{key}={value}" for key, value in keys.items()), "--epochs=3",
-                         "--train_batch_size=16", "--mlp_hidden_size=[6]", "--decoder_hidden_size=[6]")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert not re.search("warning|error", done.stdout + done.stderr, re.IGNORECASE)
+def test_two_processes_train_test_and_save_one_model(
+    done: dict[str, Done], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "trained")
+    code, _, out, log = done["trained"]
+    assert code == 0, log
+    assert not re.search("warning|error", out + log, re.IGNORECASE)
     (first, update, threads), (second, other_update, other_threads) = rank_file(0), rank_file(1)
     assert all(value.equal(second[name]) for name, value in first.items())
     assert update == other_update == 3 * 3
     assert threads == other_threads == max(1, torch.get_num_threads() // 2)
 
     (file,) = Path("saved").iterdir()
-    alone = Experiment("MultVAE", **keys)
+    alone = Experiment("MultVAE", "odd", data_path="..", **KEYS)
     *_, valid_data, test_data = load_data_and_model(file)
     alone.trainer.eval_collector.data_collect(alone.train_data)
-    assert str(alone.trainer.evaluate(valid_data, model_file=file)) == logged("best valid", done.stderr)
-    assert str(alone.trainer.evaluate(test_data, model_file=file)) == logged("test result", done.stderr)
+    assert str(alone.trainer.evaluate(valid_data, model_file=file)) == logged("best valid", log)
+    assert str(alone.trainer.evaluate(test_data, model_file=file)) == logged("test result", log)
     assert [name for name, _ in export(file, "model.onnx").checks][:2] == ["well formed", "equals torch"]
 
 
@@ -140,33 +187,40 @@ def test_sampled_items_and_labels_take_one_process(blocks: str) -> None:
         SeveralProcesses.evaluate(trainer, [1])
 
 
-def test_update_is_that_of_one_process_on_the_union_of_the_batches(blocks: str, command: Callable[..., int]) -> None:
-    keys = {"epochs": 4, "train_batch_size": 40, "dropout_prob": 0, "eval_step": 0, "precision": "fp32"}
-    keys |= {"learner": "sgd", "learning_rate": 0.5}
-    alone = Experiment("MultDAE", mlp_hidden_size=[], checkpoint_dir="alone", **keys)
+def test_update_is_that_of_one_process_on_the_union_of_the_batches(
+    done: dict[str, Done], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    alone = Experiment("MultDAE", mlp_hidden_size=[], checkpoint_dir="alone", **ONE_BATCH)
     start = {name: value.clone() for name, value in alone.model.state_dict().items()}
     alone.fit()
-    assert command("--model=MultDAE", "--state=ERROR", *(f"--{key}={value}" for key, value in keys.items())) == 0
-    (file,) = Path("saved").iterdir()
+    assert done["union"].code == 0
+    (file,) = Path("union/saved").iterdir()
     for name, value in checkpoint.load(file)["state_dict"].items():
         assert (value - start[name]).abs().max() > 0.01, name
         torch.testing.assert_close(value, alone.model.state_dict()[name], rtol=1e-4, atol=1e-5)
 
 
-def test_dead_process_is_one_sentence_and_takes_the_other_with_it(blocks: str) -> None:
-    done = two_processes("--model=MultVAE", "--state=ERROR", "--note=die1")
-    assert done.returncode == 1
-    warning, error = done.stderr.splitlines()
+def test_dead_process_is_one_sentence_and_takes_the_other_with_it(done: dict[str, Done], folder: Path) -> None:
+    assert done["dead"].code == 1
+    warning, error = done["dead"].error.splitlines()
     assert warning == "The configuration key note='die1' has no effect on this model."
     assert error == "error: Process 1 ended with SIGKILL, and the others were stopped: was there enough memory?"
-    assert not Path("rank0.pth").exists()
+    assert not (folder / "dead/rank0.pth").exists()
 
 
-def test_mistake_is_said_once(blocks: str, command: Callable[..., int], capfd: pytest.CaptureFixture[str]) -> None:
-    assert command("--model=MultVAE", "--anneal_capp=0.1") == 1
-    (error,) = capfd.readouterr().err.splitlines()
+def test_mistake_is_said_once(done: dict[str, Done]) -> None:
+    code, left, _, text = done["mistake"]
+    (error,) = text.splitlines()
     assert error.startswith("error: anneal_capp=0.1 is not a configuration key: did you mean anneal_cap? ")
-    assert not multiprocessing.active_children()
+    assert (code, left) == (1, 0)
+
+
+def test_an_interruption_names_the_checkpoint_in_one_sentence(done: dict[str, Done], folder: Path) -> None:
+    code, _, _, text = done["interrupted"]
+    (file,) = (folder / "interrupted/saved").iterdir()
+    _, error = text.splitlines()  # The first one is about note.
+    assert (code, error) == (130, f"Interrupted: the best state so far is in saved/{file.name}.")
 
 
 def test_sparse_gradients_are_for_one_process(blocks: str) -> None:
