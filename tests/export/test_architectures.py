@@ -93,6 +93,15 @@ def test_a_new_architecture_is_one_file(toy: Path, io: str, capsys: pytest.Captu
     assert "equals torch: 92 histories" in out
 
 
+def test_new_items_for_an_architecture_without_rows_are_refused(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sides = "".join(f"i{n}\t{'left' if n < 10 else 'right'}\n" for n in range(20))
+    Path("blocks.item").write_text(f"item_id:token\tside:token\n{sides}")
+    Path("new.item").write_text("item_id:token\tside:token\nx\tleft\n")
+    assert main([str(toy), "model.onnx", "--add-items=new.item", "--dataset-path=."]) == 1
+    assert "--add-items does not fit the architecture toy, which has no method with_items" in capsys.readouterr().err
+    assert not Path("model.onnx").exists()
+
+
 def test_a_new_architecture_is_offered(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from multvae_export.checkpoint.contents import Checkpoint
+from multvae_export.errors import UnsupportedModelError
 from multvae_export.nodes.factors import Factors
 from multvae_export.nodes.layers import RowsOfNew
 from multvae_export.nodes.nodes import Nodes
@@ -110,13 +111,17 @@ class Architecture(ABC):
     def rounded(self, precision: str) -> Architecture:
         """The same model with the weights that a file of this precision stores."""
 
-    @abstractmethod
     def with_items(self, rows: RowsOfNew) -> Architecture:
-        """The same model with further items after its own, whose scores stay as they are."""
+        """The same model with further items after its own, whose scores stay as they are.
 
-    @abstractmethod
+        Raises:
+            UnsupportedModelError: this kind of model cannot have them.
+        """
+        raise _no_new_items(self)
+
     def shifted(self, shift: Tensor) -> Architecture:
-        """The same model with a constant added to the score of each item, float32 [C - 1]."""
+        """The same model with a constant added to the score of each item, float32 [C - 1]. Raises as :meth:`with_items`."""
+        raise _no_new_items(self)
 
     @abstractmethod
     def graph(self, target: Target, output: str) -> Nodes:
@@ -158,11 +163,11 @@ class HistoryModel(Architecture):
     @abstractmethod
     def rounded(self, precision: str) -> HistoryModel: ...
 
-    @abstractmethod
-    def with_items(self, rows: RowsOfNew) -> HistoryModel: ...
+    def with_items(self, rows: RowsOfNew) -> HistoryModel:
+        raise _no_new_items(self)
 
-    @abstractmethod
-    def shifted(self, shift: Tensor) -> HistoryModel: ...
+    def shifted(self, shift: Tensor) -> HistoryModel:
+        raise _no_new_items(self)
 
     def answer(self, request: Tensor) -> Tensor:
         clicks = multi_hot(request, self.n_items)
@@ -204,6 +209,12 @@ class Posterior(HistoryModel):
 
     def logits(self, clicks: Tensor) -> Tensor:
         return self.sampled(clicks, None)
+
+
+def _no_new_items(model: Architecture) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"--add-items does not fit the architecture {model.name}, which has no method with_items or shifted: leave it out."
+    )
 
 
 def _moved(value: Any, device: str) -> Any:
