@@ -44,7 +44,7 @@ EXPORT: dict[str, tuple[str, ...]] = {
     "checkpoint": ("errors", "reading"),
     "features": ("errors", "histories"),
     "nodes": ("errors", "target"),
-    "architectures": ("checkpoint", "errors", "nodes", "ranking", "target"),
+    "architectures": ("checkpoint", "errors", "features", "nodes", "ranking", "target"),
     "trained_model": ("architectures", "checkpoint", "errors"),
     "graph": ("__version__", "architectures", "errors", "nodes", "target", "trained_model"),
     "publish": ("errors", "trained_model"),

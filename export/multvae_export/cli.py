@@ -151,7 +151,7 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--histories", metavar="FILE.inter", help=histories)
 
 
-def _report(exported: Exported) -> None:
+def _report(exported: Exported, verified: bool) -> None:
     """The model, its data set, and the checks."""
     model = exported.model
     metrics = "".join(f", {name} {value:g}" for name, value in model.metrics.items())
@@ -160,7 +160,7 @@ def _report(exported: Exported) -> None:
         print(f"  {'!' if exported.data.trusted else CHECK} data set: {exported.data.reason}")
     for name, figures in exported.checks:
         print(f"  {CHECK} {name}: {figures}")
-    if not exported.checks:
+    if not verified:
         print("  ! not verified")
 
 
@@ -222,7 +222,7 @@ def _export(args: argparse.Namespace) -> None:
             repository=args.triton is not None,
             **shared,
         )
-    _report(exported)
+    _report(exported, verified=not args.no_verify)
     _report_files(exported, args.precision, time.perf_counter() - start)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ QUOTED = r'"((?:[^"]|"")*)"'
 LOG_MEAN, LOG_SPREAD = 3.41, 1.0
 #: Of more users than these, so many are drawn to try a file on.
 MOST = 10_000
+
+User = TypeVar("User")
 
 
 def random_histories(n_items: int, count: int, longest: int | None = None) -> list[np.ndarray]:
@@ -69,8 +71,13 @@ class Layout:
     @classmethod
     def of(cls, config: dict[str, Any]) -> Layout:
         """The layout in a checkpoint's configuration, with RecBole's default for a key that is missing, empty or no text."""
-        keys = {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "separator": "field_separator", "encoding": "encoding"}
-        keys["between"] = "seq_separator"
+        keys = {
+            "user": "USER_ID_FIELD",
+            "item": "ITEM_ID_FIELD",
+            "separator": "field_separator",
+            "between": "seq_separator",
+            "encoding": "encoding",
+        }
         values = {name: config.get(key) for name, key in keys.items()}
         return cls(**{name: value for name, value in values.items() if isinstance(value, str) and value})
 
@@ -99,9 +106,9 @@ def read_inter(path: str | Path, tokens: Sequence[str], layout: Layout) -> list[
     return [np.array(sorted(items)) for items in users.values()]
 
 
-def drawn(histories: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """The histories, in their order; of more than 10,000 users 10,000 are drawn uniformly."""
-    return [histories[n] for n in np.sort(rng.permutation(len(histories))[:MOST])]
+def drawn(users: Sequence[User], rng: np.random.Generator) -> list[User]:
+    """Users by id, or their histories, in their order; of more than 10,000 users 10,000 are drawn uniformly."""
+    return [users[n] for n in np.sort(rng.permutation(len(users))[:MOST])]
 
 
 def read_rows(path: str | Path, layout: Layout) -> Iterator[tuple[str, str, float | None]]:

@@ -15,10 +15,10 @@ from multvae_export.errors import FeaturesError, HistoriesError, OptionError
 from multvae_export.features.encoding import Encoded, encode
 from multvae_export.features.item_file import ItemFile
 from multvae_export.features.regression import Regression, weights_of
-from multvae_export.histories import MOST, Layout, drawn, padded, random_histories, read_inter
+from multvae_export.histories import Layout, drawn, padded, random_histories, read_inter
 from multvae_export.trained_model import Model
 
-#: The length of the lists in which new items are counted, and in how many lists at most.
+#: The length of the lists in which new items are counted.
 TOP = 10
 RANDOM, BATCH = 1000, 100
 
@@ -174,7 +174,7 @@ class People:
         """
         rng, users = np.random.default_rng(0), len(model.architecture.user_tokens)
         if users:
-            chosen = np.sort(rng.permutation(np.arange(1, users))[:MOST])
+            chosen = np.array(drawn(range(1, users), rng))
             return cls([chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)], "users")
         if histories is None:
             rows, kind = random_histories(model.n_items, RANDOM), "random histories; --histories takes real ones"

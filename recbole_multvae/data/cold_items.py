@@ -17,6 +17,7 @@ import torch
 from multvae_export.errors import ExportError
 from multvae_export.features.encoding import encode
 from multvae_export.features.item_file import ItemFile
+from multvae_export.features.pairs import pairs_of_new
 from multvae_export.features.regression import Regression, weights_of
 from multvae_export.histories import Layout
 from torch import Tensor
@@ -46,6 +47,10 @@ class ColdItems:
     def rows(self, table: Tensor) -> Tensor:
         """Their rows, float32 [count, d], for a table of all other items, [I, d], which may be sparse."""
         return self.regression.rows(table.cpu()).to(table.device)
+
+    def pairs(self, own: Tensor) -> Tensor:
+        """The entries that they add to a sparse matrix of all other items, [I, I]: see :func:`.pairs_of_new`."""
+        return pairs_of_new(own, self.rows)
 
 
 def asked(config: Any) -> bool:

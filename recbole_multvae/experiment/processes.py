@@ -44,7 +44,8 @@ def run_processes(
         TrainingInterrupted: Ctrl-C.
     """
     group = _group(nproc, nproc if world_size <= 0 else world_size, ip, port, group_offset)
-    results, checkpoints = (prepared(__name__).SimpleQueue() for _ in range(2))
+    server = prepared(__name__)
+    results, checkpoints = server.SimpleQueue(), server.SimpleQueue()
     logging.getLogger(multiprocessing.spawn.__module__).setLevel(logging.ERROR)  # It logs every process that it stops.
     context = multiprocessing.start_processes(
         _run_process, args=(arguments, group, results, checkpoints), nprocs=nproc, join=False, start_method=METHOD

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.sparse import bmat, csc_matrix, csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 from torch import Tensor, nn
 
 from recbole_multvae.clicks import Clicks, entries_of_rows
@@ -111,14 +111,12 @@ class SparseEDLAE(LinearRecommender):
         self.weights.data = torch.from_numpy(similarity.data).to(self.device)
 
     def add_cold_items(self, cold: ColdItems) -> None:  # noqa: D102
-        own = csr_matrix((self.weights.cpu().numpy(), self.columns.cpu().numpy(), self.offsets.cpu().numpy()))
-        own.resize(self.n_trained, self.n_trained)
-        places = torch.from_numpy(np.stack([own.tocoo().row, own.tocoo().col]))
-        table = torch.sparse_coo_tensor(places, torch.from_numpy(own.data), own.shape, check_invariants=True).coalesce()
-        rows, columns = cold.rows(table), cold.rows(table.T.coalesce())
-        corner, most = cold.rows(rows.T).T.fill_diagonal_(0), int(self.offsets.diff().max())
-        parts = [[own, _largest_of_rows(columns, most).T], [_largest_of_rows(rows, most), _largest_of_rows(corner, most)]]
-        self.set_similarity(bmat(parts, "csr"))
+        parts = (part.cpu().numpy() for part in (self.weights, self.columns, self.offsets))
+        own = csr_matrix(tuple(parts), (self.n_trained, self.n_trained)).tocoo()
+        places, weights = torch.from_numpy(np.stack([own.row, own.col])), torch.from_numpy(own.data)
+        added = cold.pairs(torch.sparse_coo_tensor(places, weights, own.shape, check_invariants=True))
+        entries = torch.cat([weights, added.values()]).numpy(), torch.cat([places, added.indices()], dim=1).numpy()
+        self.set_similarity(csr_matrix(entries, added.shape))
 
     def forward(self, clicks: Clicks) -> Tensor:
         """The scores x B, [B, I]."""
@@ -156,13 +154,6 @@ class SparseEDLAE(LinearRecommender):
             if saved is not None and saved.dim() == 1:
                 ours.data = ours.data.new_zeros(len(saved))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _largest_of_rows(matrix: Tensor, number: int) -> csr_matrix:
-    """The entries of each row that are largest by size, at most ``number`` of them."""
-    places = matrix.abs().topk(min(number, matrix.shape[1]), dim=1).indices.sort(dim=1).values
-    ends = np.arange(len(places) + 1) * places.shape[1]
-    return csr_matrix((matrix.gather(1, places).flatten().numpy(), places.flatten().numpy(), ends), matrix.shape)
 
 
 class WeightedGram:

@@ -13,7 +13,7 @@ import torch
 from multvae_export.architectures.base import HistoryModel
 from multvae_export.cli import main
 from multvae_export.errors import FeaturesError
-from multvae_export.features.encoding import encode
+from multvae_export.features.encoding import Encoded, encode
 from multvae_export.features.item_file import ItemFile
 from multvae_export.features.regression import STRENGTHS, Regression, weights_of
 from multvae_export.histories import Layout
@@ -64,7 +64,7 @@ def test_words_are_tf_idf_and_every_field_has_the_same_variance(tmp_path: Path, 
     monkeypatch.chdir(tmp_path)
     trained = "item_id:token\tg:token_seq\tid:token\n1\ta b\tu\n2\ta\tv\n3\tb b rare\tw\n4\tb\tx\n"
     trained_rows, new_rows, result = encoded(trained, "item_id:token\tg:token_seq\tid:token\n9\tB, never\tu\n")
-    assert result.names, result.constant == (("g",), ("id",))  # No two items share an id.
+    assert (result.names, result.constant) == (("g",), ("id",))  # No two items share an id.
     idf = {word: np.log(5 / (1 + count)) + 1 for word, count in (("b", 3), ("a", 2))}
     rows = np.array([[idf["b"], idf["a"]], [0, idf["a"]], [2 * idf["b"], 0], [idf["b"], 0]])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -102,8 +102,6 @@ def made(rng: np.random.Generator, clicks: np.ndarray | None) -> tuple[Regressio
     trained, new = (torch.from_numpy(part).to_sparse_coo().coalesce() for part in np.split(numbers, [ITEMS]))
     known = rng.random(ITEMS) < 0.8
     weights = weights_of(clicks, known)
-    from multvae_export.features.encoding import Encoded
-
     return Regression(Encoded(trained, new, ("x",), ()), weights), numbers[:ITEMS], numbers[ITEMS:], weights
 
 
@@ -232,7 +230,9 @@ def test_a_limit_holds_on_average(folder: Path, capsys: pytest.CaptureFixture[st
     def found(*flags: str) -> float:
         command = ["EDLAE.pth", "m.onnx", "--add-items=new.item", "--histories=blocks/blocks.inter", "--no-verify", *flags]
         assert main(command) == 0
-        return float(capsys.readouterr().out.split("; ")[1].split(" of them")[0])
+        out = capsys.readouterr().out
+        assert "! not verified" in out
+        return float(out.split("; ")[1].split(" of them")[0])
 
     free = found()
     assert free > 0.6

@@ -26,7 +26,7 @@ from multvae_export.architectures.auto_encoder import AutoEncoder
 from multvae_export.architectures.base import OF_PAIRS, Architecture, Reasons
 from multvae_export.architectures.similarity import Entries, read
 from multvae_export.checkpoint.contents import Checkpoint
-from multvae_export.nodes import filters, layers, quantise
+from multvae_export.nodes import filters, quantise
 from multvae_export.nodes.layers import RowsOfNew
 from multvae_export.nodes.nodes import Nodes
 from multvae_export.target import Target
@@ -128,9 +128,6 @@ class Linear(AutoEncoder):
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Architecture:  # type: ignore[override]
         """Read the similarity, and choose how it is stored."""
         return linear_model(*read(checkpoint))
-
-    def with_items(self, rows: RowsOfNew) -> Linear:
-        return replace(self, layers=(layers.with_pairs(self.layers[0], rows),))
 
     def spec(self) -> dict[str, Any]:
         return {"sizes": self.sizes, "similarity": "dense"}

@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 from multvae_export.checkpoint.contents import Checkpoint, checked
 from multvae_export.checkpoint.records import Record
 from multvae_export.errors import SpecError, UnsupportedModelError, WeightsError
+from multvae_export.features.pairs import pairs_of_new
 from multvae_export.nodes.layers import RowsOfNew
 
 
@@ -34,29 +35,17 @@ class Entries:
         return self.n_items
 
     def with_items(self, rows: RowsOfNew) -> Entries:
-        """The matrix with rows and columns of new items: of each its largest weights, as many as the fullest row has."""
-        first, size = self.n_items, self.n_items - 1
+        """The matrix with new items: see :func:`.pairs_of_new`."""
+        size = self.n_items - 1
         places = torch.stack([self.rows, self.columns]) - 1
-        own = torch.sparse_coo_tensor(places, self.weights, (size, size), check_invariants=True).coalesce()
-        most = int(torch.bincount(self.rows, minlength=1).max())
-        below, beside = rows(own), rows(own.T.coalesce())
-        corner = rows(below.T).T.fill_diagonal_(0)
-        (below_row, below_column, below_weight), (new, old, weight), inside = (
-            _largest(part, most) for part in (below, beside, corner)
-        )
+        added = pairs_of_new(torch.sparse_coo_tensor(places, self.weights, (size, size), check_invariants=True), rows)
+        new_rows, new_columns = added.indices() + 1
         return Entries(
-            torch.cat([self.rows, below_row + first, old + 1, inside[0] + first]),
-            torch.cat([self.columns, below_column + 1, new + first, inside[1] + first]),
-            torch.cat([self.weights, below_weight, weight, inside[2]]),
-            self.n_items + len(below),
+            torch.cat([self.rows, new_rows]),
+            torch.cat([self.columns, new_columns]),
+            torch.cat([self.weights, added.values()]),
+            len(added) + 1,
         )
-
-
-def _largest(matrix: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows, columns and values of the largest values of each row, by size."""
-    columns = matrix.abs().topk(min(most, matrix.shape[1]), dim=1).indices
-    rows = torch.arange(len(matrix))[:, None].expand_as(columns)
-    return rows.flatten(), columns.flatten(), matrix.gather(1, columns).flatten()
 
 
 def read(checkpoint: Checkpoint) -> tuple[Tensor | Entries, Tensor]:

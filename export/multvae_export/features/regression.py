@@ -17,7 +17,7 @@ from torch import Tensor
 
 from multvae_export.features.encoding import Encoded
 
-#: What is tried for the regularisation, relative to I times the variance of a field.
+#: What is tried for the regularisation, where an item counts 1 on average and a field has the variance 1.
 STRENGTHS = 10.0 ** np.arange(-1, 5.5, 0.5)
 #: Columns of a table and items by which the regularisation is chosen, drawn if there are more.
 COLUMNS, ITEMS = 64, 10_000

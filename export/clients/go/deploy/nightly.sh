@@ -3,10 +3,11 @@
 #
 #   nightly.sh DATA MODELS [--key=value of the training ...]
 #
-# DATA is a folder as RecBole reads it, such as data/shop with the clicks so far in shop.inter. DATA/new.item, if it is there,
-# has the items that came today and nobody has clicked; shop.item then says the same of the others. MODELS is the folder that the
-# service watches; MODELS/.saved keeps the checkpoints and reports. Exit code 1: the new model is too different or too bad, and
-# the old one stays; MIN_OVERLAP and MAX_LOSS say what is too much. FEATURES names the fields of new.item to compare. Any other failure leaves the old one too.
+# DATA is a folder as RecBole reads it, such as data/shop with the clicks so far in shop.inter. DATA/new.item, if it is
+# there, has the items that came today and nobody has clicked; shop.item then says the same of the others. MODELS is the
+# folder that the service watches; MODELS/.saved keeps the checkpoints and reports. Exit code 1: the new model is too
+# different or too bad, and the old one stays; MIN_OVERLAP and MAX_LOSS say what is too much. FEATURES names the fields of
+# new.item to compare. Any other failure leaves the old one too.
 set -euo pipefail
 
 data=$1 models=$2
