@@ -6,7 +6,11 @@
 <class 'recbole_multvae.models.multvae.MultVAE'>
 """
 
-from recbole_multvae.compatibility import check_recbole, import_quick_start, restore_removed_names
+from recbole_multvae.threads import wait_briefly
+
+wait_briefly()  # Before anything that imports torch.
+
+from recbole_multvae.compatibility import check_recbole, import_quick_start, restore_removed_names  # noqa: E402
 
 check_recbole()  # Before anything that another RecBole may not have.
 restore_removed_names()  # Before anything of RecBole that needs it.

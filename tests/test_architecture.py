@@ -15,7 +15,7 @@ PACKAGE, EXPORTER = ROOT / "recbole_multvae", ROOT / "export" / "multvae_export"
 #: For each room of the plugin, from the ground up, the rooms that it may import.
 GROUND = ("errors", "files", "hardware")
 PLUGIN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys((*GROUND, "clicks", "times"), ()),
+    **dict.fromkeys((*GROUND, "clicks", "threads", "times"), ()),
     **dict.fromkeys(("compatibility", "config"), ("errors",)), "checkpoint": ("errors", "files"),
     "importing": ("errors", "times"),
     "layers": ("clicks",),
@@ -33,7 +33,7 @@ PLUGIN: dict[str, tuple[str, ...]] = {
                     "tracking"),
     "commands": ("checkpoint", "compatibility", "config", "data", "errors", "evaluation", "experiment", "importing",
                  "leaderboard", "likelihoods", "models", "rebuild", "sums", "tracking"),
-    "__init__": ("compatibility", "models", "registration"),
+    "__init__": ("compatibility", "models", "registration", "threads"),
     "__main__": ("commands",),
 }  # fmt: skip
 #: The same for the exporter.
