@@ -101,6 +101,14 @@ def test_forms(report: dict[str, Any]) -> None:
     assert width > 1000 and height > 300
 
 
+def test_a_report_of_failures_alone_says_so_in_every_form() -> None:
+    failed = {"row": "Broken", "model": "X", "seed": 1, "status": "failed", "error": "a line has one value"}
+    report = make_report([failed], {"Broken": {}}, config_of(), COMMAND, {"BPR": "needs more"}, {})
+    for file in write_all(report, Path()):
+        assert file.suffix in (".png", ".tex") or "a line has one value" in file.read_text("utf-8"), file
+    assert "a line has one value" in text_table(report)
+
+
 def test_the_page_loads_no_other_file_and_escapes_texts(report: dict[str, Any]) -> None:
     page = page_of(report)
     assert not re.search(r"""(src|href)=["'](?!#)""", page) and "@import" not in page
