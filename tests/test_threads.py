@@ -16,9 +16,8 @@ NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 @pytest.mark.skipif(sys.platform != "linux", reason="torch has GNU OpenMP on Linux only")
 def test_the_import_comes_before_torch_reads_it() -> None:
     environment = {key: value for key, value in os.environ.items() if key not in NAMES} | {"OMP_DISPLAY_ENV": "VERBOSE"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "import recbole_multvae, torch"], env=environment, capture_output=True, check=True
-    )
+    code = [sys.executable, "-W", "ignore", "-c", "import recbole_multvae, torch"]
+    done = subprocess.run(code, env=environment, capture_output=True, check=True)
     assert f"GOMP_SPINCOUNT = '{SPINS}'" in done.stderr.decode()
 
 

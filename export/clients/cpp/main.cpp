@@ -1,6 +1,7 @@
 // The command line. Prints a line for each recommended item: the item, its score and, if the model gives reasons, the
 // item of the history that raised the score most.
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +10,9 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <limits>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string>
 #include <system_error>
@@ -24,6 +27,8 @@ using multvae::Error;
 using Tokens = std::vector<std::string>;
 
 const char* const usage = "recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu]";
+/// At most so many unknown items are named.
+constexpr std::size_t shown = 10;
 
 struct Arguments {
   Tokens positional;
@@ -105,6 +110,25 @@ std::vector<Item> items_of(const Tokens& tokens) {
   }
 }
 
+/// Names the items of the lists that the model does not know. It ranks its whole catalogue for that.
+template <typename Item>
+void warn_of_unknown(const multvae::Recommender& recommender, const std::vector<std::vector<Item>>& lists) {
+  const auto all = recommender.recommend<Item>({{}}, std::numeric_limits<std::int32_t>::max());
+  std::set<Item> named(all.items[0].begin(), all.items[0].end());
+  named.insert(Item{});
+  std::vector<Item> unknown;
+  for (const auto& list : lists) {
+    for (const auto& item : list) {
+      if (named.insert(item).second) unknown.push_back(item);
+    }
+  }
+  if (unknown.empty()) return;
+  std::cerr << "The model ignores items that it does not know: ";
+  for (std::size_t at = 0; at < std::min(unknown.size(), shown); ++at) std::cerr << (at ? ", " : "") << unknown[at];
+  if (unknown.size() > shown) std::cerr << " and " << unknown.size() - shown << " more";
+  std::cerr << '\n';
+}
+
 template <typename Item>
 void show(const multvae::Recommender& recommender, const Arguments& arguments) {
   const auto history = items_of<Item>({arguments.positional.begin() + 1, arguments.positional.end()});
@@ -117,6 +141,11 @@ void show(const multvae::Recommender& recommender, const Arguments& arguments) {
     throw Error(
         "Nothing to recommend: every item is in the history or excluded, or --among names none that the model knows.");
   }
+  std::vector<std::vector<Item>> lists{history};
+  for (const auto& rows : {options.exclude, options.among}) {
+    if (rows) lists.insert(lists.end(), rows->begin(), rows->end());
+  }
+  warn_of_unknown(recommender, lists);
   std::cout << std::fixed << std::setprecision(4);
   for (std::size_t rank = 0; rank < items.size() && items[rank] != Item{}; ++rank) {
     std::cout << items[rank] << '\t' << ranking.scores[0][rank];

@@ -256,6 +256,11 @@ TEST_F(CommandLine, Filters) {
   EXPECT_TRUE(starts_with(run({ids_model, "2", "--exclude", "3", "--among", "3,1"}).out, "1\t"));
 }
 
+TEST_F(CommandLine, NamesUnknownItems) {
+  EXPECT_EQ(run({options_model, "42", "nobody", "--exclude", "none.txt"}).err,
+            "The model ignores items that it does not know: nobody, none.txt\n");
+}
+
 TEST_F(CommandLine, TellsTheProvider) {
   const auto err = run({model, "42", "--gpu"}).err;
   EXPECT_TRUE(std::regex_match(err, std::regex("runs on (CUDA|CPU)ExecutionProvider\n"))) << err;

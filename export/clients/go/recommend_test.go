@@ -368,6 +368,10 @@ func TestCommandLine(t *testing.T) {
 	if stdout, stderr, code := run(t, path(golden.Damaged.Model), "42", "--no-check"); stdout == "" || stderr != "" || code != 0 {
 		t.Errorf("%q, %q, %d", stdout, stderr, code)
 	}
+	unknown := "The model ignores items that it does not know: nobody, none.txt\n"
+	if stdout, stderr, code := run(t, options, "42", "nobody", "--exclude", "none.txt"); stdout == "" || stderr != unknown || code != 0 {
+		t.Errorf("%q, %q, %d", stdout, stderr, code)
+	}
 	if _, stderr, code := run(t, plain, "42", "--gpu"); !regexp.MustCompile("^runs on (CUDA|CPU)ExecutionProvider\n$").MatchString(stderr) || code != 0 {
 		t.Errorf("--gpu: %q, %d", stderr, code)
 	}

@@ -12,6 +12,8 @@ import ort from "onnxruntime-node";
 
 const VERSIONS = ["1", "2"];
 const MOST_THREADS = 1024;
+// At most so many unknown items are named.
+const SHOWN = 10;
 // The optional inputs of a file, each with the option of multvae-export that adds it.
 const OPTIONS = { exclude: "--filters", among: "--filters", noise: "--posterior" };
 
@@ -191,6 +193,12 @@ function readItems(text) {
   return [items.filter(Boolean)];
 }
 
+/** Those items that the model does not know, each once; it ranks its whole catalogue for that. */
+export async function unknownItems(session, items) {
+  const catalogue = new Set((await recommend(session, [[]], Number.MAX_SAFE_INTEGER)).items[0]);
+  return [...new Set(items)].filter((item) => item && !catalogue.has(item));
+}
+
 function readId(text) {
   if (!/^-?\d{1,15}$/.test(text)) throw new Error(`'${text}' is no item id: the model takes RecBole's item ids.`);
   return Number(text);
@@ -212,6 +220,11 @@ async function main() {
   if (!items[0][0]) {
     const nothing = "every item is in the history or excluded, or --among names none that the model knows";
     throw new Error(`Nothing to recommend: ${nothing}.`);
+  }
+  const unknown = await unknownItems(session, [history, ...(exclude ?? []), ...(among ?? [])].flat());
+  if (unknown.length) {
+    const more = unknown.length > SHOWN ? ` and ${unknown.length - SHOWN} more` : "";
+    console.error(`The model ignores items that it does not know: ${unknown.slice(0, SHOWN).join(", ")}${more}`);
   }
   items[0].forEach((item, rank) => {
     const reason = reasons && because(history, reasons[0][rank]);

@@ -179,6 +179,8 @@ test("command line with options", () => {
   assert.equal(run(ids, "2", "-k", "2").stdout, "3\t1.8704\tbecause of 2\n6\t1.3451\n");
   assert.equal(run(ids, "2", "--exclude", "3", "--among", "3,1").stdout.split("\t")[0], "1");
   assert.equal(run(damaged, "--no-check").status, 0);
+  const { stderr } = run(options, "42", "nobody", "--exclude", "none.txt");
+  assert.equal(stderr, "The model ignores items that it does not know: nobody, none.txt\n");
 });
 
 test("command line errors", () => {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import operator
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,8 @@ Rows = Iterable[Iterable[str]] | Iterable[Iterable[int]]
 MOST_THREADS = 1024
 #: A larger k is cut to this number, which no catalogue reaches.
 LARGEST = int(np.iinfo(np.int64).max)
+#: At most so many unknown items are named.
+SHOWN = 10
 
 
 class Ranking(NamedTuple):
@@ -232,11 +235,17 @@ def read_items(text: str | None) -> list[list[str]] | None:
     """One list for all rows: the tokens of a file, one a line, or of a text, separated by commas."""
     if text is None:
         return None
-    if not Path(text).is_file():
+    if not os.path.isfile(text):  # Path.is_file fails before Python 3.14 for a text that is too long for a file name.
         return [[token for token in text.split(",") if token]]
     # str.splitlines would also cut a token at U+2028 and the like.
     lines = Path(text).read_bytes().decode("utf-8").split("\n")
     return [[token for line in lines if (token := line.removesuffix("\r"))]]
+
+
+def unknown_items(session: ort.InferenceSession, items: Iterable[Item]) -> list[Item]:
+    """Those that the model does not know, each once; it ranks its whole catalogue for that."""
+    catalogue = set(recommend(session, [[]], LARGEST).items[0].tolist())
+    return [item for item in dict.fromkeys(items) if item and item not in catalogue]
 
 
 def read_id(text: str) -> int:
@@ -280,6 +289,9 @@ def show(args: argparse.Namespace) -> None:
         raise ValueError(
             "Nothing to recommend: every item is in the history or excluded, or --among names none that the model knows."
         )
+    if unknown := unknown_items(session, [item for rows in lists if rows for item in rows[0]]):
+        shown = ", ".join(map(str, unknown[:SHOWN])) + (f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else "")
+        print(f"The model ignores items that it does not know: {shown}", file=sys.stderr)
     for rank, (item, score) in enumerate(zip(items[0], scores[0], strict=True)):
         reason = because(history, reasons[0][rank]) if reasons is not None else None
         if item:

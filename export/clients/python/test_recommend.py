@@ -20,6 +20,7 @@ CLIENTS = Path(__file__).parent.parent
 GOLDEN = json.loads((CLIENTS / "golden.json").read_text(encoding="utf-8"))
 MODEL = str(CLIENTS / GOLDEN["model"])
 OPTIONS, IDS = (str(CLIENTS / GOLDEN[part]["model"]) for part in ("options", "ids"))
+UNKNOWN = "The model ignores items that it does not know: nobody, none.txt\n"
 PARTS = (GOLDEN, GOLDEN["options"], GOLDEN["ids"])
 CASES = [(str(CLIENTS / part["model"]), case) for part in PARTS for case in part["cases"]]
 
@@ -189,6 +190,8 @@ def test_command_line_with_options(tmp_path: Path) -> None:
     assert run(str(CLIENTS / GOLDEN["damaged"]["model"]), "--no-check").returncode == 0
     assert run(OPTIONS, "42", "--exclude", "café,7").stdout.startswith("007\t1.3451\n")
     lines = run(OPTIONS, "42", "--among", str(tmp_path / "items.txt")).stdout.splitlines()
+    assert run(OPTIONS, "42", "nobody", "--exclude", "none.txt").stderr == UNKNOWN
+    assert run(OPTIONS, "42", "--exclude", ",".join(["café"] * 100)).stdout.startswith("007\t1.3451\n")
     assert [line.split("\t")[0] for line in lines] == ["007", "7", "x,y"]
     assert run(IDS, "2", "-k", "2").stdout == "3\t1.8704\tbecause of 2\n6\t1.3451\n"
     assert run(IDS, "2", "--exclude", "3", "--among", "3,1").stdout.split("\t")[0] == "1"

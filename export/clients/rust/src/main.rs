@@ -1,6 +1,7 @@
 //! Prints a line for each recommended item: the item, its score and, if the model gives reasons,
 //! the item of the history that raised the score most.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -15,6 +16,8 @@ const USAGE: &str = "recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--a
     [--gpu] [--no-check]";
 const NOTHING: &str = "Nothing to recommend: every item is in the history or excluded, \
     or --among names none that the model knows.";
+/// At most so many unknown items are named.
+const SHOWN: usize = 10;
 
 struct Arguments {
     model: String,
@@ -108,7 +111,36 @@ where
     if lines.is_empty() {
         return Err(NOTHING.into());
     }
+    let lists = [exclude.as_deref(), among.as_deref()];
+    let listed = lists.into_iter().flatten().flatten().flatten();
+    warn_of_unknown(model, history.iter().chain(listed))?;
     Ok(io::stdout().write_all(lines.as_bytes())?)
+}
+
+/// Name the items that the model does not know. It ranks its whole catalogue for that.
+fn warn_of_unknown<'a, T>(
+    model: &Model<T>,
+    items: impl Iterator<Item = &'a T>,
+) -> Result<(), Box<dyn Error>>
+where
+    T: Item + Display + PartialEq + 'a,
+{
+    let all = model.recommend(&[vec![]], usize::MAX, &Options::default())?;
+    let mut named: HashSet<String> = all.items[0].iter().map(T::to_string).collect();
+    named.insert(T::default().to_string());
+    let unknown: Vec<String> = items
+        .map(T::to_string)
+        .filter(|item| named.insert(item.clone()))
+        .collect();
+    if !unknown.is_empty() {
+        let more = match unknown.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            left => format!(" and {left} more"),
+        };
+        let shown = unknown[..unknown.len().min(SHOWN)].join(", ");
+        eprintln!("The model ignores items that it does not know: {shown}{more}");
+    }
+    Ok(())
 }
 
 /// One list for all rows: the items of a file, one a line, or of a text, separated by commas.

@@ -376,6 +376,9 @@ fn command_line_with_options() -> Outcome {
     );
     assert!(printed(&[IDS, "2", "--exclude", "3", "--among", "3,1"]).starts_with("1\t"));
     assert!(run(&[DAMAGED, "--no-check"]).status.success());
+    let unknown = "The model ignores items that it does not know: nobody, none.txt\n";
+    let output = run(&[OPTIONS, "42", "nobody", "--exclude", "none.txt"]);
+    assert_eq!(String::from_utf8(output.stderr)?, unknown);
     Ok(())
 }
 

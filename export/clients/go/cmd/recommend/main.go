@@ -7,7 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +20,9 @@ const usage = `recommend MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among I
 
 Recommend items to someone who liked these. ITEMS is a file with an item a line, or items separated by commas. --no-check opens a file with damaged weights too.
 `
+
+// shown is the most unknown items that are named.
+const shown = 10
 
 func main() {
 	if err := run(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
@@ -97,6 +102,36 @@ func readID(text string) (int64, error) {
 	return id, nil
 }
 
+// warnOfUnknown names the items of the lists that the model does not know. It ranks the whole catalogue for that.
+func warnOfUnknown[T recommend.Item](model *recommend.Model, lists [3][][]T) error {
+	all, err := recommend.Recommend(model, [][]T{{}}, math.MaxInt32, recommend.Options[T]{})
+	if err != nil {
+		return err
+	}
+	var padding T
+	named := map[T]bool{padding: true}
+	for _, item := range all.Items[0] {
+		named[item] = true
+	}
+	var unknown []string
+	for _, rows := range lists {
+		for _, item := range slices.Concat(rows...) {
+			if !named[item] {
+				named[item] = true
+				unknown = append(unknown, fmt.Sprint(item))
+			}
+		}
+	}
+	if len(unknown) > 0 {
+		more := ""
+		if left := len(unknown) - shown; left > 0 {
+			unknown, more = unknown[:shown], fmt.Sprintf(" and %d more", left)
+		}
+		fmt.Fprintf(os.Stderr, "The model ignores items that it does not know: %s%s\n", strings.Join(unknown, ", "), more)
+	}
+	return nil
+}
+
 // show ranks and prints. The lists are the history, exclude and among; nil leaves a list out.
 func show[T recommend.Item](model *recommend.Model, k int, read func(string) (T, error), lists ...[]string) error {
 	var rows [3][][]T
@@ -118,11 +153,14 @@ func show[T recommend.Item](model *recommend.Model, k int, read func(string) (T,
 		return err
 	}
 	var none T
+	if ranking.Items[0][0] == none {
+		return errors.New("nothing to recommend: every item is in the history or excluded, " +
+			"or --among names none that the model knows")
+	}
+	if err := warnOfUnknown(model, rows); err != nil {
+		return err
+	}
 	for rank, item := range ranking.Items[0] {
-		if item == none && rank == 0 {
-			return errors.New("nothing to recommend: every item is in the history or excluded, " +
-				"or --among names none that the model knows")
-		}
 		if item == none {
 			break
 		}

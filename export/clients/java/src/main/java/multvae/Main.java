@@ -8,11 +8,16 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Iterator;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
+import java.util.stream.Collectors;
 
 /**
  * The command line. Prints a line for each recommended item: the item, its score and, if the model
@@ -21,6 +26,9 @@ import java.util.Map;
 public final class Main {
   private static final String USAGE =
       "expected MODEL.onnx ITEM... [-k 10] [--exclude ITEMS] [--among ITEMS] [--gpu] [--no-check].";
+
+  /** At most so many unknown items are named. */
+  private static final int SHOWN = 10;
 
   private Main() {}
 
@@ -45,7 +53,7 @@ public final class Main {
         if (gpu) {
           err.println("runs on " + recommender.provider());
         }
-        show(recommender, items(words, recommender.ids()), k, options, out);
+        show(recommender, items(words, recommender.ids()), k, options, out, err);
       }
       return 0;
     } catch (IllegalArgumentException error) {
@@ -95,7 +103,8 @@ public final class Main {
       List<Object> history,
       int k,
       Map<String, String> lists,
-      PrintStream out)
+      PrintStream out,
+      PrintStream err)
       throws OrtException {
     Recommender.Options<Object> options =
         new Recommender.Options<>()
@@ -108,6 +117,7 @@ public final class Main {
           "Nothing to recommend: every item is in the history or excluded,"
               + " or --among names none that the model knows.");
     }
+    warnOfUnknown(recommender, history, options, err);
     for (int rank = 0; rank < scores.length && scores[rank] > Float.NEGATIVE_INFINITY; rank++) {
       Object item = ranking.items().get(0).get(rank);
       String line = String.format(Locale.ROOT, "%s\t%.4f", item, scores[rank]);
@@ -116,6 +126,34 @@ public final class Main {
         line += Recommender.because(history, reasons).map(it -> "\tbecause of " + it).orElse("");
       }
       out.println(line);
+    }
+  }
+
+  /** Names the items that the model does not know. It ranks its whole catalogue for that. */
+  private static void warnOfUnknown(
+      Recommender<Object> recommender,
+      List<Object> history,
+      Recommender.Options<Object> options,
+      PrintStream err)
+      throws OrtException {
+    Set<Object> items = new LinkedHashSet<>(history);
+    for (List<List<Object>> lists : Arrays.asList(options.exclude(), options.among())) {
+      if (lists != null) {
+        lists.forEach(items::addAll);
+      }
+    }
+    items.removeAll(
+        new HashSet<>(
+            recommender
+                .recommend(List.of(List.of()), Integer.MAX_VALUE, new Recommender.Options<>())
+                .items()
+                .get(0)));
+    items.remove(recommender.ids() ? (Object) 0L : "");
+    if (!items.isEmpty()) {
+      String shown =
+          items.stream().limit(SHOWN).map(String::valueOf).collect(Collectors.joining(", "));
+      String more = items.size() > SHOWN ? " and " + (items.size() - SHOWN) + " more" : "";
+      err.println("The model ignores items that it does not know: " + shown + more);
     }
   }
 

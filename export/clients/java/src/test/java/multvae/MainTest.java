@@ -63,6 +63,9 @@ class MainTest {
     assertEquals(List.of("1"), items(IDS, "2", "--exclude", "3", "--among", "3,1"));
     assertEquals(items(MODEL, "42"), items("--", MODEL, "42"));
     assertEquals(0, run(DAMAGED, "--no-check").code);
+    assertEquals(
+        List.of("The model ignores items that it does not know: nobody, none.txt"),
+        run(OPTIONS, "42", "nobody", "--exclude", "none.txt").err);
     assertLinesMatch(List.of("runs on (CUDA|CPU)ExecutionProvider"), run(MODEL, "42", "--gpu").err);
   }
 
