@@ -158,8 +158,10 @@ def _publish(
         write_all(report, folder)  # Now with the size of the exported file.
         tracked.tell_onnx(runs, best, export)
     if failed := [row["name"] for row in report["rows"] if row["status"] == "failed"]:
+        finished = any(row["status"] == "finished" for row in report["rows"])
+        others = "the others are in the report" if finished else "the report has no results"
         raise LeaderboardError(
-            f"{', '.join(failed)} failed, and the others are in the report: see the logs in {folder / 'runs'}; the same "
-            "command runs only what failed again."
+            f"{', '.join(failed)} failed, and {others}: see the logs in {folder / 'runs'}; the same command runs only what "
+            "failed again."
         )
     tracked.close("the report is complete, and the same command tells what is missing.")

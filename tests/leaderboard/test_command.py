@@ -209,6 +209,12 @@ def test_a_killed_model_is_in_the_report(command: Callable[..., Any]) -> None:
     assert Path("board/report.html").is_file()
 
 
+def test_a_report_without_any_result_is_written(command: Callable[..., Any]) -> None:
+    code, _, error, folder = command("--model=EASE,Pop", "--dataset=nowhere", *FLAGS[1:])
+    assert code == 1 and error.startswith("error: EASE, Pop failed, and the report has no results: see the logs in ")
+    assert {file.name for file in folder.iterdir() if file.is_file()} == FORMS
+
+
 def test_an_interruption_ends_the_model(command: Callable[..., Any]) -> None:
     with once_trained(1, interrupt) as models:
         code, _, error, _ = command("--model=EASE,BPR", *ENDLESS)
