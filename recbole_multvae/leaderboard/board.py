@@ -24,7 +24,7 @@ from recbole_multvae.leaderboard.jobs import start_jobs
 from recbole_multvae.leaderboard.measuring import validate
 from recbole_multvae.leaderboard.report import Report, make_report, table_of
 from recbole_multvae.leaderboard.row_runs import RowRuns
-from recbole_multvae.leaderboard.rows import Row, on_splits, read_rows, split_applicable, with_members
+from recbole_multvae.leaderboard.rows import Row, on_splits, read_rows, split_applicable, tell_unread, with_members
 from recbole_multvae.leaderboard.run_inputs import DISPLAY, Run, make_folder
 from recbole_multvae.leaderboard.runs import Runner
 from recbole_multvae.leaderboard.search import Search, plan_searches
@@ -65,7 +65,9 @@ def run_leaderboard(
         TrackingError: the report is complete, but the tracker was not told everything.
     """
     _check_outputs(export, per_user)
-    applicable, not_applicable = split_applicable(read_rows(models, config_files, dataset, keys))
+    named = read_rows(models, config_files, dataset, keys)
+    tell_unread(named, [*config_files, *params_files])
+    applicable, not_applicable = split_applicable(named)
     rows, *on_others = on_splits(applicable, splits)
     trained = with_members(rows.values())
     searches = plan_searches(trained, params_files, trials) if trials else {}

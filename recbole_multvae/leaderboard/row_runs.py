@@ -13,7 +13,7 @@ from recbole_multvae.errors import TrainingError
 from recbole_multvae.experiment.run import run as run_model
 from recbole_multvae.leaderboard.jobs import start_jobs
 from recbole_multvae.leaderboard.measuring import measure
-from recbole_multvae.leaderboard.rows import Row, read_rows, with_members
+from recbole_multvae.leaderboard.rows import Row, read_rows, tell_unread, with_members
 from recbole_multvae.leaderboard.run_inputs import Run, RunInputs, make_folder, read_finished
 from recbole_multvae.leaderboard.runs import Runner
 from recbole_multvae.leaderboard.space import Params
@@ -171,6 +171,7 @@ def run_sum(
     if per_user:
         check_output_file("--per_user", per_user)
     (row,) = read_rows(model, config_files, dataset, keys)
+    tell_unread([row], config_files)
     row = replace(row, members=tuple(_without_checkpoint_dir(member) for member in row.members))
     seed, folder = row.config["seed"], Path(row.config["checkpoint_dir"], "members")
     make_folder(folder, "checkpoint_dir")

@@ -22,7 +22,7 @@ from recbole_multvae.config.yaml_files import read_keys
 from recbole_multvae.data.digests import files_of
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
-from recbole_multvae.experiment.configuration import make_config
+from recbole_multvae.experiment.configuration import make_config, model_names
 from recbole_multvae.leaderboard.report import PROTOCOL
 from recbole_multvae.leaderboard.run_inputs import DISPLAY, RunInputs, fingerprint
 from recbole_multvae.sums.member import check_member
@@ -196,8 +196,8 @@ def read_rows(models: str, files: Sequence[str], dataset: str, keys: Mapping[str
     Args:
         models: ``--model``, names separated by commas. ``MultVAE:gaussian`` is MultVAE with this configuration file, and
             ``MultVAE+EDLAE`` is the sum of two models.
-        files: ``--config_files``. A file that has the name of one of the models, such as ``EASE.yaml``, is read for this
-            model only; the others are read for all.
+        files: ``--config_files``. A file that has the name of a model, such as ``EASE.yaml``, is read for this model only,
+            whether it is named or not; the others are read for all.
         dataset: the name of the data set.
         keys: the configuration keys of the command line, their values as text.
 
@@ -205,8 +205,7 @@ def read_rows(models: str, files: Sequence[str], dataset: str, keys: Mapping[str
         ConfigurationError: a row has no name, or two rows or two members of a sum have the same name.
     """
     texts = [text.strip() for text in models.split(",")]
-    model_names = {part.strip().partition(":")[0] for text in texts for part in text.split("+")}
-    model_names |= {"Sum"} if "+" in models else set()
+    names = model_names()
 
     def row(text: str) -> Row:
         model, colon, file = text.partition(":")
@@ -219,7 +218,7 @@ def read_rows(models: str, files: Sequence[str], dataset: str, keys: Mapping[str
         return Row(name, model, (*shared_with(model), *([file] if file else [])), dataset, keys)
 
     def shared_with(model: str) -> list[str]:
-        return [path for path in files if Path(path).stem not in model_names - {model}]
+        return [path for path in files if Path(path).stem not in names - {model}]
 
     def row_or_sum(text: str) -> Row:
         if "+" not in text:
@@ -241,6 +240,14 @@ def _unlike(rows: Sequence[Row], models: str) -> dict[str, Row]:
 def with_members(rows: Iterable[Row]) -> dict[str, Row]:
     """The rows and the members of their sums by name, a sum after its members."""
     return {each.name: each for row in rows for each in (*row.members, row)}
+
+
+def tell_unread(rows: Iterable[Row], files: Iterable[str]) -> None:
+    """Say which files are not read, as they have the name of a model that has no row."""
+    others = model_names() - {row.model for row in with_members(rows).values()}
+    for file in files:
+        if (model := Path(file).stem) in others:
+            print(f"{file} is for the model {model}, which is not in --model: the file is not read.")
 
 
 def split_applicable(rows: Sequence[Row]) -> tuple[dict[str, Row], dict[str, str]]:

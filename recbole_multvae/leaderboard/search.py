@@ -21,6 +21,7 @@ from recbole_multvae.config import shipped
 from recbole_multvae.config.evaluation_keys import empty_parts
 from recbole_multvae.config.keys import did_you_mean
 from recbole_multvae.errors import ConfigurationError
+from recbole_multvae.experiment.configuration import model_names
 from recbole_multvae.leaderboard.rows import Row
 from recbole_multvae.leaderboard.run_inputs import Run
 from recbole_multvae.leaderboard.space import Params, Space, first_point, points, read_space
@@ -111,18 +112,18 @@ def plan_searches(rows: Mapping[str, Row], files: Sequence[str], trials: int) ->
 
     Args:
         rows: by their names.
-        files: ``--params_file``. A file that has the name of a row, such as ``BPR.hyper``, is for this row only, any other
-            file is for all rows. A row without a file takes the shipped file of its model.
+        files: ``--params_file``. A file that has the name of a row or of a model, such as ``BPR.hyper``, is for this row
+            only, any other file is for all rows. A row without a file takes the shipped file of its model.
         trials: the most that a row may have.
 
     Raises:
         ConfigurationError: a file cannot be read, or names a key that a model does not have.
     """
-    row_names = {row.file_name for row in rows.values()}
+    names = model_names() | {row.file_name for row in rows.values()}
     searches = {}
     for name, row in rows.items():
         row_files = [file for file in files if Path(file).stem == row.file_name]
-        files_of_all = [file for file in files if Path(file).stem not in row_names]
+        files_of_all = [file for file in files if Path(file).stem not in names]
         file = next(reversed(row_files or files_of_all), None) or shipped.space_of(row.model)
         if file and (search := _plan_search(row, Path(file), trials)):
             searches[name] = search

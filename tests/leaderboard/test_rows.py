@@ -9,11 +9,11 @@ import pytest
 
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.leaderboard.report import PROTOCOL
-from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable, with_members
+from recbole_multvae.leaderboard.rows import Row, read_rows, split_applicable, tell_unread, with_members
 
 
-def test_rows_of_models_with_files_of_their_own() -> None:
-    files = ["shared.yaml", "conf/EASE.yaml", "ml-1m-strong"]
+def test_rows_of_models_with_files_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["shared.yaml", "conf/EASE.yaml", "ml-1m-strong", "LightGCN.yaml"]
     rows = read_rows("MultVAE, EASE,MultVAE:conf/wide.yaml", files, "ml-1m", {"epochs": "3"})
     assert rows == [
         Row("MultVAE", "MultVAE", ("shared.yaml", "ml-1m-strong"), "ml-1m", {"epochs": "3"}),
@@ -21,6 +21,9 @@ def test_rows_of_models_with_files_of_their_own() -> None:
         Row("MultVAE:wide", "MultVAE", ("shared.yaml", "ml-1m-strong", "conf/wide.yaml"), "ml-1m", {"epochs": "3"}),
     ]
     assert rows[2].file_name == "MultVAE-wide"
+    tell_unread(rows, files)
+    said = "LightGCN.yaml is for the model LightGCN, which is not in --model: the file is not read.\n"
+    assert capsys.readouterr().out == said
 
 
 def test_a_row_of_a_sum_has_its_members() -> None:

@@ -123,9 +123,12 @@ def test_all_points_of_a_small_space_are_tried_once() -> None:
 
 def test_rows_are_searched_and_run_with_their_best_trial(command: Callable[..., Any]) -> None:
     Path("BPR.hyper").write_text("learning_rate choice [0.1]\nembedding_size choice [8, 16]\n")
-    flags = ("--model=BPR,EASE,Pop", "--seeds=2", "--params_file=BPR.hyper", *FLAGS, "--embedding_size=16")
+    Path("ItemKNN.hyper").write_text("k choice [1]\n")
+    files = "--params_file=BPR.hyper ItemKNN.hyper"
+    flags = ("--model=BPR,EASE,Pop", "--seeds=2", files, *FLAGS, "--embedding_size=16")
     code, out, error, folder = command(*flags, "--tune=2")
     assert code == 0 and not error
+    assert "ItemKNN.hyper is for the model ItemKNN, which is not in --model: the file is not read." in out
     report = report_of(folder)
     rows = {row["name"]: row for row in report["rows"]}
     assert rows["Pop"]["search"] is None
