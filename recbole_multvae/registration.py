@@ -30,6 +30,7 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
 * files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
   log says how many interactions each filter leaves out (:mod:`.data.interaction_counts`), for every model;
 * the items of ``warm_start``'s checkpoint get an id each (``Dataset._remap_ID_all``), for every model;
+* ``Pop`` counts batches, and here clicks (:mod:`.training.popularity`);
 * times stay exact until the data are split (:mod:`.data.exact_times`, :mod:`.data.normalization`), for every model;
 * saved data sets and loaders are used only if their files and configuration are the same (:mod:`.data.saved`), for every
   model;
@@ -62,12 +63,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import recbole
-import recbole.data
 import recbole.data.dataset
 import recbole.data.utils
 import recbole.evaluator.register
-import recbole.trainer
 import recbole.trainer.trainer
 import torch
 from recbole.config import Config
@@ -92,7 +90,7 @@ from recbole_multvae.data.loaders import (
     ClickUserDataLoader,
     FullRowsEvalDataLoader,
     UsersWithHistories,
-)
+)  # fmt: skip
 from recbole_multvae.data.parts import build
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
@@ -107,6 +105,7 @@ from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.sums import warm_start
 from recbole_multvae.sums.model import Sum
 from recbole_multvae.sums.trainer import SumTrainer
+from recbole_multvae.training import popularity
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
 from recbole_multvae.training.wandb_logger import CompleteWandbLogger
@@ -219,6 +218,9 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
         _enter_model(model_class)  # It may be a class of the user's that derives from one of ours.
         if file := shipped.of_dataset(dataset):
             config._update_internal_config_dict(str(file))
+    if model_class.__name__ == "Pop" and not ours:
+        _wrap(model_class, "__init__", popularity.init)
+        _wrap(model_class, "calculate_loss", popularity.count_clicks)
     warm_start.begin(config, model_class)
     settings = _check_family_keys(model_class, config.internal_config_dict, user_keys) if ours else None
     check_choice(user_keys, settings)

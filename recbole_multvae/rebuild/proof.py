@@ -9,7 +9,8 @@ compared with the same thing made from the data set, whatever the model is calle
 * ``w`` and ``pred_mat`` (ItemKNN): the similarities, and their product with the clicks;
 * ``restore_user_e`` and ``restore_item_e`` (LightGCN and other graph models): the vectors of users and items, computed from
   the weights and the graph of the clicks;
-* ``item_cnt`` (Pop): how many training batches each item was in. Many items may have the same number.
+* ``item_cnt`` (Pop): the training clicks of each item, or, by RecBole's own script, its training batches. Many items may have
+  the same number.
 
 All but the last prove ids. They do not prove names: a token that was renamed in the whole file is not noticed. All other
 models keep weights only. For them and for Pop only ``best_valid_score`` is left. It changes when rows have moved, unless
@@ -146,9 +147,12 @@ def _other_shapes(kinds: Sequence[str], rebuilt: Sequence[int], saved: Sequence[
 
 
 def _compare_counts(split: Split, kept: Mapping[str, Any]) -> str | None:
-    counts, saved = split.batch_counts(), torch.as_tensor(kept["item_cnt"]).flatten()
+    saved, clicked = torch.as_tensor(kept["item_cnt"]).flatten(), torch.from_numpy(split.training()[1])
+    counts = torch.bincount(clicked, minlength=split.train.item_num)
     if len(counts) != len(saved):
         return _other_shapes(["items"], counts.shape, saved.shape)
+    if not torch.equal(counts, saved):
+        counts = split.batch_counts()  # Of RecBole's own script.
     different = int((counts != saved).sum())
     return f"{different} of its {len(counts) - 1} items are clicked more or less often" if different else None
 

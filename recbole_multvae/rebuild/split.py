@@ -78,7 +78,7 @@ class Split:
         return self.train.inter_matrix(form="csr")
 
     def batch_counts(self) -> Tensor:
-        """How many batches of the first epoch each item is in, int64 [items]: what RecBole's Pop learns."""
+        """How many batches of the first epoch each item is in, int64 [items]: what Pop learns in RecBole's own script."""
         counts = torch.zeros(self.train.item_num, dtype=torch.long)
         for batch in self.loaders[0]:
             counts[batch[self.train.iid_field].unique()] += 1

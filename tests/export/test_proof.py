@@ -50,7 +50,7 @@ TIMES = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
 BY_TIME = {**TIMES, "eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}, "mode": "full", "group_by": "user"}}
 COMMON = {"data_path": ".", "use_gpu": False, "epochs": 3, "show_progress": False}
 for name, data, keys in (("EASE", "day", {}), ("BPR", "day", {}), ("MultiVAE", "day", {"train_neg_sample_args": None}),
-                         ("EASE", "times", BY_TIME), ("BPR", "times", BY_TIME)):
+                         ("Pop", "day", {"train_batch_size": 50}), ("EASE", "times", BY_TIME), ("BPR", "times", BY_TIME)):
     config = Config(name, data, config_dict={**COMMON, **keys, "checkpoint_dir": f"{data}-{name}"})
     init_seed(config["seed"], True)
     loaders = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
@@ -203,7 +203,7 @@ def test_recbole_alone_wrote_it() -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     files = sorted(Path().glob("*/*.pth"))
-    assert len(files) == 5
+    assert len(files) == 6
     for file in files:
         exported = export(file, "model.onnx", dataset_path=".")
         # Seconds apart after years: in RecBole's float32 they are equal, and another click than the latest is held out.
