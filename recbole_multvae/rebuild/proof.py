@@ -9,8 +9,8 @@ compared with the same thing made from the data set, whatever the model is calle
 * ``w`` and ``pred_mat`` (ItemKNN): the similarities, and their product with the clicks;
 * ``restore_user_e`` and ``restore_item_e`` (LightGCN and other graph models): the vectors of users and items, computed from
   the weights and the graph of the clicks;
-* ``item_cnt`` (Pop): the training clicks of each item, or, by RecBole's own script, its training batches. Many items may have
-  the same number.
+* ``item_cnt`` (Pop): the training clicks of each item, or, by RecBole's own script, its training batches. Many items may
+  have the same number.
 
 All but the last prove ids. They do not prove names: a token that was renamed in the whole file is not noticed. All other
 models keep weights only. For them and for Pop only ``best_valid_score`` is left. It changes when rows have moved, unless
