@@ -30,7 +30,7 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
 * files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
   log says how many interactions each filter leaves out (:mod:`.data.interaction_counts`), for every model;
 * the items of ``warm_start``'s checkpoint get an id each (``Dataset._remap_ID_all``), for every model;
-* ``Pop`` counts batches, and here clicks (:mod:`.training.popularity`);
+* ``Pop`` counts training batches: here it counts clicks (:mod:`.training.popularity`);
 * times stay exact until the data are split (:mod:`.data.exact_times`, :mod:`.data.normalization`), for every model;
 * saved data sets and loaders are used only if their files and configuration are the same (:mod:`.data.saved`), for every
   model;
@@ -72,6 +72,7 @@ from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
 from recbole.data.dataset import Dataset
 from recbole.evaluator import Evaluator
+from recbole.model.general_recommender.pop import Pop
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
@@ -90,7 +91,7 @@ from recbole_multvae.data.loaders import (
     ClickUserDataLoader,
     FullRowsEvalDataLoader,
     UsersWithHistories,
-)  # fmt: skip
+)
 from recbole_multvae.data.parts import build
 from recbole_multvae.data.protocols import chosen
 from recbole_multvae.errors import ConfigurationError, NotApplicableError
@@ -130,6 +131,8 @@ def register() -> None:
         _enter_metric(metric)
     recbole.trainer.trainer.Collector = RankingCollector
     _wrap(Trainer, "evaluate", _evaluate)
+    _wrap(Pop, "__init__", popularity.init)
+    _wrap(Pop, "calculate_loss", popularity.count_clicks)
     Trainer.__new__ = _new_trainer
     recbole.trainer.trainer.WandbLogger = CompleteWandbLogger
     if os.environ.get("RECBOLE_MULTVAE_TORCH_LOAD") != "0":
@@ -218,9 +221,6 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
         _enter_model(model_class)  # It may be a class of the user's that derives from one of ours.
         if file := shipped.of_dataset(dataset):
             config._update_internal_config_dict(str(file))
-    if model_class.__name__ == "Pop" and not ours:
-        _wrap(model_class, "__init__", popularity.init)
-        _wrap(model_class, "calculate_loss", popularity.count_clicks)
     warm_start.begin(config, model_class)
     settings = _check_family_keys(model_class, config.internal_config_dict, user_keys) if ours else None
     check_choice(user_keys, settings)
