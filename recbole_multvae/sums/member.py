@@ -85,6 +85,14 @@ def scores_of(member: nn.Module, clicks: Clicks) -> Tensor:
     return scores[:, 1:].to(model.device)
 
 
+def score_into(member: nn.Module, clicks: Clicks, scores: Tensor) -> None:
+    """Write the scores of :func:`scores_of` into ``scores``, [B, I], whose memory the caller reuses."""
+    if isinstance(member, ClickRecommender):
+        member.score_into(clicks, scores)
+    else:
+        scores.copy_(scores_of(member, clicks))
+
+
 def _read(name: str, file: str) -> dict[str, Any]:
     saved = checkpoint.load(file, map_location="cpu")
     if not isinstance(saved, dict) or not {"config", "state_dict"} <= saved.keys():

@@ -27,7 +27,7 @@ from recbole_multvae.config.settings import RecommenderSettings, setting
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.models import ClickRecommender
 from recbole_multvae.models.linear import LinearRecommender
-from recbole_multvae.sums.member import load_member, scores_of
+from recbole_multvae.sums.member import load_member, score_into, scores_of
 
 #: Users of the training data by whose scores the standard deviations are computed, and how many are scored at once.
 SCALE_USERS, _BATCH = 1000, 100
@@ -86,6 +86,7 @@ class Sum(ClickRecommender):
         members = [load_member(name, source, config, dataset) for name, source in sources.items()]
         self.members = nn.ModuleList(member.model for member in members)
         self.requires_grad_(False)
+        self._scores = torch.empty(0)  # Of a member, [B, I]: new memory for each batch took a quarter of the time.
         self.member_configs = [member.config for member in members]
         # A checkpoint of the sum is complete without those of its members.
         config["members"] = dict(zip(self.names, self.member_configs, strict=True))
@@ -125,11 +126,21 @@ class Sum(ClickRecommender):
 
     def forward(self, clicks: Clicks) -> Tensor:
         """The scores of the sum, [B, I]."""
-        total = torch.zeros(len(clicks), self.n_items - 1, device=self.device)
-        for member, factor in zip(self.members, self.factors, strict=True):
-            if factor:
-                total.add_(scores_of(member, clicks), alpha=factor)
-        return total
+        scores = torch.empty(len(clicks), self.n_items - 1, device=self.device)
+        self.score_into(clicks, scores)
+        return scores
+
+    @override
+    @torch.no_grad()
+    def score_into(self, clicks: Clicks, scores: Tensor) -> None:
+        (first, factor), *others = [pair for pair in zip(self.members, self.factors, strict=True) if pair[1]]
+        score_into(first, clicks, scores)
+        scores.mul_(factor)
+        if others and self._scores.shape != scores.shape:
+            self._scores = torch.empty(scores.shape, device=scores.device)
+        for member, factor in others:
+            score_into(member, clicks, self._scores)
+            scores.add_(self._scores, alpha=factor)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Zero: the members are trained, and :class:`.trainer.SumTrainer` chooses the weights."""

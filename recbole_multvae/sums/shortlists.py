@@ -9,19 +9,20 @@ shortlist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recbole_multvae.evaluation.ranking import only_ranked, top_k
-from recbole_multvae.sums.member import scores_of
+from recbole_multvae.clicks import Clicks, columns_of
+from recbole_multvae.evaluation.ranking import top_k
+from recbole_multvae.sums.member import score_into
 from recbole_multvae.sums.model import Sum
 
 #: Items of a shortlist from each member, for each position of the ranking, and the smallest number.
-ITEMS_PER_POSITION, LEAST_ITEMS = 10, 100
+ITEMS_PER_POSITION, LEAST_ITEMS = 5, 50
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,10 @@ class Shortlists:
     @torch.no_grad()
     def of(cls, model: Sum, valid_data: Any, k: int) -> Shortlists:
         """Those of the users of the validation, for lists of ``k`` items."""
-        size = min(max(ITEMS_PER_POSITION * k, LEAST_ITEMS), model.n_items)
+        size = min(max(ITEMS_PER_POSITION * k, LEAST_ITEMS), model.n_items - 1)
         model.eval()
-        parts = [_of_batch(model, batch, size) for batch in valid_data]
+        memory: list[Tensor] = []
+        parts = [_of_batch(model, batch, size, memory) for batch in valid_data]
         items, scores, positive, counts = zip(*parts, strict=True)
         return cls(torch.cat(items), torch.cat(scores, dim=1), torch.cat(positive), torch.cat(counts))
 
@@ -70,26 +72,36 @@ class Shortlists:
         return self.items.gather(1, places).long(), torch.cat((hits, self.counts.unsqueeze(1)), dim=1)
 
 
-def _of_batch(model: Sum, batch: Any, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _of_batch(model: Sum, batch: Any, size: int, memory: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The four attributes of :class:`Shortlists` for the users of a batch."""
     interaction, seen, positive_u, positive_i = batch
-    clicks = model.histories(interaction.to(model.device))
-    scores = list(_scores(model, clicks, seen))
-    best = torch.cat([only_ranked(top_k(member, size), member) for member in scores], dim=1)
-    items = _once(best)
-    listed = [member.gather(1, items).masked_fill(items == 0, 0) for member in scores]
+    scores = _scores(model, model.histories(interaction.to(model.device)), seen, memory)
+    items = _once(torch.cat([_best(member, size) for member in scores], dim=1))
+    places = columns_of(items).clamp(min=0)
+    listed = [member.gather(1, places).masked_fill_(items == 0, 0) for member in scores]
     pairs = torch.arange(len(items), device=items.device).unsqueeze(1) * model.n_items + items
     positive = torch.isin(pairs, (positive_u * model.n_items + positive_i).to(items.device))
     counts = torch.bincount(positive_u, minlength=len(items))
-    return items.int().cpu(), torch.stack(listed).cpu(), positive.cpu(), counts.cpu()
+    scales = torch.tensor(model.scales, device=items.device).view(-1, 1, 1)
+    return items.int().cpu(), (torch.stack(listed) / scales).cpu(), positive.cpu(), counts.cpu()
 
 
-def _scores(model: Sum, clicks: Any, seen: tuple[Tensor, Tensor]) -> Iterable[Tensor]:
-    """The scores of each member, [B, I], -inf for the padding item and what must not be recommended."""
-    for member, scale in zip(model.members, model.scales, strict=True):
-        scores = torch.nn.functional.pad(scores_of(member, clicks) / scale, (1, 0), value=-torch.inf)
-        scores[seen] = -torch.inf
-        yield scores
+def _scores(model: Sum, clicks: Clicks, seen: tuple[Tensor, Tensor], memory: list[Tensor]) -> list[Tensor]:
+    """The scores of each member, [B, I - 1], -inf for what must not be recommended. All batches share the ``memory``."""
+    if not memory or len(memory[0]) < len(clicks):
+        memory[:] = [torch.empty(len(clicks), model.n_items - 1, device=model.device) for _ in model.members]
+    users, items = seen
+    scores = [member_scores[: len(clicks)] for member_scores in memory]
+    for member, member_scores in zip(model.members, scores, strict=True):
+        score_into(member, clicks, member_scores)
+        member_scores[users, columns_of(items)] = -torch.inf
+    return scores
+
+
+def _best(scores: Tensor, size: int) -> Tensor:
+    """The ids of the items with the largest scores of each row; 0 in place of those that must not be recommended."""
+    columns = top_k(scores, size)
+    return (columns + 1).masked_fill_(scores.gather(1, columns) == -torch.inf, 0)
 
 
 def _once(items: Tensor) -> Tensor:

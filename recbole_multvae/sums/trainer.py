@@ -124,8 +124,9 @@ class _Judge:
         for name, value in {**self._collected._data_dict, "rec.items": items, "rec.topk": hits}.items():
             collected.set(name, value)
         users = of_each_user(self._evaluator, collected).get(self._metric)
-        mean = float(self._evaluator.evaluate(collected)[self._metric])
-        return Quality(self._sign * mean, None if users is None else self._sign * users)
+        if users is None:
+            return Quality(self._sign * float(self._evaluator.evaluate(collected)[self._metric]), None)
+        return Quality(self._sign * float(users.mean()), self._sign * users)
 
 
 def check_choice_of_weights(config: Any, has_validation: bool = True) -> None:
