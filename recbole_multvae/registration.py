@@ -30,7 +30,7 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
 * files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
   log says how many interactions each filter leaves out (:mod:`.data.interaction_counts`), for every model;
 * the items of ``warm_start``'s checkpoint get an id each (``Dataset._remap_ID_all``), for every model;
-* ``Pop`` counts training batches: here it counts clicks (:mod:`.training.popularity`);
+* some of its models are not what they say they are: they are corrected (:mod:`.corrections`);
 * times stay exact until the data are split (:mod:`.data.exact_times`, :mod:`.data.normalization`), for every model;
 * saved data sets and loaders are used only if their files and configuration are the same (:mod:`.data.saved`), for every
   model;
@@ -72,7 +72,6 @@ from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader, UserDataLoader
 from recbole.data.dataset import Dataset
 from recbole.evaluator import Evaluator
-from recbole.model.general_recommender.pop import Pop
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
@@ -83,6 +82,7 @@ from recbole_multvae.config.automatic import resolve_auto
 from recbole_multvae.config.evaluation_keys import check_order_of_time
 from recbole_multvae.config.keys import check_keys
 from recbole_multvae.config.run_settings import RunSettings
+from recbole_multvae.corrections import corrections
 from recbole_multvae.data import csr, exact_times, features, interaction_counts, known_items, normalization, saved
 from recbole_multvae.data.cold_items import check_cold_items
 from recbole_multvae.data.dataset import FamilyDataset
@@ -106,7 +106,6 @@ from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.sums import warm_start
 from recbole_multvae.sums.model import Sum
 from recbole_multvae.sums.trainer import SumTrainer
-from recbole_multvae.training import popularity
 from recbole_multvae.training.choice_of_beta import check_choice
 from recbole_multvae.training.trainer import FamilyTrainer
 from recbole_multvae.training.wandb_logger import CompleteWandbLogger
@@ -131,8 +130,8 @@ def register() -> None:
         _enter_metric(metric)
     recbole.trainer.trainer.Collector = RankingCollector
     _wrap(Trainer, "evaluate", _evaluate)
-    _wrap(Pop, "__init__", popularity.init)
-    _wrap(Pop, "calculate_loss", popularity.count_clicks)
+    for owner, name, correction in corrections():
+        _wrap(owner, name, correction) if callable(correction) else setattr(owner, name, correction)
     Trainer.__new__ = _new_trainer
     recbole.trainer.trainer.WandbLogger = CompleteWandbLogger
     if os.environ.get("RECBOLE_MULTVAE_TORCH_LOAD") != "0":

@@ -15,7 +15,7 @@ PACKAGE, EXPORTER = ROOT / "recbole_multvae", ROOT / "export" / "multvae_export"
 #: For each room of the plugin, from the ground up, the rooms that it may import.
 GROUND = ("errors", "files", "hardware")
 PLUGIN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys((*GROUND, "clicks", "threads", "times"), ()),
+    **dict.fromkeys((*GROUND, "clicks", "corrections", "threads", "times"), ()),
     **dict.fromkeys(("compatibility", "config"), ("errors",)), "checkpoint": ("errors", "files"),
     "importing": ("errors", "times"),
     "layers": ("clicks",),
@@ -25,7 +25,7 @@ PLUGIN: dict[str, tuple[str, ...]] = {
     "models": (*GROUND, "checkpoint", "clicks", "config", "data", "layers", "likelihoods"),
     "training": (*GROUND, "checkpoint", "config", "data", "evaluation"),
     "sums": ("checkpoint", "clicks", "config", "data", "errors", "evaluation", "models", "training"),
-    "registration": ("checkpoint", "config", "data", "errors", "evaluation", "likelihoods", "models", "sums", "training"),
+    "registration": ("checkpoint", "config", "corrections", "data", "errors", "evaluation", "likelihoods", "models", "sums", "training"),
     "tracking": ("data", "errors"),
     "experiment": (*GROUND, "compatibility", "config", "data", "evaluation", "models", "sums", "tracking", "training"),
     "rebuild": ("checkpoint", "clicks", "data", "errors", "evaluation", "experiment", "files", "models"),

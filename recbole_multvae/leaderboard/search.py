@@ -112,8 +112,9 @@ def plan_searches(rows: Mapping[str, Row], files: Sequence[str], trials: int) ->
 
     Args:
         rows: by their names.
-        files: ``--params_file``. A file that has the name of a row or of a model, such as ``BPR.hyper``, is for this row
-            only, any other file is for all rows. A row without a file takes the shipped file of its model.
+        files: ``--params_file``. A file that has the name of a row, such as ``MultVAE-gaussian.hyper``, is for this row only,
+            one with that of a model for its rows that have none, and any other for all other rows. A row without a file
+            takes the shipped file of its model.
         trials: the most that a row may have.
 
     Raises:
@@ -122,9 +123,9 @@ def plan_searches(rows: Mapping[str, Row], files: Sequence[str], trials: int) ->
     names = model_names() | {row.file_name for row in rows.values()}
     searches = {}
     for name, row in rows.items():
-        row_files = [file for file in files if Path(file).stem == row.file_name]
-        files_of_all = [file for file in files if Path(file).stem not in names]
-        file = next(reversed(row_files or files_of_all), None) or shipped.space_of(row.model)
+        of_row, of_model = ([file for file in files if Path(file).stem == stem] for stem in (row.file_name, row.model))
+        of_all = [file for file in files if Path(file).stem not in names]
+        file = next(reversed(of_row or of_model or of_all), None) or shipped.space_of(row.model)
         if file and (search := _plan_search(row, Path(file), trials)):
             searches[name] = search
     return searches

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 from recbole_multvae.config.shipped import PROPERTIES
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment.configuration import make_config
-from recbole_multvae.leaderboard.search import best_of, expected_trials, run_trials
+from recbole_multvae.leaderboard.rows import Row
+from recbole_multvae.leaderboard.search import best_of, expected_trials, plan_searches, run_trials
 from recbole_multvae.leaderboard.space import Params, Space, read_space
 from tests.leaderboard.test_command import FLAGS, command, report_of
 
@@ -50,6 +51,18 @@ def test_a_line_that_is_not_understood_is_named(line: str, tmp_path: Path) -> No
     with pytest.raises(ConfigurationError, match=r"^Line \d of .*bad.hyper is not understood: .*; expected a name, one of"):
         read_space(tmp_path / "bad.hyper")
     assert not Path("executed").exists()
+
+
+def test_the_nearest_file_is_a_row_s(tmp_path: Path) -> None:
+    files = [str(tmp_path / f"{name}.hyper") for name in ("BPR-wide", "BPR", "all")]
+    for file in files:
+        Path(file).write_text("embedding_size choice [8]\n")
+    rows = {
+        name: Row(name, model, (), "ml-100k", {})
+        for name, model in (("BPR:wide", "BPR"), ("BPR:deep", "BPR"), ("BPR", "BPR"), ("LightGCN", "LightGCN"))
+    }
+    searches = plan_searches(rows, files, 3)
+    assert [search.file.stem for search in searches.values()] == ["BPR-wide", "BPR", "BPR", "all"]
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)

@@ -9,18 +9,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from recbole.model.general_recommender.pop import Pop
 
 
 def init(original: Any, model: Any, config: Any, dataset: Any) -> None:
-    """``Pop.__init__``, which also keeps where a batch says what is a click and what a negative."""
+    """``__init__``, which also keeps where a batch says what is a click and what a negative."""
     original(model, config, dataset)
     model.LABEL = config["LABEL_FIELD"]
 
 
 def count_clicks(original: Any, model: Any, interaction: Any) -> Any:
-    """``Pop.calculate_loss``: count the clicks of a batch. RecBole's own then counts nothing more, and finds the maximum."""
+    """``calculate_loss``: count the clicks of a batch. RecBole's own then counts nothing more, and finds the maximum."""
     items = interaction[model.ITEM_ID]
     if model.LABEL in interaction:
         items = items[interaction[model.LABEL] > 0]
     model.item_cnt += torch.bincount(items, minlength=model.n_items).unsqueeze(1)
     return original(model, interaction[:0])
+
+
+OWNER, REPLACED = Pop, {"__init__": init, "calculate_loss": count_clicks}
