@@ -11,6 +11,10 @@ from recbole_multvae.leaderboard import shell
 from recbole_multvae.leaderboard.board import run_leaderboard
 
 
+#: A larger number is a seed, such as 2021, and not a number of seeds.
+MOST_SEEDS = 1000
+
+
 def is_leaderboard(options: argparse.Namespace) -> bool:
     """Whether a command line asks for a leaderboard: for several models or seeds, for a search, or to export the best."""
     row_with_file = ":" in options.model and "+" not in options.model
@@ -70,7 +74,14 @@ def _seeds(option: str, text: str | None) -> int | list[int]:
         raise ConfigurationError(
             f"--{option}={text} is not allowed: expected a number of seeds such as 3, or seeds such as 2020,2021."
         )
-    return list(dict.fromkeys(numbers)) if "," in text else numbers[0]
+    if "," in text:
+        return list(dict.fromkeys(numbers))
+    if numbers[0] > MOST_SEEDS:
+        raise ConfigurationError(
+            f"--{option}={text} would be {numbers[0]:,} seeds, counted from seed on: for the seed {text} alone take "
+            f"--{option}={text}, with a comma."
+        )
+    return numbers[0]
 
 
 def read_jobs(options: argparse.Namespace) -> int | None:

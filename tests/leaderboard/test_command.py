@@ -133,6 +133,7 @@ def test_the_best_is_exported_with_its_figures(command: Callable[..., Any]) -> N
         (["--model=EASE,EASE"], "--model=EASE,EASE names EASE twice: leave one of them out."),
         (["--model=EASE,MultVAE:none"], "--config_files names 'none', but there is no such file"),
         (["--model=EASE", "--seeds=0"], "--seeds=0 is not allowed: expected a number of seeds such as 3"),
+        (["--model=EASE", "--seeds=2021"], "--seeds=2021 would be 2,021 seeds, counted from seed on"),
         (["--model=EASE", "--seeds=some"], "--seeds=some is not allowed"),
         (
             ["--model=EASE,MultVAE", "--anneal_capp=1"],

@@ -73,6 +73,7 @@ def test_both_deviations(uneven: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ("flags", "message"),
     [
         (["--splits=0"], "--splits=0 is not allowed: expected a number of seeds such as 3"),
+        (["--splits=2021"], "--splits=2021 would be 2,021 seeds, counted from seed on"),
         (
             ["--splits=2", "--split_seed=None"],
             "--splits=2 asks for several splits, and split_seed=None draws one for each seed",
