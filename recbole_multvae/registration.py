@@ -106,7 +106,7 @@ from recbole_multvae.models import FAMILY, ClickRecommender
 from recbole_multvae.sums import warm_start
 from recbole_multvae.sums.model import Sum
 from recbole_multvae.sums.trainer import SumTrainer
-from recbole_multvae.training.choice_of_beta import check_choice
+from recbole_multvae.training.choice_of_beta import check_choice, first_run_keys
 from recbole_multvae.training.trainer import FamilyTrainer
 from recbole_multvae.training.wandb_logger import CompleteWandbLogger
 
@@ -223,6 +223,7 @@ def _family_keys(original: Any, config: Config, model: str, model_class: Any, da
     warm_start.begin(config, model_class)
     settings = _check_family_keys(model_class, config.internal_config_dict, user_keys) if ours else None
     check_choice(user_keys, settings)
+    config.internal_config_dict.update(first_run_keys(user_keys, settings))
     _check_protocol(model_class, {"benchmark_filename": None, **config.internal_config_dict, **user_keys}, user_keys)
 
 

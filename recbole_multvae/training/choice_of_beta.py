@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 
 from recbole_multvae.errors import ConfigurationError
 
+#: Updates over which the first run raises beta, if the user names none: enough for the model to learn beside small betas.
+#: The default of ``total_anneal_steps`` is for a beta that is known.
+FIRST_RUN_STEPS = 5000
+
 
 class Evaluation(NamedTuple):
     """A validation: the number of updates before it, ``valid_metric``, and beta (None without a KL term)."""
@@ -46,6 +50,15 @@ def check_choice(user_keys: Mapping[str, Any], settings: Any) -> None:
         )
     if "local_rank" in user_keys:
         raise ConfigurationError("choose_beta=True trains in one process only: leave out --nproc.")
+
+
+def first_run_keys(user_keys: Mapping[str, Any], settings: Any) -> dict[str, Any]:
+    """The keys that have other defaults in a run that chooses beta."""
+    named = any(user_keys.get(key) is not None for key in ("total_anneal_steps", "anneal_epochs"))
+    if not user_keys.get("choose_beta") or named:
+        return {}
+    default = type(settings).model_fields["total_anneal_steps"].default  # A file for the data set may have another one.
+    return {"total_anneal_steps": FIRST_RUN_STEPS} if settings.total_anneal_steps == default else {}
 
 
 def train_twice(trainer: Any, train: Callable[[], Any]) -> Any:

@@ -39,7 +39,7 @@ def test_models_that_score_a_user_at_once() -> None:
     assert not scores_users(get_model("SASRec")) and not scores_users(get_model("FM"))
 
 
-@pytest.mark.parametrize("model", [name for name in GENERAL if name not in PAIRS and name != "Random"])  # Draws anew.
+@pytest.mark.parametrize("model", [name for name in GENERAL if name not in PAIRS])
 def test_metrics_are_those_of_one_user_at_a_time(uneven: str, model: str) -> None:
     experiment = prepare(config_of(model))
     if model == "Pop":  # It counts in its only epoch. The others score as they are made.

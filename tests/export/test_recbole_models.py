@@ -57,7 +57,7 @@ def test_ranking_is_recbole_s_for_every_user(name: str) -> None:
         history[n, : len(row)] = row
     items, scores = session.run(None, {"history": history, "k": np.array([10])})
     recbole_scores = full_sort_scores(users, experiment.model, data).detach().float()
-    assert_as_good_as_recbole(items, scores, recbole_scores, tokens, atol=3e-5)  # ADMMSLIM adds noise of up to 1e-5.
+    assert_as_good_as_recbole(items, scores, recbole_scores, tokens, atol=3e-5)  # Sums in another order.
     assert len({tuple(row) for row in items.tolist()}) > (1 if name == "Pop" else 100)
 
 

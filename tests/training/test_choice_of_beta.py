@@ -19,7 +19,7 @@ from recbole_multvae.commands.train import main
 from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.experiment import preparation
 from recbole_multvae.experiment.run import run
-from recbole_multvae.training.choice_of_beta import Evaluation
+from recbole_multvae.training.choice_of_beta import FIRST_RUN_STEPS, Evaluation
 from tests.conftest import QUICK, Experiment
 
 #: 40 users: 5 updates an epoch. Validation rises until beta is about 0.45, and falls then.
@@ -119,6 +119,20 @@ def test_first_run_ends_where_beta_is_1(
     assert experiment.config["total_anneal_steps"] == steps
     assert f"rises from 0 to 1 over {steps} updates, {epochs} epochs of 5" in caplog.text
     assert ("epochs=7 has no more updates" in caplog.text) == (not keys or keys.get("anneal_epochs") == 9)
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps"),
+    [
+        ({"choose_beta": True}, FIRST_RUN_STEPS),
+        ({"choose_beta": True, "anneal_epochs": None}, FIRST_RUN_STEPS),
+        ({"choose_beta": True, "total_anneal_steps": 500}, 500),
+        ({"choose_beta": True, "anneal_epochs": 4}, 500),  # It is not read.
+        ({"choose_beta": False}, 500),
+    ],
+)
+def test_first_run_is_longer_than_an_annealing_to_a_known_beta(blocks: str, keys: dict[str, Any], steps: int) -> None:
+    assert Config("MultVAE", blocks, config_dict={**QUICK, **keys})["total_anneal_steps"] == steps
 
 
 def test_nothing_is_trained_where_the_last_epoch_was_best(blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
