@@ -118,7 +118,7 @@ def plan_searches(rows: Mapping[str, Row], files: Sequence[str], trials: int) ->
         trials: the most that a row may have.
 
     Raises:
-        ConfigurationError: a file cannot be read, or names a key that a model does not have.
+        ConfigurationError: a file cannot be read, or names a key that a model does not have; or a row cannot be searched.
     """
     names = model_names() | {row.file_name for row in rows.values()}
     searches = {}
@@ -140,6 +140,11 @@ def _plan_search(row: Row, file: Path, trials: int) -> Search | None:
         raise ConfigurationError(
             f"--tune={trials} chooses by validation, and eval_args split={row.config['eval_args']['split']!r} leaves none: "
             "hold some out, for example with {'RS': [8, 1, 1]}."
+        )
+    if row.config["choose_beta"]:
+        raise ConfigurationError(
+            f"--tune={trials} keeps no checkpoints of its trials, and choose_beta=True, for {row.name}, goes on from one: leave "
+            "one out. --tune searches anneal_cap, which choose_beta chooses."
         )
     try:
         row.configure(first_point(space))
