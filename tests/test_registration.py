@@ -164,4 +164,5 @@ def test_torch_load_is_left_alone_if_asked(switch: str, ours: bool) -> None:
 
 def test_only_what_recbole_has_no_look_up_for_is_wrapped() -> None:
     source = Path(recbole_multvae.__file__).with_name("registration.py").read_text("utf-8")
-    assert source.count("    _wrap(") == 20  # Of them four in loops: over two modules, twice, over the corrections, and over RecBole's filters.
+    # Of them four in loops: over two modules, twice, over the corrections, and over RecBole's filters.
+    assert source.count("    _wrap(") == 20

@@ -10,7 +10,6 @@ from recbole_multvae.errors import ConfigurationError
 from recbole_multvae.leaderboard import shell
 from recbole_multvae.leaderboard.board import run_leaderboard
 
-
 #: A larger number is a seed, such as 2021, and not a number of seeds.
 MOST_SEEDS = 1000
 

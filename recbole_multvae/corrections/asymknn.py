@@ -1,8 +1,8 @@
 """RecBole's ``AsymKNN`` (Aiolli, RecSys 2013), whose keys ``q`` and ``beta`` do what the paper says.
 
-RecBole 1.2.1 takes the whole score to the power q (recbole/model/general_recommender/asymknn.py:218), which changes no ranking:
-in the paper, each weight w is w^q. Between items it divides by the norms of the rows of w, where it multiplies by its
-columns (line 211): with ``beta`` below 1, items that are in no list of neighbours come first.
+RecBole 1.2.1 takes the whole score to the power q (recbole/model/general_recommender/asymknn.py:218), which changes no
+ranking: in the paper, each weight w is w^q. Between items it divides by the norms of the rows of w, where it multiplies
+by its columns (line 211): with ``beta`` below 1, items that are in no list of neighbours come first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 
 def init(original: Any, model: Any, config: Any, dataset: Any) -> None:
-    """``__init__``, and then the scores of section 3.2 where RecBole's differ."""
+    """``__init__``, and then the paper's scores, where RecBole's differ."""
     original(model, config, dataset)
     if model.q == 1 and (model.method == "user" or model.beta == 1):
         return

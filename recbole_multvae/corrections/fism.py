@@ -1,8 +1,8 @@
 """RecBole's ``FISM`` (Kabbur et al., KDD 2013), whose training predicts a click from the user's other clicks.
 
-RecBole 1.2.1 keeps the click itself in the history that predicts it (recbole/model/general_recommender/fism.py:125), which its
-own docstring and the paper exclude. Its loss takes logits and gets probabilities (line 137), so that it cannot fall below .5. A
-user without clicks has the score NaN with ``alpha`` above 0.
+RecBole 1.2.1 keeps the click itself in the history that predicts it (recbole/model/general_recommender/fism.py:125),
+which its own docstring and the paper exclude. Its loss takes logits and gets probabilities (line 137), so that it
+cannot fall below .5. A user without clicks has the score NaN with ``alpha`` above 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def inter_forward(original: Any, model: Any, user: Tensor, item: Tensor) -> Tens
 
 
 def other_clicks(model: Any, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-    """The histories of users, padded with 0, and 1 for each of their clicks but that on ``item``; [number of pairs, length]."""
+    """The histories of users, padded with 0, and 1 for each click but that on ``item``; [number of pairs, length]."""
     history = model.history_item_matrix[user]
     return history, model.mask_mat[user] * (history != item.unsqueeze(1))
 

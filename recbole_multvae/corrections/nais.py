@@ -1,7 +1,7 @@
 """RecBole's ``NAIS`` (He et al., TKDE 2018), whose training predicts a click from the user's other clicks.
 
-RecBole 1.2.1 keeps the click itself in the history that predicts it (recbole/model/general_recommender/nais.py:249), which the
-paper excludes: the model learns to look it up. A user without clicks has the score NaN.
+RecBole 1.2.1 keeps the click itself in the history that predicts it (recbole/model/general_recommender/nais.py:249),
+which the paper excludes: the model learns to look it up. A user without clicks has the score NaN.
 """
 
 from __future__ import annotations

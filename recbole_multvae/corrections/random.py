@@ -1,7 +1,7 @@
 """RecBole's ``Random``, which draws a list for each user.
 
-RecBole 1.2.1 draws one for all users of a batch (recbole/model/general_recommender/random.py:42), so that metrics depend on how
-many users are ranked at once, and draws anew at each evaluation.
+RecBole 1.2.1 draws one for all users of a batch (recbole/model/general_recommender/random.py:42), so that metrics
+depend on how many users are ranked at once, and draws anew at each evaluation.
 """
 
 from __future__ import annotations

@@ -112,9 +112,9 @@ def plan_searches(rows: Mapping[str, Row], files: Sequence[str], trials: int) ->
 
     Args:
         rows: by their names.
-        files: ``--params_file``. A file that has the name of a row, such as ``MultVAE-gaussian.hyper``, is for this row only,
-            one with that of a model for its rows that have none, and any other for all other rows. A row without a file
-            takes the shipped file of its model.
+        files: ``--params_file``. A file that has the name of a row, such as ``MultVAE-gaussian.hyper``, is for this row
+            only, one with that of a model for its rows that have none, and any other for all other rows. A row without a
+            file takes the shipped file of its model.
         trials: the most that a row may have.
 
     Raises:
@@ -143,8 +143,8 @@ def _plan_search(row: Row, file: Path, trials: int) -> Search | None:
         )
     if row.config["choose_beta"]:
         raise ConfigurationError(
-            f"--tune={trials} keeps no checkpoints of its trials, and choose_beta=True, for {row.name}, goes on from one: leave "
-            "one out. --tune searches anneal_cap, which choose_beta chooses."
+            f"--tune={trials} keeps no checkpoints of its trials, and choose_beta=True, for {row.name}, goes on from one: "
+            "leave one out. --tune searches anneal_cap, which choose_beta chooses."
         )
     try:
         row.configure(first_point(space))
