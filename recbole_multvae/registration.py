@@ -30,7 +30,7 @@ RecBole has no look-up for the following, and a function of RecBole is replaced:
 * files are read by :mod:`.data.features`, which loses or changes no line, token or number (``Dataset._load_feat``), and the
   log says how many interactions each filter leaves out (:mod:`.data.interaction_counts`), for every model;
 * the items of ``warm_start``'s checkpoint get an id each (``Dataset._remap_ID_all``), for every model;
-* some of its models are not what they say they are: they are corrected (:mod:`.corrections`);
+* some of its models do not compute what their papers say: they are corrected (:mod:`.corrections`);
 * times stay exact until the data are split (:mod:`.data.exact_times`, :mod:`.data.normalization`), for every model;
 * saved data sets and loaders are used only if their files and configuration are the same (:mod:`.data.saved`), for every
   model;

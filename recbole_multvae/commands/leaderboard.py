@@ -77,8 +77,8 @@ def _seeds(option: str, text: str | None) -> int | list[int]:
         return list(dict.fromkeys(numbers))
     if numbers[0] > MOST_SEEDS:
         raise ConfigurationError(
-            f"--{option}={text} would be {numbers[0]:,} seeds, counted from seed on: for the seed {text} alone take "
-            f"--{option}={text}, with a comma."
+            f"--{option}={text} would be {numbers[0]:,} seeds, counted from seed on: for the seed {text} alone write "
+            f"--{option}={text}, with the comma at its end."
         )
     return numbers[0]
 

@@ -1,4 +1,4 @@
-"""RecBole 1.2.1's models where they are not what they say they are, one file each, with the name of RecBole's file.
+"""Models of RecBole 1.2.1 that do not compute what their papers say: a file for each, with the name of RecBole's file.
 
 ``OWNER`` of a file is RecBole's class or module, and ``REPLACED`` what takes the place of its members, by name: a function,
 called with the original before the original's arguments, or a value. Each file says what is wrong in which line.

@@ -1,7 +1,7 @@
 """RecBole's ``ADMMSLIM``, whose scores are the same at each call.
 
-RecBole 1.2.1 adds random numbers up to 1e-5 to them (recbole/model/general_recommender/admmslim.py:30), of no seed: a
-model that is evaluated twice has two results where scores are small.
+RecBole 1.2.1 adds random numbers up to 1e-5 to them, without a seed (recbole/model/general_recommender/admmslim.py:30):
+where scores are small, a model that is evaluated twice has two results.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """RecBole's ``AsymKNN`` (Aiolli, RecSys 2013), whose keys ``q`` and ``beta`` do what the paper says.
 
 RecBole 1.2.1 takes the whole score to the power q (recbole/model/general_recommender/asymknn.py:218), which changes no
-ranking: in the paper, each weight w is w^q. Between items it divides by the norms of the rows of w, where it multiplies
-by its columns (line 211): with ``beta`` below 1, items that are in no list of neighbours come first.
+ranking: in the paper, each weight w is w^q. With ``knn_method: item`` it multiplies by the columns of w and divides by
+the norms of its rows (line 211): with ``beta`` below 1, items that are in no list of neighbours come first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RecBole's ``GCMC``, which ranks by the probability of a click.
 
 RecBole 1.2.1 ranks by the logit of the class "click" alone (recbole/model/general_recommender/gcmc.py:220, 229). The
-loss knows only the difference of the two logits: with some seeds the one falls where the difference rises, and the
+loss knows only the difference of the two logits: with some seeds this logit falls where the difference rises, and the
 ranking is reversed. The difference is the logit of the probability by which the paper predicts (van den Berg et al.,
 2017).
 """

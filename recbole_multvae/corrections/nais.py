@@ -21,7 +21,7 @@ def inter_forward(original: Any, model: Any, user: Tensor, item: Tensor) -> Tens
     vectors, target = model.item_src_embedding(history), model.item_dst_embedding(item)
     similarity = torch.einsum("blk,bk->bl", vectors, target) * mask
     lengths = mask.sum(dim=1, keepdim=True)
-    weighed = mask + (lengths == 0)  # The sum of the weights is a divisor.
+    weighed = mask + (lengths == 0)  # The softmax divides by the sum of its weights, which must not be 0.
     logits = model.attention_mlp(vectors, target)
     scores: Tensor = model.mask_softmax(similarity, logits, model.bias[item], lengths.clamp(min=1), weighed)
     return scores

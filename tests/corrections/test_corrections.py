@@ -40,7 +40,7 @@ def test_gcmc_ranks_by_the_probability(uneven: str) -> None:
 
 
 def fism(model: FISM, history: list[int], item: int) -> Tensor:
-    """Equation 6 of the paper."""
+    """The paper's prediction, without the bias of the user."""
     others = [click for click in history if click != item]
     vectors = model.item_src_embedding.weight[others].sum(dim=0)
     product = vectors @ model.item_dst_embedding.weight[item] / max(1, len(others)) ** model.alpha
@@ -79,7 +79,7 @@ def test_no_history_is_no_nan(uneven: str, model_name: str) -> None:
     everything = torch.arange(model.n_items)
     pairs = {model.USER_ID: torch.zeros_like(everything), model.ITEM_ID: everything}  # The padding user has no clicks.
     assert np.isfinite(scores(model, 0)).all() and model.predict(pairs).isfinite().all()
-    user = int((model.history_lens == 1).nonzero()[0]) if (model.history_lens == 1).any() else 0
+    user = int((model.mask_mat.sum(dim=1) == 1).nonzero()[0])  # No other click is left to predict this one from.
     item = model.history_item_matrix[user, :1]
     assert model.inter_forward(torch.tensor([user]), item).isfinite().all()
 

@@ -175,12 +175,17 @@ def test_rows_are_searched_and_run_with_their_best_trial(command: Callable[..., 
             "typo.hyper names learning_rat, which is not a configuration key of BPR: did you mean learning_rate?",
         ),
         (["--params_file=typo.hyper"], "--params_file=typo.hyper is for a search: add --tune=20."),
-        (["--tune=5", "--choose_beta=True"], "--tune=5 keeps no checkpoints of its trials, and choose_beta"),
     ],
 )
 def test_mistakes_are_one_sentence_and_nothing_runs(command: Callable[..., Any], flags: list[str], message: str) -> None:
     Path("typo.hyper").write_text("learning_rat choice [0.1]")
     Path("empty.hyper").write_text("# nothing\n")
-    code, out, error, _ = command("--model=MultVAE" if "--choose_beta=True" in flags else "--model=BPR", *FLAGS, *flags)
+    code, out, error, _ = command("--model=BPR", *FLAGS, *flags)
     assert code == 1 and error.startswith("error: ") and error.count("\n") == 1 and message in error
     assert "running" not in out
+
+
+def test_a_choice_of_beta_has_no_trials(command: Callable[..., Any]) -> None:
+    code, out, error, _ = command("--model=MultVAE", *FLAGS, "--tune=5", "--choose_beta=True")
+    assert code == 1 and error.startswith("error: ") and error.count("\n") == 1
+    assert "--tune=5 keeps no checkpoints of its trials, and choose_beta" in error and "running" not in out
